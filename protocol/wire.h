@@ -10,6 +10,8 @@
 #ifndef HM_PROTOCOL_WIRE_H
 #define HM_PROTOCOL_WIRE_H
 
+#include "protocol/bytes.h"
+#include "sparse/fields.h"
 #include "sparse/kernels.h"
 
 #include <stddef.h>
@@ -25,9 +27,6 @@ enum {
     HM_REASON_MAX = 127,        /* text fields of REJECT and of a stop */
     HM_STREAMS_MAX = 256,       /* entries of a version vector */
     HM_PEERS_MAX = 64,          /* entries of a list of peers */
-    HM_FIELDS_MAX = 64,         /* entries of a configuration */
-    HM_FIELD_NAME_MAX = 31,
-    HM_FIELD_VALUE_MAX = 1023,
     HM_RAW_MAX = 8 << 20,       /* bytes of a packed delta before LZ4 */
 };
 
@@ -169,12 +168,6 @@ struct hm_peer_entry {
     uint8_t gone;        /* 1: the sender thinks this peer is dead */
     uint32_t beat;       /* newest beat of that peer that the sender has heard; 0: none */
     uint32_t age_us;     /* and how long ago, for round-trip times; saturates */
-};
-
-/* One name and value of a configuration. */
-struct hm_field {
-    char name[HM_FIELD_NAME_MAX + 1];
-    char value[HM_FIELD_VALUE_MAX + 1];
 };
 
 #define HM_SPANS_BOUND(n) (HM_VARINT_MAX + (n) * (8 + 4 * HM_VARINT_MAX))

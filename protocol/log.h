@@ -1,0 +1,34 @@
+/* The log of one stream: its newest deltas, kept so that anybody can ask for them again. */
+#ifndef HM_PROTOCOL_LOG_H
+#define HM_PROTOCOL_LOG_H
+
+#include "protocol/blob.h"
+#include "protocol/wire.h"
+
+struct hm_log_entry {
+    struct hm_delta_head head;
+    struct hm_blob *payload;
+};
+
+/* A ring of consecutive deltas; zeroed memory is an empty log. */
+struct hm_log {
+    struct hm_log_entry *entry; /* [capacity], capacity a power of two or 0 */
+    size_t capacity, begin, n;
+    uint64_t bytes; /* of payloads */
+};
+
+void hm_log_fini(struct hm_log *log);
+
+/* Appends the delta after the newest one; takes one ownership of payload (on success). Returns 0, or -1 without memory. */
+int hm_log_append(struct hm_log *log, const struct hm_delta_head *head, struct hm_blob *payload);
+
+/* The entry whose hi is seq, or NULL. */
+const struct hm_log_entry *hm_log_get(const struct hm_log *log, uint32_t seq);
+
+/* seq (hi) of the oldest entry, 0 when empty. */
+uint32_t hm_log_oldest(const struct hm_log *log);
+
+/* Drops the oldest entry and returns its payload bytes; 0 when empty. */
+uint64_t hm_log_drop_oldest(struct hm_log *log);
+
+#endif

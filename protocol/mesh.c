@@ -1,0 +1,451 @@
+#include "protocol/mesh_state.h"
+
+#include <assert.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- actions ---- */
+
+struct hm_action *hm_mesh_act(struct hm_mesh *mesh, enum hm_action_type type)
+{
+    if (mesh->n_actions == mesh->actions_room) {
+        size_t room = mesh->actions_room ? 2 * mesh->actions_room : 16;
+        assert(room <= ACTIONS_MAX);
+        struct hm_action *action = realloc(mesh->action, room * sizeof *action);
+        assert(action); /* a few kilobytes; without them nothing can be said any more */
+        mesh->action = action;
+        mesh->actions_room = room;
+    }
+    struct hm_action *action = &mesh->action[mesh->n_actions++];
+    memset(action, 0, sizeof *action);
+    action->type = type;
+    return action;
+}
+
+const struct hm_action *hm_mesh_next(struct hm_mesh *mesh)
+{
+    if (mesh->next_action) {
+        struct hm_action *done = &mesh->action[mesh->next_action - 1];
+        hm_blob_drop(done->payload);
+        done->payload = NULL;
+    }
+    if (mesh->next_action < mesh->n_actions)
+        return &mesh->action[mesh->next_action++];
+    mesh->next_action = mesh->n_actions = 0;
+    return NULL;
+}
+
+void hm_mesh_note(struct hm_mesh *mesh, enum hm_note_level level, const char *format, ...)
+{
+    struct hm_action *action = hm_mesh_act(mesh, HM_ACT_NOTE);
+    action->level = level;
+    va_list args;
+    va_start(args, format);
+    vsnprintf(action->note, sizeof action->note, format, args);
+    va_end(args);
+}
+
+struct hm_header hm_mesh_header(const struct hm_mesh *mesh, enum hm_message_type type)
+{
+    return (struct hm_header){.type = (uint8_t)type, .fingerprint = mesh->fingerprint, .life = mesh->params.life};
+}
+
+/* Encodes header and payload into a new action; the caller says where to. Takes the payload's ownership. */
+static struct hm_action *message(struct hm_mesh *mesh, enum hm_action_type type, const struct hm_header *header,
+                                 struct hm_blob *payload, size_t copies)
+{
+    struct hm_action *action = hm_mesh_act(mesh, type);
+    action->header_n = hm_wire_encode(header, action->header);
+    action->payload = payload;
+    size_t bytes = (action->header_n + (payload ? payload->n : 0)) * copies;
+    mesh->counters.bytes_sent += bytes;
+    hm_mesh_spend(mesh, bytes);
+    return action;
+}
+
+void hm_mesh_send(struct hm_mesh *mesh, unsigned slot, const struct hm_header *header, struct hm_blob *payload)
+{
+    message(mesh, HM_ACT_SEND, header, payload, 1)->slot = slot;
+}
+
+void hm_mesh_reply(struct hm_mesh *mesh, const struct hm_event *request, const struct hm_header *header,
+                   struct hm_blob *payload)
+{
+    struct hm_action *action = message(mesh, HM_ACT_REPLY, header, payload, 1);
+    assert(request->message.route_n <= sizeof action->route);
+    memcpy(action->route, request->message.route, request->message.route_n);
+    action->route_n = request->message.route_n;
+}
+
+void hm_mesh_broadcast(struct hm_mesh *mesh, const struct hm_header *header, struct hm_blob *payload)
+{
+    size_t copies = 0;
+    for (unsigned i = 0; i < MEMBERS_MAX; i++)
+        copies += hm_member_live(&mesh->member[i]);
+    message(mesh, HM_ACT_BROADCAST, header, payload, copies);
+}
+
+void hm_mesh_finish(struct hm_mesh *mesh, enum hm_status status, const char *format, ...)
+{
+    if (mesh->finished)
+        return;
+    mesh->finished = true;
+    mesh->result.status = status;
+    va_list args;
+    va_start(args, format);
+    vsnprintf(mesh->result.text, sizeof mesh->result.text, format, args);
+    va_end(args);
+    for (size_t i = 0; i < mesh->n_streams; i++)
+        if (mesh->stream[i]->head > mesh->stream[i]->link.seq)
+            mesh->result.lost += mesh->stream[i]->head - mesh->stream[i]->link.seq;
+    hm_mesh_act(mesh, HM_ACT_FINISH);
+}
+
+void hm_mesh_raise_stop(struct hm_mesh *mesh, const char *reason)
+{
+    if (mesh->stop)
+        return;
+    mesh->stop = true;
+    snprintf(mesh->stop_reason, sizeof mesh->stop_reason, "%s", reason);
+    mesh->beat_soon = true;
+}
+
+/* ---- events ---- */
+
+static bool known_stranger(struct hm_mesh *mesh, uint64_t life)
+{
+    for (size_t i = 0; i < mesh->n_refused_lives; i++)
+        if (mesh->refused_life[i] == life)
+            return true;
+    size_t room = sizeof mesh->refused_life / sizeof mesh->refused_life[0];
+    if (mesh->n_refused_lives < room)
+        mesh->refused_life[mesh->n_refused_lives++] = life;
+    return false;
+}
+
+/* Messages of another configuration or version change nothing. HELLO is answered by what it contradicts. */
+static bool admissible(struct hm_mesh *mesh, const struct hm_header *header)
+{
+    if (header->life == mesh->params.life)
+        return false; /* our own, by way of a peer list that names ourselves */
+    if (header->type == HM_HELLO || header->type == HM_REJECT || header->fingerprint == mesh->fingerprint)
+        return true;
+    mesh->counters.refused_fingerprint++;
+    if (!known_stranger(mesh, header->life))
+        hm_mesh_note(mesh, HM_NOTE_WARNING, "ignoring node %016llx: it trains another configuration (%016llx, not %016llx)",
+                     (unsigned long long)header->life, (unsigned long long)header->fingerprint,
+                     (unsigned long long)mesh->fingerprint);
+    return false;
+}
+
+static void on_message(struct hm_mesh *mesh, const struct hm_event *event)
+{
+    struct hm_header header;
+    size_t payload_n = event->message.payload ? event->message.payload->n : 0;
+    mesh->counters.bytes_received += event->message.header_n + payload_n;
+    switch (hm_wire_decode(event->message.header, event->message.header_n, &header)) {
+    case HM_WIRE_OK:
+        break;
+    case HM_WIRE_BAD_VERSION:
+        mesh->counters.refused_version++;
+        return;
+    default:
+        mesh->counters.refused_malformed++;
+        return;
+    }
+    if (payload_n > HM_PAYLOAD_MAX) {
+        mesh->counters.refused_malformed++;
+        return;
+    }
+    if (!admissible(mesh, &header))
+        return;
+    hm_mesh_life_sign(mesh, header.life);
+    switch (header.type) {
+    case HM_DELTA:
+        hm_mesh_on_delta(mesh, event, &header);
+        break;
+    case HM_BEAT:
+        hm_mesh_on_beat(mesh, event, &header);
+        break;
+    case HM_HELLO:
+        hm_mesh_on_hello(mesh, event, &header);
+        break;
+    case HM_HELLO_OK:
+        hm_mesh_on_hello_ok(mesh, event, &header);
+        break;
+    case HM_REJECT:
+        hm_mesh_on_reject(mesh, &header);
+        break;
+    case HM_WANT:
+        hm_mesh_on_want(mesh, event, &header);
+        break;
+    case HM_NOHAVE:
+        hm_mesh_on_nohave(mesh, &header);
+        break;
+    case HM_LEAVE:
+        hm_mesh_on_leave(mesh, &header);
+        break;
+    default:
+        break;
+    }
+}
+
+static void tick(struct hm_mesh *mesh)
+{
+    hm_mesh_tick_members(mesh);
+    hm_mesh_tick_repair(mesh);
+    hm_mesh_tick_phase(mesh);
+    hm_mesh_tick_flush(mesh);
+    uint64_t since = mesh->now_us - (mesh->beat ? mesh->beat_sent_us[mesh->beat % BEATS_KEPT] : 0);
+    if (mesh->now_us >= mesh->beat_due_us || (mesh->beat_soon && since >= BEAT_SOON_US))
+        hm_mesh_beat(mesh);
+}
+
+void hm_mesh_step(struct hm_mesh *mesh, const struct hm_event *event)
+{
+    if (mesh->finished)
+        return;
+    mesh->now_us = event->now_us;
+    mesh->own_steps = event->own_steps;
+    switch (event->type) {
+    case HM_EV_TICK:
+        tick(mesh);
+        break;
+    case HM_EV_MESSAGE:
+        on_message(mesh, event);
+        break;
+    case HM_EV_SUBSCRIBED:
+        mesh->beat_soon = true;
+        break;
+    case HM_EV_APPLIED:
+        hm_mesh_on_applied(mesh, event);
+        break;
+    case HM_EV_EXTRACTED:
+        hm_mesh_on_extracted(mesh, event);
+        break;
+    case HM_EV_WORK_ENDED:
+        hm_mesh_on_work_ended(mesh);
+        break;
+    case HM_EV_STOP:
+        hm_mesh_raise_stop(mesh, event->reason);
+        break;
+    case HM_EV_LEAVE:
+        if (!mesh->leaving) {
+            mesh->leaving = true;
+            mesh->leaving_us = mesh->now_us;
+            snprintf(mesh->stop_reason, sizeof mesh->stop_reason, "%s", event->reason);
+        }
+        break;
+    }
+}
+
+uint64_t hm_mesh_wake_us(const struct hm_mesh *mesh, int busy)
+{
+    uint64_t wake = mesh->beat_due_us;
+    uint64_t coarse = mesh->now_us + (mesh->phase == HM_RUNNING && mesh->working ? 50000 : 10000);
+    uint64_t repair = hm_mesh_repair_wake_us(mesh);
+    if (mesh->beat_soon)
+        wake = mesh->beat_sent_us[mesh->beat % BEATS_KEPT] + BEAT_SOON_US;
+    if (coarse < wake)
+        wake = coarse;
+    if (repair < wake)
+        wake = repair;
+    if (busy && mesh->working && !mesh->extracting && mesh->flush_due_us < wake)
+        wake = mesh->flush_due_us;
+    return wake;
+}
+
+/* ---- life ---- */
+
+static bool allocate(struct hm_mesh *mesh)
+{
+    uint32_t n_blocks = mesh->params.layout->n_blocks;
+    mesh->raw = malloc(HM_RAW_MAX);
+    mesh->packed_room = hm_pack_bound(HM_PAYLOAD_MAX / 512, n_blocks);
+    mesh->packed = malloc(mesh->packed_room);
+    return mesh->raw && mesh->packed && hm_mesh_stream_make(mesh, mesh->params.life) &&
+           hm_delta_init(&mesh->unpacked, n_blocks, NULL) == HM_OK;
+}
+
+enum hm_status hm_mesh_open(struct hm_mesh **out, const struct hm_mesh_params *params, uint64_t now_us,
+                            struct hm_err *err)
+{
+    assert(params->life);
+    assert(params->expect >= 1);
+    struct hm_mesh *mesh = calloc(1, sizeof *mesh);
+    if (!mesh)
+        return hm_fail(err, HM_ENOMEM, "mesh: no memory");
+    mesh->params = *params;
+    mesh->fingerprint = hm_config_fingerprint(params->config);
+    mesh->rng = hm_rng_seed(params->seed, params->life);
+    mesh->now_us = mesh->opened_us = mesh->tokens_us = now_us;
+    mesh->beat_due_us = now_us;
+    mesh->slow_down = 1;
+    mesh->interval_us = params->flush_us ? params->flush_us : 1000;
+    mesh->cost_flush_us = 60;
+    mesh->cost_apply_us = 20;
+    mesh->combination = hm_combine(&params->combine, params->expect);
+    mesh->tokens = (double)params->bandwidth;
+    if (!allocate(mesh)) {
+        hm_mesh_close(mesh);
+        return hm_fail(err, HM_ENOMEM, "mesh: no memory for a model of %u blocks", params->layout->n_blocks);
+    }
+    snprintf(mesh->stream[0]->link.label, sizeof mesh->stream[0]->link.label, "%s", params->label);
+    for (size_t i = 0; i < params->n_peers; i++)
+        if (params->peer[i].life != params->life && !params->peer[i].gone)
+            hm_mesh_member_add(mesh, &params->peer[i]);
+    *out = mesh;
+    return HM_OK;
+}
+
+static void close_stream(struct stream *stream)
+{
+    for (size_t i = 0; i < stream->n_held; i++)
+        hm_blob_drop(stream->held[i].payload);
+    hm_log_fini(&stream->log);
+    free(stream);
+}
+
+void hm_mesh_close(struct hm_mesh *mesh)
+{
+    if (!mesh)
+        return;
+    for (size_t i = 0; i < mesh->n_actions; i++)
+        hm_blob_drop(mesh->action[i].payload);
+    for (size_t i = 0; i < mesh->n_streams; i++)
+        close_stream(mesh->stream[i]);
+    hm_delta_fini(&mesh->unpacked);
+    free(mesh->action);
+    free(mesh->packed);
+    free(mesh->raw);
+    free(mesh);
+}
+
+/* ---- questions ---- */
+
+enum hm_phase hm_mesh_phase(const struct hm_mesh *mesh)
+{
+    return mesh->phase;
+}
+
+uint64_t hm_mesh_fingerprint(const struct hm_mesh *mesh)
+{
+    return mesh->fingerprint;
+}
+
+uint64_t hm_mesh_steps(const struct hm_mesh *mesh)
+{
+    uint64_t steps = 0;
+    for (size_t i = 0; i < mesh->n_streams; i++)
+        steps += mesh->stream[i]->link.steps;
+    return steps;
+}
+
+uint64_t hm_mesh_own_published_steps(const struct hm_mesh *mesh)
+{
+    return mesh->stream[0]->link.steps;
+}
+
+uint64_t hm_mesh_digest(const struct hm_mesh *mesh)
+{
+    uint64_t digest = mesh->params.digest0;
+    for (size_t i = 0; i < mesh->n_streams; i++)
+        digest += mesh->stream[i]->digest;
+    return digest;
+}
+
+struct hm_combination hm_mesh_combination(const struct hm_mesh *mesh)
+{
+    return mesh->combination;
+}
+
+unsigned hm_mesh_n_live(const struct hm_mesh *mesh)
+{
+    unsigned n = 1;
+    for (unsigned i = 0; i < MEMBERS_MAX; i++)
+        n += hm_member_live(&mesh->member[i]) && mesh->member[i].phase <= HM_RUNNING;
+    return n;
+}
+
+int hm_mesh_stopping(const struct hm_mesh *mesh, const char **reason)
+{
+    if (reason)
+        *reason = mesh->stop_reason;
+    return mesh->stop || mesh->leaving;
+}
+
+uint64_t hm_mesh_flush_interval_us(const struct hm_mesh *mesh)
+{
+    return mesh->interval_us;
+}
+
+uint64_t hm_mesh_log_bytes(const struct hm_mesh *mesh)
+{
+    return mesh->log_bytes;
+}
+
+const struct hm_counters *hm_mesh_counters(const struct hm_mesh *mesh)
+{
+    return &mesh->counters;
+}
+
+const struct hm_result *hm_mesh_result(const struct hm_mesh *mesh)
+{
+    return &mesh->result;
+}
+
+size_t hm_mesh_n_streams(const struct hm_mesh *mesh)
+{
+    return mesh->n_streams;
+}
+
+const struct hm_link *hm_mesh_link(struct hm_mesh *mesh, size_t index)
+{
+    assert(index < mesh->n_streams);
+    return &mesh->stream[index]->link;
+}
+
+static const struct member *nth_member(const struct hm_mesh *mesh, size_t index)
+{
+    for (unsigned i = 0; i < MEMBERS_MAX; i++)
+        if (mesh->member[i].life && index-- == 0)
+            return &mesh->member[i];
+    return NULL;
+}
+
+size_t hm_mesh_n_members(const struct hm_mesh *mesh)
+{
+    size_t n = 0;
+    for (unsigned i = 0; i < MEMBERS_MAX; i++)
+        n += mesh->member[i].life != 0;
+    return n;
+}
+
+struct hm_member_info hm_mesh_member(const struct hm_mesh *mesh, size_t index, uint64_t now_us)
+{
+    const struct member *member = nth_member(mesh, index);
+    assert(member);
+    struct hm_member_info info = {.life = member->life,
+                                  .phase = member->phase,
+                                  .gone = member->gone,
+                                  .left = member->left,
+                                  .silent_us = now_us - (member->heard_us ? member->heard_us : member->added_us),
+                                  .rtt_us = member->rtt_us,
+                                  .lag_flushes = mesh->flush - member->flush_acked};
+    memcpy(info.label, member->label, sizeof info.label);
+    return info;
+}
+
+int hm_mesh_is_first(const struct hm_mesh *mesh)
+{
+    for (unsigned i = 0; i < MEMBERS_MAX; i++) {
+        const struct member *m = &mesh->member[i];
+        bool ended = m->life && ((m->left && m->left_clean) || (hm_member_live(m) && m->phase == HM_EXITING));
+        int order = ended ? strcmp(m->label, mesh->params.label) : 1;
+        if (order < 0 || (order == 0 && m->life < mesh->params.life))
+            return 0;
+    }
+    return 1;
+}

@@ -1,0 +1,289 @@
+/* Publishing: when to flush, what becomes of the delta, how long it is kept. */
+#include "protocol/mesh_state.h"
+
+#include <assert.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    INTERVAL_MIN_US = 250,
+    INTERVAL_MAX_US = 200000,
+    INTERVAL_ALONE_US = 10000, /* nobody listens: only B must be fresh enough to be scored */
+    PIECE_BLOCKS_MAX = 3900,   /* that many full blocks fit into a payload beside the vectors */
+    LAG_FLUSHES_MAX = 8,
+};
+
+static const double OVERHEAD = .08; /* part of a core that publishing and receiving may take */
+
+_Static_assert(PIECE_BLOCKS_MAX * 259 + HM_SPANS_BOUND(64) < HM_PAYLOAD_MAX, "a piece fits into a payload");
+
+void hm_mesh_spend(struct hm_mesh *mesh, size_t bytes)
+{
+    if (mesh->params.bandwidth)
+        mesh->tokens -= (double)bytes;
+}
+
+static void refill(struct hm_mesh *mesh)
+{
+    double full = (double)mesh->params.bandwidth / 4; /* bursts of a quarter second */
+    mesh->tokens += (double)(mesh->now_us - mesh->tokens_us) * 1e-6 * (double)mesh->params.bandwidth;
+    mesh->tokens = mesh->tokens < full ? mesh->tokens : full;
+    mesh->tokens_us = mesh->now_us;
+}
+
+/* ---- pacing ---- */
+
+/* One-way delay to the farthest live peer, from the round trips of beats. */
+static double delay_us(const struct hm_mesh *mesh)
+{
+    uint64_t rtt = 200;
+    for (unsigned i = 0; i < MEMBERS_MAX; i++)
+        if (hm_member_live(&mesh->member[i]) && mesh->member[i].rtt_us > rtt)
+            rtt = mesh->member[i].rtt_us;
+    return .5 * (double)(rtt < 200000 ? rtt : 200000);
+}
+
+/* Back-pressure: when most peers that we hear are many flushes behind, flush less often; when they keep up, come
+ * back step by step. The median, so that one slow or frozen peer never slows everybody. */
+static void feel_back_pressure(struct hm_mesh *mesh)
+{
+    unsigned n = 0, behind = 0;
+    for (unsigned i = 0; i < MEMBERS_MAX; i++) {
+        const struct member *m = &mesh->member[i];
+        if (!hm_member_live(m) || mesh->now_us - m->heard_us > 1000000)
+            continue;
+        n++;
+        behind += mesh->flush - m->flush_acked > LAG_FLUSHES_MAX;
+    }
+    if (2 * behind > n)
+        mesh->slow_down = fmin(64, mesh->slow_down * 1.25);
+    else
+        mesh->slow_down = fmax(1, mesh->slow_down - .05);
+}
+
+/* The interval P that serves the run best. A run of T1 on one node takes about (T1/N)(1 + C/P) + P + delay on N, where C
+ * is what one flush and N - 1 receives cost; the best P is sqrt(T1 C / N). Never so often that the protocol takes more
+ * than OVERHEAD of a core, nor within two delays of the last: closer than that the amplified walk oscillates. */
+static uint64_t interval_us(const struct hm_mesh *mesh)
+{
+    unsigned n = hm_mesh_n_live(mesh);
+    if (mesh->params.flush_us)
+        return mesh->params.flush_us;
+    if (n == 1)
+        return INTERVAL_ALONE_US;
+    double cost = mesh->cost_flush_us + (n - 1) * mesh->cost_apply_us;
+    double budget = mesh->params.budget_steps ? (double)mesh->params.budget_steps : mesh->rate * 60;
+    double alone_us = mesh->rate > 0 ? budget / mesh->rate * 1e6 : 1e6;
+    double best = sqrt(alone_us * cost / n);
+    double least = fmax(cost / OVERHEAD, 2 * delay_us(mesh));
+    double interval = fmax(best, least) * mesh->slow_down;
+    return (uint64_t)fmin(fmax(interval, INTERVAL_MIN_US), INTERVAL_MAX_US);
+}
+
+/* With the budget nearly used up, as far as one can tell, nobody should wait for a timer. */
+static bool budget_in_reach(const struct hm_mesh *mesh)
+{
+    uint64_t guess = hm_mesh_steps(mesh) + hm_mesh_n_live(mesh) * mesh->own_steps;
+    return mesh->params.budget_steps && guess >= mesh->params.budget_steps;
+}
+
+static void extract(struct hm_mesh *mesh, bool final)
+{
+    struct hm_combination next = hm_combine(&mesh->params.combine, hm_mesh_n_live(mesh));
+    struct hm_action *action = hm_mesh_act(mesh, HM_ACT_EXTRACT);
+    action->extract.publish = (struct hm_publish){mesh->combination.divisor, !final};
+    if (next.divisor != mesh->combination.divisor && !final)
+        action->extract.rescale = next.divisor / mesh->combination.divisor - 1;
+    action->extract.verify = final;
+    if (!final)
+        mesh->combination = next; /* workers see it after this flush, which is computed with the old one */
+    mesh->extracting = true;
+}
+
+void hm_mesh_tick_flush(struct hm_mesh *mesh)
+{
+    if (mesh->phase != HM_RUNNING || mesh->extracting || mesh->finished)
+        return;
+    if (mesh->ending && !mesh->working && !mesh->drained) {
+        extract(mesh, true);
+        return;
+    }
+    if (!mesh->working)
+        return;
+    if (!mesh->own_steps) {
+        if (mesh->now_us >= mesh->flush_due_us)
+            mesh->flush_due_us = mesh->now_us + mesh->interval_us;
+        return;
+    }
+    bool due = mesh->params.flush_step || mesh->now_us >= mesh->flush_due_us || budget_in_reach(mesh);
+    if (due && mesh->params.bandwidth) {
+        refill(mesh);
+        if (mesh->tokens < 0)
+            mesh->flush_due_us = mesh->now_us + (uint64_t)(-mesh->tokens / (double)mesh->params.bandwidth * 1e6) + 100;
+        due = mesh->tokens >= 0;
+    }
+    if (due)
+        extract(mesh, false);
+}
+
+/* ---- the delta goes out ---- */
+
+static struct hm_blob *payload_of(struct hm_mesh *mesh, const struct hm_delta *piece, struct hm_delta_head *head)
+{
+    struct hm_span_entry span[HM_STREAMS_MAX];
+    size_t n_spans = hm_mesh_spans(mesh, span);
+    struct hm_blob *payload =
+        hm_blob_new(HM_SPANS_BOUND(n_spans) + hm_pack_bound(piece->n_blocks, head->n_blocks));
+    assert(payload);
+    head->vectors_n = (uint32_t)hm_spans_encode(span, n_spans, payload->bytes);
+    size_t n = head->vectors_n;
+    if (piece->n_blocks)
+        n += hm_pack(mesh->params.kernels, piece, head->block, head->n_blocks, payload->bytes + n, mesh->packed,
+                     &head->encoding, &head->raw_n);
+    return hm_blob_shrink(payload, n);
+}
+
+static void publish_piece(struct hm_mesh *mesh, const struct hm_delta *piece, uint64_t steps, bool last)
+{
+    struct stream *own = mesh->stream[0];
+    struct hm_header header = hm_mesh_header(mesh, HM_DELTA);
+    struct hm_delta_head *head = &header.delta;
+    head->stream = mesh->params.life;
+    head->lo = own->link.seq;
+    head->hi = own->link.seq + 1;
+    head->flush = mesh->flush + 1;
+    head->last_piece = last;
+    head->digest = own->digest + mesh->params.kernels->digest(piece);
+    head->steps = own->link.steps + (last ? steps : 0);
+    head->n_nonzero = piece->n_nonzero;
+    head->block = piece->n_blocks ? piece->block[0] : 0;
+    head->n_blocks = piece->n_blocks ? piece->block[piece->n_blocks - 1] + 1 - head->block : 0;
+    struct hm_blob *payload = payload_of(mesh, piece, head);
+
+    own->link.seq = own->head = head->hi;
+    own->digest = head->digest;
+    own->link.steps = head->steps;
+    if (hm_log_append(&own->log, head, hm_blob_share(payload)) == 0)
+        mesh->log_bytes += payload->n;
+    else
+        hm_blob_drop(payload);
+    mesh->counters.published++;
+    mesh->counters.pieces_empty += piece->n_blocks == 0;
+    mesh->counters.coordinates_sent += piece->n_nonzero;
+    mesh->counters.blocks_sent += head->n_blocks;
+    mesh->counters.bytes_published += payload->n;
+    hm_mesh_broadcast(mesh, &header, payload);
+}
+
+static void publish(struct hm_mesh *mesh, const struct hm_delta *delta, uint64_t steps)
+{
+    uint32_t from = 0;
+    do {
+        uint32_t to = delta->n_blocks - from > PIECE_BLOCKS_MAX ? from + PIECE_BLOCKS_MAX : delta->n_blocks;
+        struct hm_delta piece = hm_delta_slice(delta, from, to);
+        publish_piece(mesh, &piece, steps, to == delta->n_blocks);
+        from = to;
+    } while (from < delta->n_blocks);
+    mesh->flush++;
+    mesh->stream[0]->flush = mesh->flush;
+}
+
+static void note_damage(struct hm_mesh *mesh, const struct hm_extract_stats *stats)
+{
+    if (stats->n_clipped)
+        hm_mesh_raise_stop(mesh, "schedule exhausted: weights have reached the range of their grid");
+    if (stats->n_nonfinite)
+        hm_mesh_raise_stop(mesh, "training diverged: weights became infinite or not a number; lower --lr");
+}
+
+void hm_mesh_on_extracted(struct hm_mesh *mesh, const struct hm_event *event)
+{
+    uint64_t steps = event->extracted.steps;
+    const struct hm_delta *delta = event->extracted.delta;
+    mesh->extracting = false;
+    note_damage(mesh, &event->extracted.stats);
+    bool final = mesh->ending && !mesh->working;
+    if (final && !delta->n_blocks && !steps) {
+        mesh->drained = true;
+        if (event->extracted.digest != hm_mesh_digest(mesh))
+            hm_mesh_finish(mesh, HM_ECORRUPT, "this replica's base differs from the sum of the deltas it applied "
+                                              "(digest %016llx, expected %016llx): memory or program is faulty",
+                           (unsigned long long)event->extracted.digest, (unsigned long long)hm_mesh_digest(mesh));
+        return;
+    }
+    if (delta->n_blocks || steps)
+        publish(mesh, delta, steps);
+    hm_mesh_mark_start(mesh);
+    if (final && event->extracted.stats.n_clipped)
+        mesh->drained = true; /* what the range does not hold stays behind, and is reported as residual */
+    double elapsed_us = (double)(mesh->now_us - mesh->flush_last_us);
+    if (mesh->flush_last_us && elapsed_us > 0 && steps)
+        mesh->rate += (mesh->rate > 0 ? .2 : 1) * ((double)steps / elapsed_us * 1e6 - mesh->rate);
+    mesh->flush_last_us = mesh->now_us;
+    mesh->cost_flush_us += .1 * (event->extracted.cost_us - mesh->cost_flush_us);
+    feel_back_pressure(mesh);
+    mesh->interval_us = interval_us(mesh);
+    mesh->flush_due_us = mesh->now_us + mesh->interval_us;
+    if (mesh->log_bytes > mesh->params.log_bytes_max / 2)
+        hm_mesh_trim(mesh);
+}
+
+/* A delta of `member` tells which of our flushes it had applied: fresher than any beat. */
+void hm_mesh_feel_lag(struct hm_mesh *mesh, struct member *member, const struct hm_span_entry *span, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (span[i].life == mesh->params.life && span[i].flush_end > member->flush_acked &&
+            span[i].flush_end <= mesh->flush)
+            member->flush_acked = span[i].flush_end;
+}
+
+/* ---- the log is kept within its budget ---- */
+
+/* The lowest seq of a stream that some live member has acknowledged. */
+static uint32_t acknowledged(const struct hm_mesh *mesh, const struct stream *stream)
+{
+    uint32_t least = stream->link.seq;
+    for (unsigned i = 0; i < MEMBERS_MAX; i++) {
+        const struct member *m = &mesh->member[i];
+        if (!hm_member_live(m))
+            continue;
+        uint32_t seq = m->life == stream->link.from ? stream->link.seq : 0;
+        for (size_t k = 0; k < m->n_vv; k++)
+            if (m->vv[k].life == stream->link.from && m->vv[k].seq > seq)
+                seq = m->vv[k].seq;
+        least = seq < least ? seq : least;
+    }
+    return least;
+}
+
+static void drop_acknowledged(struct hm_mesh *mesh, struct stream *stream, uint64_t target)
+{
+    uint32_t upto = acknowledged(mesh, stream);
+    while (mesh->log_bytes > target && stream->log.n && hm_log_oldest(&stream->log) <= upto)
+        mesh->log_bytes -= hm_log_drop_oldest(&stream->log);
+}
+
+static struct stream *largest_log(struct hm_mesh *mesh)
+{
+    struct stream *largest = mesh->stream[0]; /* the own one goes last: nobody else may have it */
+    for (size_t i = 1; i < mesh->n_streams; i++)
+        if (mesh->stream[i]->log.bytes && (largest == mesh->stream[0] || mesh->stream[i]->log.bytes > largest->log.bytes))
+            largest = mesh->stream[i];
+    return largest;
+}
+
+/* Above half of the budget what every live member has acknowledged goes; above all of it, the oldest of others. Below
+ * half everything stays: a late joiner can still be served from the log. */
+void hm_mesh_trim(struct hm_mesh *mesh)
+{
+    uint64_t target = mesh->params.log_bytes_max / 2;
+    for (size_t i = 0; i < mesh->n_streams; i++)
+        drop_acknowledged(mesh, mesh->stream[i], target);
+    while (mesh->log_bytes > mesh->params.log_bytes_max) {
+        uint64_t dropped = hm_log_drop_oldest(&largest_log(mesh)->log);
+        if (!dropped)
+            break;
+        mesh->log_bytes -= dropped;
+    }
+}

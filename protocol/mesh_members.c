@@ -1,0 +1,417 @@
+/* Who is there: greeting, beats, liveness, dialling. Advisory only: it picks whom to ask and whom to wait for, never
+ * what is applied. */
+#include "protocol/mesh_state.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum { GREET_US = 200000, REDIAL_MAX_US = 4000000, UNREACHABLE_NOTE_US = 2000000 };
+
+struct member *hm_mesh_member_of(struct hm_mesh *mesh, uint64_t life)
+{
+    for (unsigned i = 0; i < MEMBERS_MAX; i++)
+        if (mesh->member[i].life == life)
+            return life ? &mesh->member[i] : NULL;
+    return NULL;
+}
+
+bool hm_member_live(const struct member *member)
+{
+    return member->life && member->heard_us && !member->gone && !member->left;
+}
+
+static unsigned slot_of(const struct hm_mesh *mesh, const struct member *member)
+{
+    return (unsigned)(member - mesh->member);
+}
+
+static void dial(struct hm_mesh *mesh, struct member *member)
+{
+    struct hm_action *action = hm_mesh_act(mesh, HM_ACT_CONNECT);
+    action->slot = slot_of(mesh, member);
+    memcpy(action->rpc, member->rpc, sizeof member->rpc);
+    memcpy(action->pub, member->pub, sizeof member->pub);
+    member->greeted = false;
+    member->dial_us = mesh->now_us;
+}
+
+/* A free slot, else that of a peer that has left or is long gone. */
+static struct member *free_slot(struct hm_mesh *mesh)
+{
+    struct member *old = NULL;
+    for (unsigned i = 0; i < MEMBERS_MAX; i++) {
+        struct member *m = &mesh->member[i];
+        if (!m->life)
+            return m;
+        if ((m->left || m->gone) && (!old || m->heard_us < old->heard_us))
+            old = m;
+    }
+    return old;
+}
+
+struct member *hm_mesh_member_add(struct hm_mesh *mesh, const struct hm_peer_entry *peer)
+{
+    struct member *member = hm_mesh_member_of(mesh, peer->life);
+    if (member || peer->life == mesh->params.life || !peer->rpc[0] || !peer->pub[0])
+        return member;
+    member = free_slot(mesh);
+    if (!member) {
+        mesh->counters.refused_overflow++;
+        return NULL;
+    }
+    *member = (struct member){.life = peer->life, .added_us = mesh->now_us};
+    memcpy(member->label, peer->label, sizeof member->label);
+    memcpy(member->rpc, peer->rpc, sizeof member->rpc);
+    memcpy(member->pub, peer->pub, sizeof member->pub);
+    dial(mesh, member);
+    return member;
+}
+
+/* ---- beats ---- */
+
+static size_t peers(const struct hm_mesh *mesh, struct hm_peer_entry *entry)
+{
+    size_t n = 0;
+    for (unsigned i = 0; i < MEMBERS_MAX; i++) {
+        const struct member *m = &mesh->member[i];
+        if (!m->life || m->left || m->refused)
+            continue;
+        size_t at = n++;
+        for (; at && entry[at - 1].life > m->life; at--)
+            entry[at] = entry[at - 1];
+        uint64_t age = m->beat ? mesh->now_us - m->beat_us : 0;
+        entry[at] = (struct hm_peer_entry){.life = m->life,
+                                           .phase = (uint8_t)m->phase,
+                                           .gone = m->gone,
+                                           .beat = m->beat,
+                                           .age_us = age < UINT32_MAX ? (uint32_t)age : UINT32_MAX};
+        memcpy(entry[at].label, m->label, sizeof m->label);
+        memcpy(entry[at].rpc, m->rpc, sizeof m->rpc);
+        memcpy(entry[at].pub, m->pub, sizeof m->pub);
+    }
+    return n;
+}
+
+static uint32_t worst_lag(const struct hm_mesh *mesh)
+{
+    uint32_t lag = 0;
+    for (unsigned i = 0; i < MEMBERS_MAX; i++)
+        if (hm_member_live(&mesh->member[i]) && mesh->flush - mesh->member[i].flush_acked > lag)
+            lag = mesh->flush - mesh->member[i].flush_acked;
+    return lag;
+}
+
+void hm_mesh_beat(struct hm_mesh *mesh)
+{
+    struct hm_header header = hm_mesh_header(mesh, HM_BEAT);
+    struct hm_beat_head *beat = &header.beat;
+    beat->number = ++mesh->beat;
+    beat->phase = (uint8_t)mesh->phase;
+    beat->stop = mesh->stop;
+    beat->digest = hm_mesh_digest(mesh);
+    beat->steps = hm_mesh_steps(mesh);
+    beat->lag = worst_lag(mesh);
+    memcpy(beat->label, mesh->params.label, sizeof beat->label);
+    memcpy(beat->rpc, mesh->params.rpc, sizeof beat->rpc);
+    memcpy(beat->pub, mesh->params.pub, sizeof beat->pub);
+    if (mesh->stop)
+        memcpy(beat->stop_reason, mesh->stop_reason, sizeof beat->stop_reason);
+    struct hm_vv_entry vv[HM_STREAMS_MAX];
+    struct hm_peer_entry peer[MEMBERS_MAX];
+    size_t n_vv = hm_mesh_vector(mesh, vv), n_peers = peers(mesh, peer);
+    struct hm_blob *payload = hm_blob_new(HM_BEAT_BOUND(n_vv, n_peers));
+    if (payload) {
+        payload = hm_blob_shrink(payload, hm_beat_encode(vv, n_vv, peer, n_peers, payload->bytes));
+        hm_mesh_broadcast(mesh, &header, payload);
+    }
+    bool ending = mesh->phase >= HM_DONE || mesh->phase < HM_RUNNING;
+    uint32_t spread = BEAT_MAX_US - BEAT_MIN_US;
+    mesh->beat_sent_us[mesh->beat % BEATS_KEPT] = mesh->now_us;
+    mesh->beat_due_us = mesh->now_us + (ending ? BEAT_ENDING_US : BEAT_MIN_US + hm_rng_below(&mesh->rng, spread));
+    mesh->beat_soon = false;
+}
+
+/* The peer's list names us: it hears us, and tells how long our beat took to go there and its to come back. */
+static void heard_by(struct hm_mesh *mesh, struct member *member, const struct hm_peer_entry *us)
+{
+    if (!us->beat)
+        return;
+    member->hears_us = true;
+    if (us->beat > mesh->beat || mesh->beat - us->beat >= BEATS_KEPT || us->age_us == UINT32_MAX)
+        return;
+    uint64_t away = mesh->now_us - mesh->beat_sent_us[us->beat % BEATS_KEPT];
+    uint64_t rtt = away > us->age_us ? away - us->age_us : 0;
+    member->rtt_us = member->rtt_us ? (3 * member->rtt_us + rtt) / 4 : rtt;
+}
+
+static void learn_vector(struct hm_mesh *mesh, struct member *member)
+{
+    for (size_t i = 0; i < member->n_vv; i++) {
+        const struct hm_vv_entry *e = &member->vv[i];
+        if (e->life == mesh->params.life) {
+            if (e->seq > mesh->stream[0]->link.seq)
+                hm_mesh_finish(mesh, HM_ECORRUPT, "another process publishes under this node's life id; restart it");
+            else if (e->flush > member->flush_acked)
+                member->flush_acked = e->flush;
+            continue;
+        }
+        struct stream *s = hm_mesh_stream_make(mesh, e->life);
+        if (!s) {
+            mesh->counters.refused_overflow++;
+            continue;
+        }
+        if (e->seq > s->head)
+            s->head = e->seq;
+        /* The origin's own beat comes down the same pipe as its deltas, so what it names and we lack is lost;
+         * a third party's beat may only have been faster. */
+        if (e->seq > s->link.seq)
+            hm_mesh_want(mesh, s, e->life == member->life ? 5000 : 100000);
+    }
+}
+
+static void check_digest(struct hm_mesh *mesh, struct member *member)
+{
+    if (member->digest == hm_mesh_digest(mesh) || !hm_mesh_same_vector(mesh, member->vv, member->n_vv))
+        return;
+    hm_mesh_finish(mesh, HM_ECORRUPT,
+                   "this replica and %s's differ although both applied the same deltas (digests %016llx, %016llx): one of "
+                   "the two machines corrupts data",
+                   member->label, (unsigned long long)hm_mesh_digest(mesh), (unsigned long long)member->digest);
+}
+
+static void learn_peers(struct hm_mesh *mesh, struct member *member, const struct hm_peer_entry *peer, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (peer[i].life == mesh->params.life)
+            heard_by(mesh, member, &peer[i]);
+        else if (!peer[i].gone)
+            hm_mesh_member_add(mesh, &peer[i]);
+    }
+}
+
+void hm_mesh_on_beat(struct hm_mesh *mesh, const struct hm_event *event, const struct hm_header *header)
+{
+    const struct hm_beat_head *beat = &header->beat;
+    struct hm_vv_entry vv[HM_STREAMS_MAX];
+    struct hm_peer_entry peer[MEMBERS_MAX];
+    size_t n_vv, n_peers;
+    const struct hm_blob *payload = event->message.payload;
+    if (!payload || hm_beat_decode(payload->bytes, payload->n, vv, HM_STREAMS_MAX, &n_vv, peer, MEMBERS_MAX, &n_peers)) {
+        mesh->counters.refused_malformed++;
+        return;
+    }
+    struct hm_peer_entry sender = {.life = header->life};
+    memcpy(sender.label, beat->label, sizeof sender.label);
+    memcpy(sender.rpc, beat->rpc, sizeof sender.rpc);
+    memcpy(sender.pub, beat->pub, sizeof sender.pub);
+    struct member *member = hm_mesh_member_add(mesh, &sender);
+    if (!member || beat->number <= member->beat)
+        return; /* no room for it, or an old beat that was overtaken */
+    hm_mesh_life_sign(mesh, header->life);
+    if (!member->beat || member->phase != (enum hm_phase)beat->phase)
+        mesh->beat_soon = true; /* it should learn that we hear it, or see where we stand by now */
+    member->beat = beat->number;
+    member->beat_us = mesh->now_us;
+    member->phase = (enum hm_phase)beat->phase;
+    member->digest = beat->digest;
+    member->steps = beat->steps;
+    memcpy(member->label, beat->label, sizeof member->label);
+    member->n_vv = n_vv;
+    memcpy(member->vv, vv, n_vv * sizeof vv[0]);
+    learn_vector(mesh, member);
+    learn_peers(mesh, member, peer, n_peers);
+    check_digest(mesh, member);
+    struct stream *stream = hm_mesh_stream(mesh, header->life);
+    if (stream)
+        memcpy(stream->link.label, beat->label, sizeof stream->link.label);
+    if (beat->stop)
+        hm_mesh_raise_stop(mesh, beat->stop_reason);
+}
+
+void hm_mesh_life_sign(struct hm_mesh *mesh, uint64_t life)
+{
+    struct member *member = hm_mesh_member_of(mesh, life);
+    if (!member)
+        return;
+    if (member->gone) {
+        hm_mesh_note(mesh, HM_NOTE_INFO, "node %s is back after %.1f s of silence", member->label,
+                     (double)(mesh->now_us - member->heard_us) / 1e6);
+        member->gone = false;
+    }
+    member->heard_us = mesh->now_us;
+    member->dials = 0;
+}
+
+void hm_mesh_on_leave(struct hm_mesh *mesh, const struct hm_header *header)
+{
+    struct member *member = hm_mesh_member_of(mesh, header->life);
+    struct stream *stream = hm_mesh_stream(mesh, header->life);
+    if (stream && header->leave.seq > stream->link.seq) {
+        stream->head = header->leave.seq > stream->head ? header->leave.seq : stream->head;
+        hm_mesh_want(mesh, stream, 5000);
+    }
+    if (!member || member->left)
+        return;
+    member->left = true;
+    member->left_clean = header->leave.clean;
+    member->left_digest = header->leave.digest;
+    if (!header->leave.clean)
+        hm_mesh_note(mesh, HM_NOTE_INFO, "node %s has left the mesh", member->label);
+}
+
+/* ---- greeting ---- */
+
+static void greet(struct hm_mesh *mesh, struct member *member)
+{
+    struct hm_header header = hm_mesh_header(mesh, HM_HELLO);
+    memcpy(header.hello.label, mesh->params.label, sizeof header.hello.label);
+    memcpy(header.hello.rpc, mesh->params.rpc, sizeof header.hello.rpc);
+    memcpy(header.hello.pub, mesh->params.pub, sizeof header.hello.pub);
+    struct hm_blob *payload = hm_blob_new(hm_hello_bound(NULL, 0, 0, 0));
+    if (!payload)
+        return;
+    payload = hm_blob_shrink(payload, hm_hello_encode(NULL, 0, NULL, 0, NULL, 0, payload->bytes));
+    hm_mesh_send(mesh, slot_of(mesh, member), &header, payload);
+}
+
+static void answer_hello(struct hm_mesh *mesh, const struct hm_event *event, bool full)
+{
+    struct hm_header header = hm_mesh_header(mesh, HM_HELLO_OK);
+    memcpy(header.hello.label, mesh->params.label, sizeof header.hello.label);
+    memcpy(header.hello.rpc, mesh->params.rpc, sizeof header.hello.rpc);
+    memcpy(header.hello.pub, mesh->params.pub, sizeof header.hello.pub);
+    const struct hm_fields *config = mesh->params.config;
+    struct hm_peer_entry peer[MEMBERS_MAX];
+    size_t n_peers = peers(mesh, peer), n_fields = full ? config->n : 0, n_bulk = full ? mesh->params.bulk_n : 0;
+    struct hm_blob *payload = hm_blob_new(hm_hello_bound(config->field, n_fields, n_peers, n_bulk));
+    if (!payload)
+        return;
+    size_t n = hm_hello_encode(config->field, n_fields, peer, n_peers, mesh->params.bulk, n_bulk, payload->bytes);
+    hm_mesh_reply(mesh, event, &header, hm_blob_shrink(payload, n));
+}
+
+static void reject(struct hm_mesh *mesh, const struct hm_event *event, const char *label, const char *field,
+                   const char *ours, const char *yours)
+{
+    struct hm_header header = hm_mesh_header(mesh, HM_REJECT);
+    snprintf(header.reject.field, sizeof header.reject.field, "%s", field);
+    snprintf(header.reject.ours, sizeof header.reject.ours, "%.*s", HM_REASON_MAX, ours);
+    snprintf(header.reject.yours, sizeof header.reject.yours, "%.*s", HM_REASON_MAX, yours);
+    snprintf(header.reject.reason, sizeof header.reject.reason, "the mesh has another %.60s", field);
+    hm_mesh_reply(mesh, event, &header, NULL);
+    mesh->counters.refused_hello++;
+    hm_mesh_note(mesh, HM_NOTE_WARNING, "refused node %s: its %s is '%.60s', the mesh's is '%.60s'", label, field, yours,
+                 ours);
+}
+
+/* A stranger greets with fingerprint 0 and what it insists on, and gets the configuration; a member greets with
+ * the fingerprint, so that we learn where to subscribe. */
+void hm_mesh_on_hello(struct hm_mesh *mesh, const struct hm_event *event, const struct hm_header *header)
+{
+    struct hm_field field[HM_FIELDS_MAX];
+    struct hm_peer_entry peer[MEMBERS_MAX];
+    size_t n_fields, n_peers, n_bulk;
+    const uint8_t *bulk;
+    const struct hm_blob *payload = event->message.payload;
+    if (!payload || hm_hello_decode(payload->bytes, payload->n, field, HM_FIELDS_MAX, &n_fields, peer, MEMBERS_MAX,
+                                    &n_peers, &bulk, &n_bulk)) {
+        mesh->counters.refused_malformed++;
+        return;
+    }
+    if (header->fingerprint && header->fingerprint != mesh->fingerprint) {
+        char ours[17], yours[17];
+        snprintf(ours, sizeof ours, "%016llx", (unsigned long long)mesh->fingerprint);
+        snprintf(yours, sizeof yours, "%016llx", (unsigned long long)header->fingerprint);
+        reject(mesh, event, header->hello.label, "fingerprint", ours, yours);
+        return;
+    }
+    const struct hm_field *conflict = hm_config_conflict(mesh->params.config, field, n_fields);
+    if (conflict) {
+        const char *ours = hm_fields_get(mesh->params.config, conflict->name);
+        reject(mesh, event, header->hello.label, conflict->name, ours ? ours : "(none)", conflict->value);
+        return;
+    }
+    if (header->fingerprint) {
+        struct hm_peer_entry sender = {.life = header->life};
+        memcpy(sender.label, header->hello.label, sizeof sender.label);
+        memcpy(sender.rpc, header->hello.rpc, sizeof sender.rpc);
+        memcpy(sender.pub, header->hello.pub, sizeof sender.pub);
+        hm_mesh_member_add(mesh, &sender);
+    }
+    answer_hello(mesh, event, header->fingerprint == 0);
+}
+
+void hm_mesh_on_hello_ok(struct hm_mesh *mesh, const struct hm_event *event, const struct hm_header *header)
+{
+    struct hm_field field[HM_FIELDS_MAX];
+    struct hm_peer_entry peer[MEMBERS_MAX];
+    size_t n_fields, n_peers, n_bulk;
+    const uint8_t *bulk;
+    const struct hm_blob *payload = event->message.payload;
+    struct member *member = hm_mesh_member_of(mesh, header->life);
+    if (!payload || hm_hello_decode(payload->bytes, payload->n, field, HM_FIELDS_MAX, &n_fields, peer, MEMBERS_MAX,
+                                    &n_peers, &bulk, &n_bulk)) {
+        mesh->counters.refused_malformed++;
+        return;
+    }
+    if (member)
+        member->greeted = true;
+    for (size_t i = 0; i < n_peers; i++)
+        if (!peer[i].gone)
+            hm_mesh_member_add(mesh, &peer[i]);
+}
+
+void hm_mesh_on_reject(struct hm_mesh *mesh, const struct hm_header *header)
+{
+    struct member *member = hm_mesh_member_of(mesh, header->life);
+    if (!member || member->refused)
+        return;
+    member->refused = true;
+    hm_mesh_note(mesh, HM_NOTE_WARNING, "node %s refuses us: %s (%s there, %s here)", member->label,
+                 header->reject.reason, header->reject.ours, header->reject.yours);
+}
+
+/* ---- liveness ---- */
+
+static void declare_gone(struct hm_mesh *mesh, struct member *member)
+{
+    member->gone = true;
+    member->hears_us = false;
+    mesh->counters.peers_gone++;
+    mesh->beat_soon = true;
+    hm_mesh_note(mesh, HM_NOTE_WARNING, "node %s has been silent for %.1f s and counts as dead; going on without it",
+                 member->label, (double)(mesh->now_us - member->heard_us) / 1e6);
+}
+
+static void tick_member(struct hm_mesh *mesh, struct member *member)
+{
+    if (!member->life || member->left || member->refused)
+        return;
+    uint64_t since = member->heard_us ? member->heard_us : member->added_us, silent = mesh->now_us - since;
+    if (member->heard_us && !member->gone && silent > mesh->params.gone_us)
+        declare_gone(mesh, member);
+    if (!member->heard_us && silent > mesh->params.gone_us + mesh->params.join_timeout_us) {
+        /* Never heard, by whomever it was named: forget it, so that its slot serves somebody real. */
+        hm_mesh_act(mesh, HM_ACT_DISCONNECT)->slot = slot_of(mesh, member);
+        *member = (struct member){0};
+        return;
+    }
+    if (mesh->now_us < member->dial_us)
+        return;
+    if (silent > mesh->params.suspect_us && member->dials) {
+        /* Silence may be a session that libzmq has given up for good: dial anew. */
+        dial(mesh, member);
+        mesh->counters.redials++;
+    }
+    if (!member->greeted || silent > mesh->params.suspect_us)
+        greet(mesh, member);
+    uint64_t wait = (uint64_t)GREET_US << (member->dials < 5 ? member->dials : 5);
+    member->dials++;
+    member->dial_us = mesh->now_us + (wait < REDIAL_MAX_US ? wait : REDIAL_MAX_US);
+}
+
+void hm_mesh_tick_members(struct hm_mesh *mesh)
+{
+    for (unsigned i = 0; i < MEMBERS_MAX; i++)
+        tick_member(mesh, &mesh->member[i]);
+}

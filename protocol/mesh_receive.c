@@ -1,0 +1,159 @@
+/* Deltas of others: in order, once, checked before anything changes. */
+#include "protocol/mesh_state.h"
+
+#include <string.h>
+
+static void drop_held(struct hm_mesh *mesh, struct stream *stream, size_t i)
+{
+    mesh->held_bytes -= stream->held[i].payload ? stream->held[i].payload->n : 0;
+    hm_blob_drop(stream->held[i].payload);
+    stream->held[i] = stream->held[--stream->n_held];
+}
+
+/* Keeps a delta that came before those it follows. When there is no room it is dropped: it will be asked for. */
+static void hold(struct hm_mesh *mesh, struct stream *stream, const struct hm_delta_head *head,
+                 struct hm_blob *payload)
+{
+    size_t bytes = payload ? payload->n : 0;
+    for (size_t i = 0; i < stream->n_held; i++)
+        if (stream->held[i].head.hi == head->hi) {
+            mesh->counters.duplicates++;
+            return;
+        }
+    if (stream->n_held == HELD_MAX || mesh->held_bytes + bytes > HELD_BYTES_MAX) {
+        mesh->counters.refused_overflow++;
+        return;
+    }
+    stream->held[stream->n_held++] = (struct held){*head, hm_blob_share(payload)};
+    mesh->held_bytes += bytes;
+    mesh->counters.held++;
+}
+
+static bool unpack(struct hm_mesh *mesh, struct stream *stream, const struct hm_delta_head *head,
+                   const struct hm_blob *payload, struct hm_span_entry *span, size_t *n_spans)
+{
+    size_t n = payload ? payload->n : 0;
+    const uint8_t *bytes = payload ? payload->bytes : NULL;
+    if (head->vectors_n > n || hm_spans_decode(bytes, head->vectors_n, span, HM_STREAMS_MAX, n_spans) != 0 ||
+        hm_unpack(mesh->params.kernels, mesh->params.layout, head, bytes + head->vectors_n, n - head->vectors_n,
+                  mesh->raw, &mesh->unpacked) != 0) {
+        mesh->counters.refused_malformed++;
+        return false;
+    }
+    if (stream->digest + mesh->params.kernels->digest(&mesh->unpacked) != head->digest ||
+        head->steps < stream->link.steps || (head->flush != stream->flush + 1)) {
+        mesh->counters.refused_digest++;
+        return false;
+    }
+    return true;
+}
+
+/* Begins to apply the next delta of a stream; false when it is not what it says it is. */
+static bool apply(struct hm_mesh *mesh, struct stream *stream, const struct hm_delta_head *head,
+                  struct hm_blob *payload)
+{
+    struct hm_span_entry span[HM_STREAMS_MAX];
+    size_t n_spans;
+    if (!unpack(mesh, stream, head, payload, span, &n_spans)) {
+        hm_mesh_note(mesh, HM_NOTE_WARNING, "refused delta %u of node %s: it fails its check; asking for it again",
+                     head->hi, stream->link.label);
+        hm_mesh_want(mesh, stream, 50000);
+        return false;
+    }
+    hm_mesh_measure_staleness(mesh, stream, span, n_spans);
+    struct member *origin = hm_mesh_member_of(mesh, stream->link.from);
+    if (origin)
+        hm_mesh_feel_lag(mesh, origin, span, n_spans);
+    mesh->applying = true;
+    mesh->applying_stream = stream;
+    mesh->applying_head = *head;
+    if (hm_log_append(&stream->log, head, hm_blob_share(payload)) == 0)
+        mesh->log_bytes += payload ? payload->n : 0;
+    else
+        hm_blob_drop(payload);
+    hm_mesh_act(mesh, HM_ACT_APPLY)->delta = &mesh->unpacked;
+    return true;
+}
+
+void hm_mesh_on_delta(struct hm_mesh *mesh, const struct hm_event *event, const struct hm_header *header)
+{
+    const struct hm_delta_head *head = &header->delta;
+    struct stream *stream = hm_mesh_stream_make(mesh, head->stream);
+    if (!stream) {
+        mesh->counters.refused_overflow++;
+        return;
+    }
+    if (stream == mesh->stream[0] || head->hi <= stream->link.seq) {
+        mesh->counters.duplicates++;
+        return;
+    }
+    if (head->hi > stream->head)
+        stream->head = head->hi;
+    if (head->lo > stream->link.seq || mesh->applying) {
+        hold(mesh, stream, head, event->message.payload);
+        if (head->lo > stream->link.seq)
+            hm_mesh_want(mesh, stream, 5000);
+        return;
+    }
+    if (head->lo == stream->link.seq && apply(mesh, stream, head, event->message.payload) &&
+        event->message.channel != HM_CH_PUBLISHED)
+        mesh->counters.repaired++;
+}
+
+/* The held delta that continues its stream, if there is one; on the way, drops those that came otherwise. */
+static bool next_held(struct hm_mesh *mesh, struct stream *stream, size_t *found)
+{
+    bool any = false;
+    for (size_t i = 0; i < stream->n_held;) {
+        if (stream->held[i].head.hi <= stream->link.seq) {
+            drop_held(mesh, stream, i);
+            continue;
+        }
+        if (stream->held[i].head.lo == stream->link.seq) {
+            *found = i;
+            any = true;
+        }
+        i++;
+    }
+    return any;
+}
+
+static bool apply_held(struct hm_mesh *mesh, struct stream *stream)
+{
+    size_t i;
+    if (!next_held(mesh, stream, &i))
+        return false;
+    struct held held = stream->held[i];
+    hm_blob_share(held.payload);
+    drop_held(mesh, stream, i);
+    bool applied = apply(mesh, stream, &held.head, held.payload);
+    hm_blob_drop(held.payload);
+    return applied;
+}
+
+void hm_mesh_on_applied(struct hm_mesh *mesh, const struct hm_event *event)
+{
+    struct stream *stream = mesh->applying_stream;
+    const struct hm_delta_head *head = &mesh->applying_head;
+    stream->link.seq = head->hi;
+    stream->digest = head->digest;
+    stream->link.steps = head->steps;
+    if (head->last_piece)
+        stream->flush = head->flush;
+    mesh->applying = false;
+    mesh->counters.applied++;
+    mesh->cost_apply_us += .1 * (event->applied.cost_us - mesh->cost_apply_us);
+    if (stream->head <= stream->link.seq) {
+        stream->want_at = 0;
+        stream->nohave_from = 0;
+    }
+    if (!mesh->own_steps)
+        hm_mesh_mark_start(mesh);
+    if (apply_held(mesh, stream))
+        return;
+    for (size_t i = 0; i < mesh->n_streams; i++)
+        if (mesh->stream[i]->n_held && apply_held(mesh, mesh->stream[i]))
+            return;
+    if (mesh->log_bytes > mesh->params.log_bytes_max / 2)
+        hm_mesh_trim(mesh);
+}

@@ -1,0 +1,148 @@
+/* Gaps: asking any holder for what is missing, and answering those who ask. */
+#include "protocol/mesh_state.h"
+
+#include <string.h>
+
+enum { WANT_BYTES = HM_PAYLOAD_MAX, SERVE_BYTES_MAX = 4 << 20 };
+
+/* Arms a request for what follows the stream's vector, unless one is armed already. */
+void hm_mesh_want(struct hm_mesh *mesh, struct stream *stream, uint64_t delay_us)
+{
+    if (stream->want_at)
+        return;
+    stream->want_since = mesh->now_us;
+    stream->want_tries = 0;
+    stream->nohave_from = 0;
+    stream->want_at = mesh->now_us + delay_us / 2 + hm_rng_below(&mesh->rng, (uint32_t)delay_us + 1);
+}
+
+static bool may_have(const struct hm_mesh *mesh, const struct stream *stream, unsigned slot)
+{
+    const struct member *m = &mesh->member[slot];
+    if (!hm_member_live(m) || (stream->nohave_from >> slot & 1))
+        return false;
+    if (m->life == stream->link.from)
+        return true;
+    for (size_t i = 0; i < m->n_vv; i++)
+        if (m->vv[i].life == stream->link.from)
+            return m->vv[i].seq > stream->link.seq;
+    return false;
+}
+
+/* The origin first, then the other holders in turn. MEMBERS_MAX when there is none. */
+static unsigned choose_holder(const struct hm_mesh *mesh, const struct stream *stream)
+{
+    unsigned holder[MEMBERS_MAX], n = 0;
+    for (unsigned i = 0; i < MEMBERS_MAX; i++)
+        if (may_have(mesh, stream, i)) {
+            holder[n++] = i;
+            if (mesh->member[i].life == stream->link.from) {
+                holder[n - 1] = holder[0];
+                holder[0] = i;
+            }
+        }
+    return n ? holder[stream->want_tries % n] : MEMBERS_MAX;
+}
+
+static bool anybody_could_answer(const struct hm_mesh *mesh, const struct stream *stream)
+{
+    for (unsigned i = 0; i < MEMBERS_MAX; i++)
+        if (hm_member_live(&mesh->member[i]) && !(stream->nohave_from >> i & 1))
+            return true;
+    return false;
+}
+
+/* All holders have trimmed what we miss. A node that has not begun can be told so and end; one that trains has
+ * lost deltas that nobody keeps any more. */
+static void unobtainable(struct hm_mesh *mesh, struct stream *stream)
+{
+    hm_mesh_finish(mesh, HM_EREFUSED,
+                   "node %s's delta %u is in nobody's log any more, so this node cannot catch up; start it with the "
+                   "others, or give the mesh a larger log",
+                   stream->link.label, stream->link.seq + 1);
+}
+
+static void ask(struct hm_mesh *mesh, struct stream *stream)
+{
+    unsigned slot = choose_holder(mesh, stream);
+    if (slot == MEMBERS_MAX) {
+        if (stream->nohave_from && !anybody_could_answer(mesh, stream))
+            unobtainable(mesh, stream);
+        stream->want_at = mesh->now_us + 50000;
+        return;
+    }
+    struct hm_header header = hm_mesh_header(mesh, HM_WANT);
+    header.want = (struct hm_want_head){stream->link.from, stream->link.seq + 1, WANT_BYTES};
+    hm_mesh_send(mesh, slot, &header, NULL);
+    mesh->counters.wants_sent++;
+    stream->want_tries++;
+    uint64_t wait = 100000u << (stream->want_tries < 5 ? stream->want_tries - 1 : 4);
+    stream->want_at = mesh->now_us + wait + hm_rng_below(&mesh->rng, (uint32_t)wait / 2);
+}
+
+void hm_mesh_tick_repair(struct hm_mesh *mesh)
+{
+    for (size_t i = 0; i < mesh->n_streams && !mesh->finished; i++) {
+        struct stream *s = mesh->stream[i];
+        if (!s->want_at)
+            continue;
+        if (s->link.seq >= s->head)
+            s->want_at = 0;
+        else if (mesh->now_us >= s->want_at)
+            ask(mesh, s);
+    }
+}
+
+uint64_t hm_mesh_repair_wake_us(const struct hm_mesh *mesh)
+{
+    uint64_t wake = UINT64_MAX;
+    for (size_t i = 0; i < mesh->n_streams; i++)
+        if (mesh->stream[i]->want_at && mesh->stream[i]->want_at < wake)
+            wake = mesh->stream[i]->want_at;
+    return wake;
+}
+
+static void nohave(struct hm_mesh *mesh, const struct hm_event *event, uint64_t life, uint32_t have_from)
+{
+    struct hm_header header = hm_mesh_header(mesh, HM_NOHAVE);
+    header.nohave = (struct hm_nohave_head){life, have_from};
+    hm_mesh_reply(mesh, event, &header, NULL);
+    mesh->counters.nohaves++;
+}
+
+/* Any holder answers, not only the origin. Under a bandwidth budget an answer waits until there is budget: the
+ * asker asks again. */
+void hm_mesh_on_want(struct hm_mesh *mesh, const struct hm_event *event, const struct hm_header *header)
+{
+    const struct hm_want_head *want = &header->want;
+    struct stream *stream = hm_mesh_stream(mesh, want->stream);
+    const struct hm_log_entry *entry = stream ? hm_log_get(&stream->log, want->from) : NULL;
+    if (!entry) {
+        if (!stream || want->from <= stream->link.seq)
+            nohave(mesh, event, want->stream, stream ? hm_log_oldest(&stream->log) : 0);
+        return;
+    }
+    if (mesh->params.bandwidth && mesh->tokens < 0)
+        return;
+    uint64_t room = want->bytes_max < SERVE_BYTES_MAX ? want->bytes_max : SERVE_BYTES_MAX;
+    struct hm_header answer = hm_mesh_header(mesh, HM_DELTA);
+    for (uint32_t seq = want->from; (entry = hm_log_get(&stream->log, seq)) != NULL; seq++) {
+        uint64_t n = entry->payload ? entry->payload->n : 0;
+        if (seq != want->from && n + HM_HEADER_BOUND > room)
+            break;
+        answer.delta = entry->head;
+        hm_mesh_reply(mesh, event, &answer, hm_blob_share(entry->payload));
+        mesh->counters.wants_served++;
+        room -= room < n + HM_HEADER_BOUND ? room : n + HM_HEADER_BOUND;
+    }
+}
+
+void hm_mesh_on_nohave(struct hm_mesh *mesh, const struct hm_header *header)
+{
+    struct stream *stream = hm_mesh_stream(mesh, header->nohave.stream);
+    const struct member *member = hm_mesh_member_of(mesh, header->life);
+    if (!stream || !member || !stream->want_at)
+        return;
+    stream->nohave_from |= (uint64_t)1 << (unsigned)(member - mesh->member);
+    stream->want_at = mesh->now_us;
+}

@@ -1,0 +1,123 @@
+/* Streams and version vectors: what is applied here, and how stale a delta was. */
+#include "protocol/mesh_state.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* Index into by_life of the first stream whose life is not below. */
+static size_t lower_bound(const struct hm_mesh *mesh, uint64_t life)
+{
+    size_t lo = 0, hi = mesh->n_streams;
+    while (lo < hi) {
+        size_t mid = (lo + hi) / 2;
+        if (mesh->stream[mesh->by_life[mid]]->link.from < life)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    return lo;
+}
+
+struct stream *hm_mesh_stream(struct hm_mesh *mesh, uint64_t life)
+{
+    size_t i = lower_bound(mesh, life);
+    if (i == mesh->n_streams || mesh->stream[mesh->by_life[i]]->link.from != life)
+        return NULL;
+    return mesh->stream[mesh->by_life[i]];
+}
+
+struct stream *hm_mesh_stream_make(struct hm_mesh *mesh, uint64_t life)
+{
+    struct stream *stream = hm_mesh_stream(mesh, life);
+    if (stream || mesh->n_streams == HM_STREAMS_MAX)
+        return stream;
+    stream = calloc(1, sizeof *stream);
+    if (!stream)
+        return NULL;
+    stream->link.from = life;
+    const struct member *member = hm_mesh_member_of(mesh, life);
+    if (member)
+        memcpy(stream->link.label, member->label, sizeof member->label);
+    size_t i = lower_bound(mesh, life);
+    memmove(&mesh->by_life[i + 1], &mesh->by_life[i], (mesh->n_streams - i) * sizeof mesh->by_life[0]);
+    mesh->by_life[i] = (uint16_t)mesh->n_streams;
+    mesh->stream[mesh->n_streams++] = stream;
+    return stream;
+}
+
+size_t hm_mesh_vector(const struct hm_mesh *mesh, struct hm_vv_entry *vv)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < mesh->n_streams; i++) {
+        const struct stream *s = mesh->stream[mesh->by_life[i]];
+        if (s->link.seq)
+            vv[n++] = (struct hm_vv_entry){s->link.from, s->link.seq, s->flush, s->link.steps, s->digest};
+    }
+    return n;
+}
+
+size_t hm_mesh_spans(const struct hm_mesh *mesh, struct hm_span_entry *span)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < mesh->n_streams; i++) {
+        const struct stream *s = mesh->stream[mesh->by_life[i]];
+        if (s->flush)
+            span[n++] =
+                (struct hm_span_entry){s->link.from, s->flush_start, s->flush, s->steps_start, s->link.steps};
+    }
+    return n;
+}
+
+/* The next gradient reads W as it is now: the accumulation that it opens starts at the present vector. */
+void hm_mesh_mark_start(struct hm_mesh *mesh)
+{
+    for (size_t i = 0; i < mesh->n_streams; i++) {
+        mesh->stream[i]->flush_start = mesh->stream[i]->flush;
+        mesh->stream[i]->steps_start = mesh->stream[i]->link.steps;
+    }
+}
+
+bool hm_mesh_same_vector(const struct hm_mesh *mesh, const struct hm_vv_entry *vv, size_t n)
+{
+    size_t at = 0;
+    for (size_t i = 0; i < mesh->n_streams; i++) {
+        const struct stream *s = mesh->stream[mesh->by_life[i]];
+        if (!s->link.seq)
+            continue;
+        if (at == n || vv[at].life != s->link.from || vv[at].seq != s->link.seq)
+            return false;
+        at++;
+    }
+    return at == n;
+}
+
+static uint64_t distance(uint64_t a, uint64_t b)
+{
+    return a > b ? a - b : b - a;
+}
+
+/* Size of the symmetric difference between what the origin had applied when it began to accumulate and what is
+ * applied here now, just before its delta is. Sets of applied deltas are prefixes of streams, so the difference
+ * is a sum of distances, exactly: over the streams the origin lists, and over those that only we know. */
+void hm_mesh_measure_staleness(struct hm_mesh *mesh, struct stream *stream, const struct hm_span_entry *span, size_t n)
+{
+    uint64_t flushes = 0, steps = mesh->own_steps;
+    size_t at = 0;
+    for (size_t i = 0; i < mesh->n_streams; i++) {
+        const struct stream *s = mesh->stream[mesh->by_life[i]];
+        for (; at < n && span[at].life < s->link.from; at++) {
+            flushes += span[at].flush_start;
+            steps += span[at].steps_start;
+        }
+        bool listed = at < n && span[at].life == s->link.from;
+        flushes += distance(listed ? span[at].flush_start : 0, s->flush);
+        steps += distance(listed ? span[at].steps_start : 0, s->link.steps);
+        at += listed;
+    }
+    for (; at < n; at++) {
+        flushes += span[at].flush_start;
+        steps += span[at].steps_start;
+    }
+    hm_tally_add(&stream->link.flushes, flushes);
+    hm_tally_add(&stream->link.step, steps);
+}
