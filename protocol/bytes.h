@@ -25,7 +25,7 @@ struct hm_reader {
 
 static inline struct hm_writer hm_writer_of(void *bytes, size_t room)
 {
-    return (struct hm_writer){bytes, (uint8_t *)bytes + room};
+    return (struct hm_writer){bytes, room ? (uint8_t *)bytes + room : bytes};
 }
 
 static inline void hm_put_u8(struct hm_writer *w, uint8_t x)
@@ -62,9 +62,10 @@ static inline void hm_put_string(struct hm_writer *w, const void *bytes, size_t 
     hm_put_bytes(w, bytes, n);
 }
 
+/* No bytes may be NULL: an empty frame often is. */
 static inline struct hm_reader hm_reader_of(const void *bytes, size_t n)
 {
-    return (struct hm_reader){bytes, (const uint8_t *)bytes + n, 0};
+    return (struct hm_reader){bytes, n ? (const uint8_t *)bytes + n : bytes, 0};
 }
 
 static inline size_t hm_reader_left(const struct hm_reader *r)

@@ -151,7 +151,7 @@ static void learn_vector(struct hm_mesh *mesh, struct member *member)
         if (e->life == mesh->params.life) {
             if (e->seq > mesh->stream[0]->link.seq)
                 hm_mesh_finish(mesh, HM_ECORRUPT, "another process publishes under this node's life id; restart it");
-            else if (e->flush > member->flush_acked)
+            else if (e->flush > member->flush_acked && e->flush <= mesh->flush)
                 member->flush_acked = e->flush;
             continue;
         }

@@ -41,7 +41,8 @@ static bool unpack(struct hm_mesh *mesh, struct stream *stream, const struct hm_
         return false;
     }
     if (stream->digest + mesh->params.kernels->digest(&mesh->unpacked) != head->digest ||
-        head->steps < stream->link.steps || (head->flush != stream->flush + 1)) {
+        head->steps < stream->link.steps || (head->steps != stream->link.steps && !head->last_piece) ||
+        head->flush != stream->flush + 1) {
         mesh->counters.refused_digest++;
         return false;
     }

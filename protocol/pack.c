@@ -17,7 +17,8 @@ size_t hm_pack_bound(size_t listed, size_t range)
 }
 
 size_t hm_pack(const struct hm_kernels *kernels, const struct hm_delta *delta, uint32_t block,
-               uint32_t n_blocks, uint8_t *out, uint8_t *scratch, uint8_t *encoding, uint32_t *raw_n)
+               uint32_t n_blocks, uint8_t *out, uint8_t *scratch, uint8_t *encoding,
+               uint32_t *raw_n)
 {
     *encoding = HM_PACKED;
     *raw_n = 0;
@@ -27,7 +28,7 @@ size_t hm_pack(const struct hm_kernels *kernels, const struct hm_delta *delta, u
     assert(packed_n > 0);
     assert(packed_n <= HM_RAW_MAX);
     *raw_n = (uint32_t)packed_n;
-    /* The room we offer is what LZ4 may use at most: it gives up by itself where it would not pay. */
+    /* We offer the room that LZ4 may use at most; it gives up by itself where it does not pay. */
     int room = (int)(packed_n * KEEP_PERCENT / 100);
     int kept_n = LZ4_compress_default((const char *)scratch, (char *)out, (int)packed_n, room);
     if (kept_n > 0) {
@@ -39,8 +40,8 @@ size_t hm_pack(const struct hm_kernels *kernels, const struct hm_delta *delta, u
 }
 
 /* The packed bytes of a body, as long as the head says, or NULL. */
-static const uint8_t *packed_bytes(const struct hm_delta_head *head, const uint8_t *body, size_t body_n,
-                                   uint8_t *scratch)
+static const uint8_t *packed_bytes(const struct hm_delta_head *head, const uint8_t *body,
+                                   size_t body_n, uint8_t *scratch)
 {
     if (body_n > HM_PAYLOAD_MAX || head->raw_n > HM_RAW_MAX)
         return NULL;
@@ -52,12 +53,18 @@ static const uint8_t *packed_bytes(const struct hm_delta_head *head, const uint8
     return n == (int)head->raw_n ? scratch : NULL;
 }
 
+/* Only between rows and behind a tensor's last row is there padding. */
+static int may_be_padded(const struct hm_tensor *tensor, uint32_t block)
+{
+    return tensor->stride != tensor->cols || block + 1 == tensor->block + tensor->n_blocks;
+}
+
 static int padding_is_zero(const struct hm_delta *delta, const struct hm_layout *layout)
 {
     for (uint32_t i = 0; i < delta->n_blocks; i++) {
-        uint64_t mask = hm_layout_block_mask(layout, delta->block[i]);
-        if (mask == UINT64_MAX)
+        if (!may_be_padded(hm_layout_tensor_of(layout, delta->block[i]), delta->block[i]))
             continue;
+        uint64_t mask = hm_layout_block_mask(layout, delta->block[i]);
         for (unsigned j = 0; j < HM_BLOCK; j++) {
             if (delta->q[i][j] && !(mask >> j & 1))
                 return 0;
@@ -67,21 +74,23 @@ static int padding_is_zero(const struct hm_delta *delta, const struct hm_layout 
 }
 
 static int unpack(const struct hm_kernels *kernels, const struct hm_layout *layout,
-                  const struct hm_delta_head *head, const uint8_t *body, size_t body_n, uint8_t *scratch,
-                  struct hm_delta *out)
+                  const struct hm_delta_head *head, const uint8_t *body, size_t body_n,
+                  uint8_t *scratch, struct hm_delta *out)
 {
     if ((uint64_t)head->block + head->n_blocks > layout->n_blocks || head->n_blocks > out->capacity)
         return -1;
     if (head->n_nonzero == 0)
         return body_n == 0 && head->raw_n == 0 && head->encoding == HM_PACKED ? 0 : -1;
     const uint8_t *packed = packed_bytes(head, body, body_n, scratch);
-    if (!packed || kernels->decode(packed, head->raw_n, head->block, head->block + head->n_blocks, out))
+    if (!packed ||
+        kernels->decode(packed, head->raw_n, head->block, head->block + head->n_blocks, out))
         return -1;
     return out->n_nonzero == head->n_nonzero && padding_is_zero(out, layout) ? 0 : -1;
 }
 
-int hm_unpack(const struct hm_kernels *kernels, const struct hm_layout *layout, const struct hm_delta_head *head,
-              const uint8_t *body, size_t body_n, uint8_t *scratch, struct hm_delta *out)
+int hm_unpack(const struct hm_kernels *kernels, const struct hm_layout *layout,
+              const struct hm_delta_head *head, const uint8_t *body, size_t body_n,
+              uint8_t *scratch, struct hm_delta *out)
 {
     out->n_blocks = out->n_nonzero = 0;
     int status = unpack(kernels, layout, head, body, body_n, scratch, out);

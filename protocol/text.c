@@ -13,7 +13,7 @@ static int is_printable_ascii(const char *text, size_t n, const char *without)
     return 1;
 }
 
-/* Bytes of the allowed character at the head of s[n], n >= 1; 0 when there is none (RFC 3629, section 4). */
+/* Bytes of the allowed character at the head of s[n], n >= 1; 0 when there is none (RFC 3629). */
 static size_t allowed_character(const char *s, size_t n)
 {
     static const uint32_t least[] = {[2] = 0xa0 /* skips C1 */, [3] = 0x800, [4] = 0x10000};

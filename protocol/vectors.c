@@ -1,5 +1,6 @@
-/* Payloads of DELTA (its head), BEAT, HELLO and HELLO_OK. Each entry has a put and a get that mirror each other;
- * the getters only ever mark the reader bad, and the decoders look once, at the end. */
+/* Payloads of DELTA (its head), BEAT, HELLO and HELLO_OK. Each entry has a put and a get that
+ * mirror each other; the getters only ever mark the reader bad, and the decoders look once, at the
+ * end. */
 #include "protocol/wire.h"
 
 #include "protocol/bytes.h"
@@ -13,7 +14,8 @@ static uint64_t get_number(struct hm_reader *r, uint64_t most)
     return r->bad ? 0 : x;
 }
 
-/* How many entries follow. No loop trusts it: the first entry that is not there ends the reading. */
+/* How many entries follow. No loop trusts it: the first entry that is not there ends the reading.
+ */
 static size_t get_count(struct hm_reader *r, size_t room, size_t most)
 {
     return (size_t)get_number(r, room < most ? room : most);
@@ -89,7 +91,8 @@ size_t hm_spans_encode(const struct hm_span_entry *span, size_t n, uint8_t *out)
     return (size_t)(w.at - out);
 }
 
-int hm_spans_decode(const uint8_t *in, size_t in_n, struct hm_span_entry *span, size_t room, size_t *n)
+int hm_spans_decode(const uint8_t *in, size_t in_n, struct hm_span_entry *span, size_t room,
+                    size_t *n)
 {
     struct hm_reader r = payload_reader(in, in_n);
     size_t count = get_count(&r, room, HM_STREAMS_MAX);
@@ -184,8 +187,8 @@ size_t hm_beat_encode(const struct hm_vv_entry *vv, size_t n_vv, const struct hm
     return (size_t)(w.at - out);
 }
 
-int hm_beat_decode(const uint8_t *in, size_t in_n, struct hm_vv_entry *vv, size_t vv_room, size_t *n_vv,
-                   struct hm_peer_entry *peer, size_t peer_room, size_t *n_peers)
+int hm_beat_decode(const uint8_t *in, size_t in_n, struct hm_vv_entry *vv, size_t vv_room,
+                   size_t *n_vv, struct hm_peer_entry *peer, size_t peer_room, size_t *n_peers)
 {
     struct hm_reader r = payload_reader(in, in_n);
     *n_vv = get_vv(&r, vv, vv_room);
@@ -198,13 +201,10 @@ int hm_beat_decode(const uint8_t *in, size_t in_n, struct hm_vv_entry *vv, size_
 
 /* ---- the configuration ---- */
 
-static int is_listed(const struct hm_field *field, size_t n, const char *name)
+/* Sorted by name, and so without duplicates, for the reason that lives are. */
+static int in_order(const struct hm_field *field, size_t i)
 {
-    for (size_t i = 0; i < n; i++) {
-        if (strcmp(field[i].name, name) == 0)
-            return 1;
-    }
-    return 0;
+    return i == 0 || strcmp(field[i - 1].name, field[i].name) < 0;
 }
 
 static void put_fields(struct hm_writer *w, const struct hm_field *field, size_t n)
@@ -212,7 +212,7 @@ static void put_fields(struct hm_writer *w, const struct hm_field *field, size_t
     assert(n <= HM_FIELDS_MAX);
     hm_put_varint(w, n);
     for (size_t i = 0; i < n; i++) {
-        assert(!is_listed(field, i, field[i].name));
+        assert(in_order(field, i));
         put_text(w, field[i].name, HM_FIELD_NAME_MAX, hm_field_name_ok);
         put_text(w, field[i].value, HM_FIELD_VALUE_MAX, hm_text_ok);
     }
@@ -224,34 +224,23 @@ static size_t get_fields(struct hm_reader *r, struct hm_field *field, size_t roo
     for (size_t i = 0; i < n && !r->bad; i++) {
         get_text(r, field[i].name, HM_FIELD_NAME_MAX, hm_field_name_ok);
         get_text(r, field[i].value, HM_FIELD_VALUE_MAX, hm_text_ok);
-        if (is_listed(field, i, field[i].name))
+        if (!in_order(field, i))
             r->bad = 1;
     }
     return n;
 }
 
-size_t hm_fields_bound(const struct hm_field *field, size_t n_fields)
+size_t hm_hello_bound(const struct hm_field *field, size_t n_fields, size_t n_peers, size_t n_bulk)
 {
-    size_t bound = HM_VARINT_MAX;
+    size_t bound = HM_VARINT_MAX + HM_BEAT_BOUND(0, n_peers) + HM_VARINT_MAX + n_bulk;
     for (size_t i = 0; i < n_fields; i++)
         bound += strlen(field[i].name) + strlen(field[i].value) + 2 * HM_VARINT_MAX;
     return bound;
 }
 
-size_t hm_fields_encode(const struct hm_field *field, size_t n_fields, uint8_t *out)
-{
-    struct hm_writer w = hm_writer_of(out, hm_fields_bound(field, n_fields));
-    put_fields(&w, field, n_fields);
-    return (size_t)(w.at - out);
-}
-
-size_t hm_hello_bound(const struct hm_field *field, size_t n_fields, size_t n_peers, size_t n_bulk)
-{
-    return hm_fields_bound(field, n_fields) + HM_BEAT_BOUND(0, n_peers) + HM_VARINT_MAX + n_bulk;
-}
-
-size_t hm_hello_encode(const struct hm_field *field, size_t n_fields, const struct hm_peer_entry *peer,
-                       size_t n_peers, const uint8_t *bulk, size_t n_bulk, uint8_t *out)
+size_t hm_hello_encode(const struct hm_field *field, size_t n_fields,
+                       const struct hm_peer_entry *peer, size_t n_peers, const uint8_t *bulk,
+                       size_t n_bulk, uint8_t *out)
 {
     struct hm_writer w = hm_writer_of(out, hm_hello_bound(field, n_fields, n_peers, n_bulk));
     put_fields(&w, field, n_fields);
@@ -260,9 +249,9 @@ size_t hm_hello_encode(const struct hm_field *field, size_t n_fields, const stru
     return (size_t)(w.at - out);
 }
 
-int hm_hello_decode(const uint8_t *in, size_t in_n, struct hm_field *field, size_t field_room, size_t *n_fields,
-                    struct hm_peer_entry *peer, size_t peer_room, size_t *n_peers, const uint8_t **bulk,
-                    size_t *n_bulk)
+int hm_hello_decode(const uint8_t *in, size_t in_n, struct hm_field *field, size_t field_room,
+                    size_t *n_fields, struct hm_peer_entry *peer, size_t peer_room, size_t *n_peers,
+                    const uint8_t **bulk, size_t *n_bulk)
 {
     struct hm_reader r = payload_reader(in, in_n);
     *n_fields = get_fields(&r, field, field_room);

@@ -1,5 +1,6 @@
-/* Headers. One table row describes a field for encoding and decoding alike; what holds between fields follows
- * in the message's `consistent`. msgpack-c sees only bytes that our own scan has passed. */
+/* Headers. One table row describes a field for encoding and decoding alike; what holds between
+ * fields follows in the message's `consistent`. msgpack-c sees only bytes that our own scan has
+ * passed. */
 #include "protocol/wire.h"
 
 #include "protocol/bytes.h"
@@ -24,10 +25,16 @@ struct message {
     int (*consistent)(const struct hm_header *header); /* NULL: nothing to check between fields */
 };
 
-#define MEMBER(name)               offsetof(struct hm_header, name), sizeof(((struct hm_header *)0)->name)
-#define INTEGER(name, least, most) {MEMBER(name), NULL, least, most}
-#define TEXT(name, ok)             {MEMBER(name), ok, 0, 0}
-#define N_OF(array)                (sizeof(array) / sizeof *(array))
+#define MEMBER(name) offsetof(struct hm_header, name), sizeof(((struct hm_header *)0)->name)
+#define INTEGER(name, least, most)                                                                 \
+    {                                                                                              \
+        MEMBER(name), NULL, least, most                                                            \
+    }
+#define TEXT(name, ok)                                                                             \
+    {                                                                                              \
+        MEMBER(name), ok, 0, 0                                                                     \
+    }
+#define N_OF(array) (sizeof(array) / sizeof *(array))
 
 static const struct field common_fields[] = {
     INTEGER(type, 0, UINT8_MAX),
@@ -52,16 +59,11 @@ static const struct field delta_fields[] = {
 };
 
 static const struct field beat_fields[] = {
-    INTEGER(beat.number, 1, UINT32_MAX),
-    TEXT(beat.label, hm_label_ok),
-    INTEGER(beat.phase, 0, HM_PHASES - 1),
-    INTEGER(beat.stop, 0, 1),
-    TEXT(beat.stop_reason, hm_text_ok),
-    INTEGER(beat.digest, 0, UINT64_MAX),
-    INTEGER(beat.steps, 0, UINT64_MAX),
-    INTEGER(beat.lag, 0, UINT32_MAX),
-    TEXT(beat.rpc, hm_endpoint_ok),
-    TEXT(beat.pub, hm_endpoint_ok),
+    INTEGER(beat.number, 1, UINT32_MAX),   TEXT(beat.label, hm_label_ok),
+    INTEGER(beat.phase, 0, HM_PHASES - 1), INTEGER(beat.stop, 0, 1),
+    TEXT(beat.stop_reason, hm_text_ok),    INTEGER(beat.digest, 0, UINT64_MAX),
+    INTEGER(beat.steps, 0, UINT64_MAX),    INTEGER(beat.lag, 0, UINT32_MAX),
+    TEXT(beat.rpc, hm_endpoint_ok),        TEXT(beat.pub, hm_endpoint_ok),
 };
 
 static const struct field hello_fields[] = {
@@ -135,8 +137,8 @@ static void scan_value(struct hm_reader *r, unsigned depth);
 
 static void scan_array(struct hm_reader *r, uint64_t n, unsigned depth)
 {
-    /* An element is at least one byte: a count that promises more than is there ends here, before any
-     * allocation or loop of that size. */
+    /* An element is at least one byte: a count that promises more than is there ends here, before
+     * any allocation or loop of that size. */
     if (depth == DEPTH_MAX || n > hm_reader_left(r))
         r->bad = 1;
     for (uint64_t i = 0; i < n && !r->bad; i++)
@@ -221,7 +223,8 @@ static void put_text(msgpack_packer *packer, const struct field *field, const ch
 {
     char clean[HM_ENDPOINT_MAX + HM_REASON_MAX];
     assert(field->size <= sizeof clean);
-    /* Free text may quote a file name or be cut short by snprintf: it is mended rather than asserted. */
+    /* Free text may quote a file name or be cut short by snprintf: it is mended rather than
+     * asserted. */
     if (field->text_ok == hm_text_ok) {
         hm_text_clean(clean, field->size, text);
         text = clean;
@@ -265,21 +268,31 @@ size_t hm_wire_encode(const struct hm_header *header, uint8_t *out)
 
 /* ---- decoding ---- */
 
-static int get_field(const msgpack_object *value, const struct field *field, struct hm_header *header)
+static int get_text(const msgpack_object *value, const struct field *field, char *text)
 {
-    char *member = (char *)header + field->offset;
-    if (field->text_ok) {
-        if (value->type != MSGPACK_OBJECT_STR || value->via.str.size >= field->size ||
-            !field->text_ok(value->via.str.ptr, value->via.str.size))
-            return 0;
-        memcpy(member, value->via.str.ptr, value->via.str.size); /* the rest is zero: terminated */
-        return 1;
-    }
+    const msgpack_object_str *str = &value->via.str;
+    if (value->type != MSGPACK_OBJECT_STR || str->size >= field->size ||
+        !field->text_ok(str->ptr, str->size))
+        return 0;
+    if (str->size) /* ptr of an empty one may be NULL */
+        memcpy(text, str->ptr, str->size);
+    return 1; /* the rest is zero: terminated */
+}
+
+static int get_integer(const msgpack_object *value, const struct field *field, void *member)
+{
     if (value->type != MSGPACK_OBJECT_POSITIVE_INTEGER || value->via.u64 < field->least ||
         value->via.u64 > field->most)
         return 0;
     store_integer(member, field->size, value->via.u64);
     return 1;
+}
+
+static int get_field(const msgpack_object *value, const struct field *field,
+                     struct hm_header *header)
+{
+    char *member = (char *)header + field->offset;
+    return field->text_ok ? get_text(value, field, member) : get_integer(value, field, member);
 }
 
 /* Goes on after a bad field: of another version's header we report what can be understood. */

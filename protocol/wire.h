@@ -30,6 +30,9 @@ enum {
     HM_RAW_MAX = 8 << 20,       /* bytes of a packed delta before LZ4 */
 };
 
+/* The largest seq; what follows it still fits a uint32_t. */
+#define HM_SEQ_MAX (UINT32_MAX - 1)
+
 enum hm_message_type {
     HM_DELTA = 1,
     HM_BEAT = 2,
@@ -135,7 +138,9 @@ enum hm_wire_error {
     HM_WIRE_UNKNOWN_TYPE,
 };
 
-/* Writes the header's bytes to out[HM_HEADER_BOUND]; returns how many. Cannot fail: fields are in range. */
+/* Writes the header's bytes to out[HM_HEADER_BOUND]; returns how many. Cannot fail: numbers, labels and endpoints are
+ * in range (asserted; protocol/text.h has the rules of texts). The texts of REJECT and of a stop may hold anything:
+ * what must not travel in them is replaced, as hm_text_clean does. */
 size_t hm_wire_encode(const struct hm_header *header, uint8_t *out);
 
 /* Validates and decodes bytes of a header from a peer. On any error but BAD_VERSION *header is zeroed. */
@@ -187,7 +192,8 @@ int hm_beat_decode(const uint8_t *in, size_t in_n, struct hm_vv_entry *vv, size_
                    struct hm_peer_entry *peer, size_t peer_room, size_t *n_peers);
 
 /* Payload of HELLO (fields the sender insists on) and HELLO_OK (the configuration; then the peers; then bulk
- * data of the workload, such as the order of features, opaque here). Names are unique, [a-z0-9_]+. */
+ * data of the workload, such as the order of features, opaque here). Names are [a-z0-9_]+ and strictly ascending
+ * (strcmp); values are hm_text_ok. The whole must fit HM_PAYLOAD_MAX, or peers refuse it: the caller's to check. */
 size_t hm_hello_bound(const struct hm_field *field, size_t n_fields, size_t n_peers, size_t n_bulk);
 size_t hm_hello_encode(const struct hm_field *field, size_t n_fields, const struct hm_peer_entry *peer, size_t n_peers,
                        const uint8_t *bulk, size_t n_bulk, uint8_t *out);
@@ -201,12 +207,14 @@ int hm_hello_decode(const uint8_t *in, size_t in_n, struct hm_field *field, size
 size_t hm_pack_bound(size_t listed, size_t range);
 
 /* Packs a delta whose blocks are all within [block, block + n_blocks); LZ4 is tried and kept when it saves at
- * least 3 %. Returns the bytes written to `out`, sets *encoding and *raw_n. `scratch` has hm_pack_bound bytes. */
+ * least 3 %. Returns the bytes written to `out`, sets *encoding and *raw_n. `out` and `scratch` have hm_pack_bound
+ * bytes each, and that is at most HM_RAW_MAX. An empty delta gives 0 bytes, raw_n 0, HM_PACKED. */
 size_t hm_pack(const struct hm_kernels *kernels, const struct hm_delta *delta, uint32_t block, uint32_t n_blocks,
                uint8_t *out, uint8_t *scratch, uint8_t *encoding, uint32_t *raw_n);
 
 /* Unpacks the body (payload after the vectors) of the DELTA that `head` describes into `out`, checking lengths,
- * range and count against the head and the layout (padding stays zero). `scratch` has HM_RAW_MAX bytes.
+ * range and count against the head and the layout (padding stays zero). `scratch` has HM_RAW_MAX bytes, `out` room
+ * for head->n_blocks blocks (more are refused).
  * 0, or -1 with `out` emptied. The digest is the caller's to check. */
 int hm_unpack(const struct hm_kernels *kernels, const struct hm_layout *layout, const struct hm_delta_head *head,
               const uint8_t *body, size_t body_n, uint8_t *scratch, struct hm_delta *out);

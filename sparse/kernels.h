@@ -23,10 +23,10 @@ struct hm_extract_stats {
 };
 
 struct hm_kernels {
-    const char *name; /* "ref", "sse2", "avx2", "avx512", "neon" */
+    const char *name; /* "ref", "portable", "sse2", "avx2", "avx512", "neon" */
 
     /* Scans blocks [from, to) of the layout. For each coordinate q as struct hm_publish says, clipped so that
-     * |B + q| <= HM_RANGE; B += q; W -= (divisor - 1) * q * grid in place. Appends non-empty blocks to
+     * |B + q| <= HM_RANGE and |q| <= 2 * HM_RANGE (where B is out already, q only leads back); B += q; W -= (divisor - 1) * q * grid in place. Appends non-empty blocks to
      * `out`, which must have room for to - from more blocks. Adds to `stats`. Workers may add to W meanwhile. */
     void (*extract)(struct hm_weights *weights, uint32_t from, uint32_t to, const struct hm_publish *publish,
                     struct hm_delta *out, struct hm_extract_stats *stats);
@@ -52,15 +52,18 @@ struct hm_kernels {
     uint64_t (*digest_dense)(const uint32_t *x, uint32_t n_blocks);
 };
 
-/* Bytes that encode may need for `listed` blocks in a range of `range` blocks. */
+/* Bytes that encode may need for `listed` blocks in a range of `range` blocks (runs of empty blocks cost at most
+ * 7 bytes for each listed one): the longest block is dense with k = 23, 26 bits a coordinate. The writer touches up
+ * to 8 bytes beyond what it returns. */
 static inline size_t hm_encode_bound(size_t listed, size_t range)
 {
-    return listed * (2 + 4 * HM_BLOCK) + range / 127 + listed + 16;
+    (void)range;
+    return listed * (26 * HM_BLOCK / 8 + 1 + 7) + 32;
 }
 
 extern const struct hm_kernels hm_kernels_ref;
 
-/* The table for `name` ("auto": the best this processor has; "sse2", "avx2", "avx512", "neon", "ref").
+/* The table for `name` ("auto": the best this processor has; "sse2", "avx2", "avx512", "neon", "portable", "ref").
  * NULL when this build or this processor has no such table. Thread-safe. */
 const struct hm_kernels *hm_kernels_find(const char *name);
 

@@ -19,13 +19,14 @@ enum hm_status hm_context(struct hm_err *err, enum hm_status status, const char 
     if (!err)
         return status;
     char said[sizeof err->text];
-    memcpy(said, err->text, sizeof said);
+    snprintf(said, sizeof said, "%s", err->text);
     va_list args;
     va_start(args, format);
     int n = vsnprintf(err->text, sizeof err->text, format, args);
     va_end(args);
     size_t at = n < 0 ? 0 : (size_t)n < sizeof err->text ? (size_t)n : sizeof err->text - 1;
-    snprintf(err->text + at, sizeof err->text - at, ": %s", said);
+    size_t room = sizeof err->text - at;
+    snprintf(err->text + at, room, ": %.*s", (int)room - 3 > 0 ? (int)room - 3 : 0, said);
     return status;
 }
 

@@ -1,0 +1,388 @@
+/* A linear SVM: hinge loss with L2 regularisation, by stochastic gradient descent in V form.
+ *
+ * Minimise (1/n) sum max(0, 1 - y (w.x + b)) + (lambda/2) |w|^2 with step eta_t = 1 / (lambda (T0 + t)) (Bottou,
+ * Large-Scale Machine Learning with Stochastic Gradient Descent, COMPSTAT 2010; svmsgd). Write w = V / c with
+ * c = lambda (T0 + t): the shrinking of w is then in c alone, and a step is
+ *
+ *     if y (V.x + b c) < c:  V += y x,  b += 0.01 y / c
+ *
+ * and nothing else. V is a plain sum of examples, so steps of many nodes add in any order, and the scale is a
+ * function of the mesh-wide step count that every replica knows.
+ */
+#include "models/svm.h"
+
+#include "models/svm_step.h"
+
+#include <assert.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    SAMPLE_ROWS = 1001, /* rows that choose eta0, as svmsgd does */
+    BULK_FEATURES_MAX = 250000, /* an order of so many features fits into one message */
+};
+
+static const double LAMBDA_DEFAULT = 1e-4;
+static const double EPOCHS_DEFAULT = 5;
+static const double SECONDS_ROWS = 2e7; /* rows a second a node may reach, for the range of V under a time budget */
+
+struct hm_svm_model *hm_svm_of(struct hm_model *model)
+{
+    return (struct hm_svm_model *)(void *)model;
+}
+
+static const struct hm_svm_model *of(const struct hm_model *model)
+{
+    return (const struct hm_svm_model *)(const void *)model;
+}
+
+/* ---- data ---- */
+
+static enum hm_status open_set(struct hm_rows *rows, const char *const *file, unsigned n, const struct hm_svm_model *svm,
+                               const struct hm_progress *progress, struct hm_err *err)
+{
+    const struct hm_train_options *o = &svm->options;
+    struct hm_rows_source source = {.n_files = n,
+                                    .topics = o->topics,
+                                    .topic = o->topic,
+                                    .n_features = o->n_features,
+                                    .no_cache = o->no_cache};
+    memcpy(source.file, file, n * sizeof file[0]);
+    return hm_rows_open(rows, &source, progress, NULL, err);
+}
+
+static enum hm_status open_model(struct hm_model **model, const struct hm_train_options *options,
+                                 const struct hm_progress *progress, struct hm_err *err)
+{
+    struct hm_svm_model *svm = calloc(1, sizeof *svm);
+    if (!svm)
+        return hm_fail(err, HM_ENOMEM, "svm: no memory");
+    svm->merging = calloc(1, sizeof *svm->merging);
+    if (!svm->merging) {
+        free(svm);
+        return hm_fail(err, HM_ENOMEM, "svm: no memory");
+    }
+    svm->base.ops = &hm_svm;
+    svm->base.batch = options->batch ? options->batch : 1;
+    svm->options = *options;
+    enum hm_status status = HM_OK;
+    if (options->n_train)
+        status = open_set(&svm->train, options->train, options->n_train, svm, progress, err);
+    if (!status && options->n_test)
+        status = open_set(&svm->test, options->test, options->n_test, svm, progress, err);
+    if (status) {
+        hm_svm.close(&svm->base);
+        return status;
+    }
+    svm->base.n_train = svm->train.n_rows;
+    svm->base.n_test = svm->test.n_rows;
+    *model = &svm->base;
+    return HM_OK;
+}
+
+static void close_model(struct hm_model *model)
+{
+    struct hm_svm_model *svm = hm_svm_of(model);
+    hm_rows_close(&svm->train);
+    hm_rows_close(&svm->test);
+    free(svm->index);
+    free(svm->order);
+    free(svm->merging);
+    free(svm);
+}
+
+/* ---- schedule ---- */
+
+static double sample_cost(const struct hm_rows *rows, uint64_t n, double eta, double lambda, float *w)
+{
+    memset(w, 0, rows->n_features * sizeof *w);
+    double scale = 1, bias = 0, loss = 0, norm = 0;
+    for (uint64_t r = 0; r < n; r++) {
+        double z = hm_row_dot(rows, r, w) * scale + bias;
+        scale *= 1 - eta * lambda;
+        if (rows->label[r] * z < 1) {
+            hm_row_add(rows, r, (float)(eta * rows->label[r] / scale), w);
+            bias += eta * HM_SVM_BIAS_RATE * rows->label[r];
+        }
+    }
+    for (uint64_t r = 0; r < n; r++)
+        loss += fmax(0, 1 - rows->label[r] * (hm_row_dot(rows, r, w) * scale + bias));
+    for (uint32_t i = 0; i < rows->n_features; i++)
+        norm += (double)w[i] * w[i];
+    return loss / (double)n + .5 * lambda * scale * scale * norm;
+}
+
+/* svmsgd's rule: the power of two that serves best on a sample, as a constant step. */
+static enum hm_status choose_eta0(const struct hm_rows *rows, double lambda, double *eta0, struct hm_err *err)
+{
+    float *w = malloc(rows->n_features * sizeof *w);
+    if (!w)
+        return hm_fail(err, HM_ENOMEM, "svm: no memory for %u features", rows->n_features);
+    uint64_t n = rows->n_rows < SAMPLE_ROWS ? rows->n_rows : SAMPLE_ROWS;
+    double lo = 1, hi = 2;
+    double lo_cost = sample_cost(rows, n, lo, lambda, w), hi_cost = sample_cost(rows, n, hi, lambda, w);
+    while (lo_cost < hi_cost && lo > 1e-12) {
+        hi = lo;
+        hi_cost = lo_cost;
+        lo = hi / 2;
+        lo_cost = sample_cost(rows, n, lo, lambda, w);
+    }
+    while (hi_cost < lo_cost && hi < 1e12) {
+        lo = hi;
+        lo_cost = hi_cost;
+        hi = lo * 2;
+        hi_cost = sample_cost(rows, n, hi, lambda, w);
+    }
+    free(w);
+    *eta0 = lo;
+    return HM_OK;
+}
+
+static double mean_row_norm(const struct hm_rows *rows)
+{
+    uint64_t n = rows->n_rows < SAMPLE_ROWS ? rows->n_rows : SAMPLE_ROWS;
+    double sum = 0;
+    for (uint64_t r = 0; r < n; r++) {
+        double square = 0;
+        for (uint64_t k = rows->start[r]; k < rows->start[r + 1]; k++)
+            square += (double)rows->value[k] * rows->value[k];
+        sum += sqrt(square);
+    }
+    return sum > 0 ? sum / (double)n : 1;
+}
+
+/* The grid of V: a fine one, 2^-5 for rows of unit norm, unless the largest V that the schedule can reach needs a
+ * coarser one to stay within the range. |w| stays below 16 / |x| on data worth training on, and below
+ * sqrt(2 / lambda) always. */
+static int grid_of_v(double lambda, double t_end, double row_norm)
+{
+    double w_max = fmin(16 * fmax(1, 1 / row_norm), sqrt(2 / lambda));
+    int exp = (int)lrint(log2(row_norm)) - 5;
+    while (exp < HM_GRID_EXP_MAX && w_max * lambda * t_end > HM_RANGE * ldexp(1, exp))
+        exp++;
+    return exp < HM_GRID_EXP_MIN ? HM_GRID_EXP_MIN : exp;
+}
+
+static const char *const rule_name[] = {"sum", "amplify", "mean"};
+
+static void insist(const struct hm_model *model, struct hm_fields *fields)
+{
+    const struct hm_train_options *o = &of(model)->options;
+    hm_fields_set(fields, "workload", "svm");
+    if (o->lambda > 0)
+        hm_fields_set(fields, "lambda", "%.17g", o->lambda);
+    if (o->lr > 0)
+        hm_fields_set(fields, "eta0", "%.17g", o->lr);
+    if (o->epochs > 0)
+        hm_fields_set(fields, "epochs", "%.17g", o->epochs);
+    if (o->steps)
+        hm_fields_set(fields, "steps", "%llu", (unsigned long long)o->steps);
+    if (o->batch)
+        hm_fields_set(fields, "batch", "%u", o->batch);
+    if (o->combine_given) {
+        hm_fields_set(fields, "combine", "%s", rule_name[o->combine.rule]);
+        hm_fields_set(fields, "amplify", "%.9g", (double)o->combine.amplify);
+    }
+}
+
+static uint64_t budget_of(const struct hm_train_options *o, uint64_t n_rows, double *epochs)
+{
+    *epochs = o->epochs > 0 ? o->epochs : o->steps || o->seconds > 0 ? 0 : EPOCHS_DEFAULT;
+    uint64_t by_epochs = (uint64_t)(*epochs * (double)n_rows);
+    if (by_epochs && o->steps)
+        return by_epochs < o->steps ? by_epochs : o->steps;
+    return by_epochs ? by_epochs : o->steps;
+}
+
+static enum hm_status found(struct hm_model *model, struct hm_fields *config, struct hm_err *err)
+{
+    struct hm_svm_model *svm = hm_svm_of(model);
+    const struct hm_train_options *o = &svm->options;
+    if (!svm->train.n_rows)
+        return hm_fail(err, HM_EUSAGE, "svm: no training data; give --train FILE");
+    double lambda = o->lambda > 0 ? o->lambda : LAMBDA_DEFAULT, eta0 = o->lr, epochs;
+    enum hm_status status = eta0 > 0 ? HM_OK : choose_eta0(&svm->train, lambda, &eta0, err);
+    if (status)
+        return status;
+    uint64_t budget = budget_of(o, svm->train.n_rows, &epochs);
+    unsigned nodes = o->nodes ? o->nodes : 1;
+    double seconds_budget = o->seconds * SECONDS_ROWS * nodes;
+    double run = budget ? (double)budget : seconds_budget;
+    double t0 = 1 / (lambda * eta0), m = fmin(fmax(run / (4 * t0), 1), nodes);
+    if (o->combine.rule == HM_RULE_SUM)
+        m = 1;
+    int grid = grid_of_v(lambda, m * t0 + run, mean_row_norm(&svm->train));
+    hm_fields_set(config, "workload", "svm");
+    hm_fields_set(config, "lambda", "%.17g", lambda);
+    hm_fields_set(config, "eta0", "%.17g", eta0);
+    hm_fields_set(config, "t0", "%.17g", m * t0);
+    hm_fields_set(config, "epochs", "%.17g", epochs);
+    hm_fields_set(config, "steps", "%llu", (unsigned long long)o->steps);
+    hm_fields_set(config, "budget", "%llu", (unsigned long long)budget);
+    hm_fields_set(config, "rows", "%llu", (unsigned long long)svm->train.n_rows);
+    hm_fields_set(config, "batch", "%u", svm->base.batch);
+    hm_fields_set(config, "combine", "%s", rule_name[o->combine.rule]);
+    hm_fields_set(config, "amplify", "%.9g", (double)o->combine.amplify);
+    hm_fields_set(config, "order", "%016llx", (unsigned long long)svm->train.order_hash);
+    hm_fields_set(config, "tensors", "v:1x%u:%d,b:1x1:%d", svm->train.n_features, grid, HM_SVM_BIAS_GRID);
+    return HM_OK;
+}
+
+static const uint8_t *bulk(const struct hm_model *model, size_t *n)
+{
+    const struct hm_svm_model *svm = of(model);
+    *n = svm->n_features <= BULK_FEATURES_MAX ? svm->n_features * sizeof svm->order[0] : 0;
+    return (const uint8_t *)svm->order;
+}
+
+/* ---- adopting a configuration ---- */
+
+static enum hm_status adopt_order(struct hm_svm_model *svm, const struct hm_fields *config, const uint8_t *bytes,
+                                  size_t n_bytes, struct hm_err *err)
+{
+    uint32_t n = svm->layout.tensor[0].cols;
+    const char *hash_text = hm_fields_get(config, "order");
+    uint64_t hash = hash_text ? strtoull(hash_text, NULL, 16) : 0;
+    svm->n_features = n;
+    svm->order = malloc(n * sizeof *svm->order);
+    if (!svm->order)
+        return hm_fail(err, HM_ENOMEM, "svm: no memory for %u features", n);
+    if (n_bytes == n * sizeof *svm->order)
+        memcpy(svm->order, bytes, n_bytes);
+    else if (svm->train.n_features == n && svm->train.order_hash == hash)
+        memcpy(svm->order, svm->train.order, n * sizeof *svm->order);
+    else
+        return hm_fail(err, HM_EREFUSED,
+                       "field 'order': the mesh numbers %u features in another order than this node's data gives; with more "
+                       "than %d features all nodes must load the same training file",
+                       n, BULK_FEATURES_MAX);
+    for (uint32_t i = 0; i < n; i++)
+        if (svm->order[i] >= HM_FEATURES_MAX)
+            return hm_fail(err, HM_ECORRUPT, "field 'order': feature %u is out of range", svm->order[i]);
+    if (hm_order_hash(svm->order, n) != hash)
+        return hm_fail(err, HM_ECORRUPT, "field 'order': the order of features does not have the hash %s", hash_text);
+    if (!svm->train.n_rows || svm->train.order_hash == hash)
+        return HM_OK;
+    enum hm_status status = hm_rows_reorder(&svm->train, svm->order, n, 0, err);
+    return status ? hm_context(err, status, "field 'order'") : HM_OK;
+}
+
+static enum hm_status adopt_layout(struct hm_svm_model *svm, const struct hm_fields *config, struct hm_layout *layout,
+                                   struct hm_err *err)
+{
+    unsigned cols;
+    int grid, bias_grid, used = 0;
+    const char *text = hm_fields_get(config, "tensors");
+    if (!text || sscanf(text, "v:1x%u:%d,b:1x1:%d%n", &cols, &grid, &bias_grid, &used) != 3 || text[used] || !cols ||
+        cols > HM_FEATURES_MAX)
+        return hm_fail(err, HM_EINPUT, "field 'tensors' is '%.60s', which no svm has", text ? text : "");
+    svm->layout = (struct hm_layout){0};
+    enum hm_status status = hm_layout_add(&svm->layout, "v", 1, cols, grid, err);
+    if (!status)
+        status = hm_layout_add(&svm->layout, "b", 1, 1, bias_grid, err);
+    *layout = svm->layout;
+    return status;
+}
+
+static enum hm_status adopt_rule(struct hm_svm_model *svm, const struct hm_fields *config, struct hm_err *err)
+{
+    const char *name = hm_fields_get(config, "combine");
+    double amplify;
+    enum hm_status status = hm_fields_number(config, "amplify", 0, 1e6, &amplify, err);
+    if (status)
+        return status;
+    for (unsigned i = 0; i < sizeof rule_name / sizeof rule_name[0]; i++)
+        if (name && strcmp(name, rule_name[i]) == 0) {
+            svm->base.combine = (struct hm_combine){(enum hm_rule)i, (float)amplify};
+            return HM_OK;
+        }
+    return hm_fail(err, HM_EINPUT, "field 'combine' is '%.40s'; sum, amplify or mean is expected", name ? name : "");
+}
+
+static enum hm_status adopt(struct hm_model *model, const struct hm_fields *config, const uint8_t *bulk_bytes,
+                            size_t n_bulk, struct hm_layout *layout, struct hm_err *err)
+{
+    struct hm_svm_model *svm = hm_svm_of(model);
+    const char *workload = hm_fields_get(config, "workload");
+    if (!workload || strcmp(workload, "svm") != 0)
+        return hm_fail(err, HM_EREFUSED, "field 'workload': the mesh trains '%.31s', this node svm", workload ? workload : "?");
+    double batch;
+    enum hm_status status;
+    if ((status = hm_fields_number(config, "lambda", 1e-300, 1e300, &svm->lambda, err)) ||
+        (status = hm_fields_number(config, "t0", 1e-300, 1e300, &svm->t0, err)) ||
+        (status = hm_fields_number(config, "batch", 1, HM_SVM_CHUNK, &batch, err)) ||
+        (status = hm_fields_u64(config, "budget", &svm->base.budget_steps, err)) ||
+        (status = adopt_rule(svm, config, err)) || (status = adopt_layout(svm, config, layout, err)) ||
+        (status = adopt_order(svm, config, bulk_bytes, n_bulk, err)))
+        return status;
+    svm->base.batch = (unsigned)batch;
+    svm->base.chunk = batch > 1 ? (unsigned)batch : HM_SVM_CHUNK;
+    svm->base.scratch_bytes = hm_svm_scratch_bytes(svm);
+    if (svm->test.n_rows && !svm->test_ordered) {
+        status = hm_rows_reorder(&svm->test, svm->order, svm->n_features, 1, err);
+        svm->test_ordered = !status;
+    }
+    return status;
+}
+
+static void init(const struct hm_model *model, struct hm_weights *weights)
+{
+    (void)model;
+    memset(weights->b, 0, weights->n * sizeof weights->b[0]); /* the objective is convex: nothing is gained by chance */
+}
+
+/* ---- shards ---- */
+
+/* Rows sorted by label, in equal parts: with two nodes each sees one class only. */
+static enum hm_status shard_by_label(struct hm_svm_model *svm, unsigned rank, unsigned n, struct hm_shard *shard,
+                                     struct hm_err *err)
+{
+    uint64_t rows = svm->train.n_rows, from = rows * rank / n, to = rows * (rank + 1) / n, at = 0;
+    free(svm->index);
+    svm->index = malloc((to - from + 1) * sizeof *svm->index);
+    if (!svm->index || rows > UINT32_MAX)
+        return hm_fail(err, HM_ENOMEM, "svm: no memory for a partition of %llu rows", (unsigned long long)rows);
+    for (int label = 1; label >= -1; label -= 2)
+        for (uint64_t r = 0; r < rows; r++)
+            if (svm->train.label[r] == label) {
+                if (at >= from && at < to)
+                    svm->index[at - from] = (uint32_t)r;
+                at++;
+            }
+    *shard = (struct hm_shard){0, to - from, svm->index};
+    return HM_OK;
+}
+
+static enum hm_status shard(struct hm_model *model, enum hm_partition partition, unsigned rank, unsigned n,
+                            struct hm_shard *out, struct hm_err *err)
+{
+    struct hm_svm_model *svm = hm_svm_of(model);
+    uint64_t rows = svm->train.n_rows, from = rows * rank / n, to = rows * (rank + 1) / n;
+    assert(rank < n);
+    if (rows < n && partition != HM_PARTITION_NONE)
+        return hm_fail(err, HM_EUSAGE, "svm: %llu rows cannot be split among %u nodes", (unsigned long long)rows, n);
+    if (partition == HM_PARTITION_LABELS)
+        return shard_by_label(svm, rank, n, out, err);
+    *out = partition == HM_PARTITION_SPLIT ? (struct hm_shard){from, to - from, NULL} : (struct hm_shard){from, rows, NULL};
+    hm_rows_populate(&svm->train, from, to);
+    return HM_OK;
+}
+
+const struct hm_model_ops hm_svm = {
+    .name = "svm",
+    .help = "linear support vector machine (hinge loss, L2) on sparse rows",
+    .combine_default = HM_DEFAULT_AMPLIFY,
+    .open = open_model,
+    .insist = insist,
+    .found = found,
+    .bulk = bulk,
+    .adopt = adopt,
+    .init = init,
+    .shard = shard,
+    .step = hm_svm_step,
+    .settle = hm_svm_settle,
+    .score = hm_svm_score,
+    .save = hm_svm_save,
+    .close = close_model,
+};

@@ -1,0 +1,219 @@
+/* The driver: feeds the mesh what happens, carries out what it says. The one thread that owns sockets, B and the mesh. */
+#include "node/node_state.h"
+
+#include <math.h>
+#include <string.h>
+
+enum { MESSAGES_A_TURN = 256, STATUS_US = 250000, STEPS_CAP_LEAST = 1024, STEPS_CAP_FIRST = 16384 };
+
+static struct hm_event event_of(struct hm_node *node, enum hm_event_type type)
+{
+    return (struct hm_event){
+        .type = type, .now_us = hm_node_now(node), .own_steps = hm_node_settled(node) - node->taken};
+}
+
+/* Numbers that workers go by. */
+static void tell_workers(struct hm_node *node)
+{
+    struct for_workers *shared = &node->shared;
+    struct hm_combination combination = hm_mesh_combination(node->mesh);
+    double k = (double)node->rate * (double)hm_mesh_flush_interval_us(node->mesh) / 1e6;
+    uint64_t cap = node->rate ? (uint64_t)fmax(STEPS_CAP_LEAST, 4 * k) : STEPS_CAP_FIRST;
+    atomic_store_explicit(&shared->steps, hm_mesh_steps(node->mesh), memory_order_relaxed);
+    atomic_store_explicit(&shared->taken, node->taken, memory_order_relaxed);
+    atomic_store_explicit(&shared->scale, combination.step, memory_order_relaxed);
+    atomic_store_explicit(&shared->divisor, combination.divisor, memory_order_relaxed);
+    atomic_store_explicit(&shared->n_live, hm_mesh_n_live(node->mesh), memory_order_relaxed);
+    atomic_store_explicit(&shared->steps_cap, hm_mesh_n_live(node->mesh) > 1 ? cap : UINT64_MAX, memory_order_relaxed);
+    hm_workers_open_gate(node);
+}
+
+static void measure_rate(struct hm_node *node, uint64_t steps)
+{
+    uint64_t now = hm_node_now(node);
+    node->rate_steps += steps;
+    if (now - node->rate_us < 1000)
+        return;
+    uint64_t rate = node->rate_steps * 1000000 / (now - node->rate_us);
+    node->rate = node->rate ? (3 * node->rate + rate) / 4 : rate;
+    node->rate_us = now;
+    node->rate_steps = 0;
+}
+
+static double residual_norm(const struct hm_node *node)
+{
+    double sum = 0;
+    for (uint32_t i = 0; i < node->layout.n_tensors; i++) {
+        const struct hm_tensor *t = &node->layout.tensor[i];
+        double grid = ldexp(1, t->grid_exp);
+        size_t at = hm_tensor_at(t), n = (size_t)t->n_blocks * HM_BLOCK;
+        for (size_t k = at; k < at + n; k++) {
+            double owed = (double)hm_cell_get(&node->weights.w[k]) / grid - (int32_t)node->weights.b[k];
+            sum += owed * owed;
+        }
+    }
+    return sqrt(sum / (double)node->weights.n);
+}
+
+static void rescale(struct hm_node *node, float factor)
+{
+    for (uint32_t i = 0; i < node->layout.n_tensors; i++) {
+        const struct hm_tensor *t = &node->layout.tensor[i];
+        float grid = hm_exp2i(t->grid_exp);
+        size_t at = hm_tensor_at(t), n = (size_t)t->n_blocks * HM_BLOCK;
+        for (size_t k = at; k < at + n; k++) {
+            float owed = hm_cell_get(&node->weights.w[k]) - (float)(int32_t)node->weights.b[k] * grid;
+            if (owed != 0)
+                hm_cell_add(&node->weights.w[k], factor * owed);
+        }
+    }
+}
+
+static void extract(struct hm_node *node, const struct hm_action *action)
+{
+    struct hm_extract_stats stats = {0};
+    uint64_t from = hm_node_now(node);
+    if (action->extract.verify && !node->report.residual_norm)
+        node->report.residual_norm = residual_norm(node);
+    atomic_fetch_add(&node->shared.extracts_begun, 1);
+    uint64_t steps = hm_node_settled(node) - node->taken;
+    node->delta.n_blocks = node->delta.n_nonzero = 0;
+    node->kernels->extract(&node->weights, 0, node->layout.n_blocks, &action->extract.publish, &node->delta, &stats);
+    node->taken += steps;
+    if (steps || node->delta.n_blocks)
+        node->report.last_apply_us = hm_node_now(node);
+    if (action->extract.rescale != 0)
+        rescale(node, action->extract.rescale);
+    measure_rate(node, steps);
+    struct hm_event event = event_of(node, HM_EV_EXTRACTED);
+    event.extracted.delta = &node->delta;
+    event.extracted.steps = steps;
+    event.extracted.stats = stats;
+    event.extracted.cost_us = (uint32_t)(event.now_us - from);
+    if (action->extract.verify)
+        event.extracted.digest = node->kernels->digest_dense(node->weights.b, node->layout.n_blocks);
+    hm_mesh_step(node->mesh, &event);
+    atomic_fetch_add(&node->shared.extracts_done, 1);
+}
+
+static void apply(struct hm_node *node, const struct hm_action *action)
+{
+    uint64_t from = hm_node_now(node);
+    node->kernels->apply(action->delta, &node->weights, &node->n_sampled, &node->n_wiped);
+    struct hm_event event = event_of(node, HM_EV_APPLIED);
+    event.applied.cost_us = (uint32_t)(event.now_us - from) + 5;
+    node->report.last_apply_us = event.now_us;
+    hm_mesh_step(node->mesh, &event);
+}
+
+static void start(struct hm_node *node)
+{
+    node->train_us = node->rate_us = hm_node_now(node);
+    node->report.first_step_us = node->train_us;
+    node->report.last_apply_us = node->train_us;
+    tell_workers(node);
+    atomic_store(&node->shared.running, true);
+    hm_workers_open_gate(node);
+}
+
+static void end_work(struct hm_node *node)
+{
+    hm_workers_join(node);
+    node->agree_us = hm_node_now(node);
+    struct hm_event event = event_of(node, HM_EV_WORK_ENDED);
+    hm_mesh_step(node->mesh, &event);
+}
+
+static void act(struct hm_node *node, const struct hm_action *action)
+{
+    switch (action->type) {
+    case HM_ACT_EXTRACT:
+        extract(node, action);
+        break;
+    case HM_ACT_APPLY:
+        apply(node, action);
+        break;
+    case HM_ACT_START:
+        start(node);
+        break;
+    case HM_ACT_END_WORK:
+        end_work(node);
+        break;
+    case HM_ACT_NOTE:
+        hm_node_log(node, action->level, "%s", action->note);
+        break;
+    case HM_ACT_FINISH:
+        node->ended = true;
+        break;
+    default:
+        node->env->ops->carry_out(node->env, action);
+    }
+}
+
+static void step(struct hm_node *node, const struct hm_event *event)
+{
+    hm_mesh_step(node->mesh, event);
+    for (const struct hm_action *action; (action = hm_mesh_next(node->mesh)) != NULL;)
+        act(node, action);
+}
+
+static void hear(struct hm_node *node)
+{
+    struct hm_event event;
+    for (unsigned i = 0; i < MESSAGES_A_TURN && !node->ended && node->env->ops->receive(node->env, &event); i++) {
+        event.now_us = hm_node_now(node);
+        event.own_steps = hm_node_settled(node) - node->taken;
+        step(node, &event);
+    }
+}
+
+static void heed_stops(struct hm_node *node)
+{
+    int wanted = atomic_load(&node->stop_wanted);
+    double seconds = node->options.train.seconds;
+    struct hm_event event = event_of(node, wanted == 2 ? HM_EV_LEAVE : HM_EV_STOP);
+    event.reason = NULL;
+    if (wanted)
+        event.reason = wanted == 2 ? "left by request" : "stopped by request";
+    else if (atomic_load(&node->scorer.target_reached))
+        event.reason = "target accuracy reached";
+    else if (seconds > 0 && node->train_us && (double)(event.now_us - node->train_us) >= seconds * 1e6)
+        event.reason = "time is up";
+    if (event.reason && !node->stop_told) {
+        node->stop_told = true;
+        step(node, &event);
+    }
+}
+
+static void turn(struct hm_node *node)
+{
+    hear(node);
+    heed_stops(node);
+    if (node->ended)
+        return;
+    struct hm_event tick = event_of(node, HM_EV_TICK);
+    step(node, &tick);
+    hm_scorer_serve(node);
+    tell_workers(node);
+    if (tick.now_us >= node->status_due_us) {
+        node->status_due_us = tick.now_us + STATUS_US;
+        hm_node_tell_status(node, node->train_us ? node->agree_us ? "agree" : "train" : "join");
+    }
+}
+
+void hm_driver_run(struct hm_node *node)
+{
+    while (!node->ended) {
+        turn(node);
+        if (node->ended)
+            break;
+        uint64_t wake = hm_mesh_wake_us(node->mesh, atomic_load(&node->shared.running));
+        double seconds = node->options.train.seconds;
+        if (seconds > 0 && node->train_us && node->train_us + (uint64_t)(seconds * 1e6) > hm_node_now(node)) {
+            uint64_t end = node->train_us + (uint64_t)(seconds * 1e6);
+            wake = end < wake ? end : wake;
+        }
+        if (wake > hm_node_now(node))
+            node->env->ops->wait(node->env, wake);
+    }
+}

@@ -1,0 +1,469 @@
+/* Sockets: one XPUB that everybody subscribes to, one SUB that subscribes to everybody, one ROUTER that answers, one
+ * DEALER per peer that asks. The one file that knows libzmq. */
+#include "node/env.h"
+
+#include <arpa/inet.h>
+#include <assert.h>
+#include <errno.h>
+#include <ifaddrs.h>
+#include <net/if.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/timerfd.h>
+#include <time.h>
+#include <unistd.h>
+#include <zmq.h>
+
+enum {
+    HWM = 64,
+    DEALER_HWM = 16,
+    MESSAGE_BYTES_MAX = 2 << 20,
+    HEARTBEAT_MS = 1000,
+    HEARTBEAT_TIMEOUT_MS = 15000,
+    HANDSHAKE_MS = 3000,
+    RECONNECT_MS = 2, /* peers start together: the default of 100 costs a start-up of 200 ms */
+    RECONNECT_MAX_MS = 2000,
+};
+
+struct peer {
+    void *dealer;
+    char pub[HM_ENDPOINT_MAX + 1];
+};
+
+struct zmq_env {
+    struct hm_env base;
+    void *context, *xpub, *sub, *router;
+    int timer_fd, wake_fd;
+    uint8_t routing_id[9]; /* 'n' and the life */
+    struct peer peer[HM_PEERS_MAX];
+    unsigned turn; /* which socket is read next */
+    zmq_msg_t header, route;
+    struct hm_blob *payload; /* of the message handed out last */
+};
+
+static struct zmq_env *of(struct hm_env *env)
+{
+    return (struct zmq_env *)(void *)env;
+}
+
+static uint64_t now_us(struct hm_env *env)
+{
+    (void)env;
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
+}
+
+/* ---- sockets ---- */
+
+static void set(void *socket, int option, int value)
+{
+    int rc = zmq_setsockopt(socket, option, &value, sizeof value);
+    assert(rc == 0);
+    (void)rc;
+}
+
+static void *open_socket(struct zmq_env *z, int type, int hwm)
+{
+    void *socket = zmq_socket(z->context, type);
+    if (!socket)
+        return NULL;
+    int64_t bytes_max = MESSAGE_BYTES_MAX;
+    zmq_setsockopt(socket, ZMQ_MAXMSGSIZE, &bytes_max, sizeof bytes_max);
+    set(socket, ZMQ_SNDHWM, hwm);
+    set(socket, ZMQ_RCVHWM, hwm);
+    set(socket, ZMQ_LINGER, 0);
+    set(socket, ZMQ_HEARTBEAT_IVL, HEARTBEAT_MS);
+    set(socket, ZMQ_HEARTBEAT_TIMEOUT, HEARTBEAT_TIMEOUT_MS);
+    set(socket, ZMQ_HANDSHAKE_IVL, HANDSHAKE_MS);
+    set(socket, ZMQ_RECONNECT_IVL, RECONNECT_MS);
+    set(socket, ZMQ_RECONNECT_IVL_MAX, RECONNECT_MAX_MS);
+    return socket;
+}
+
+static void hang_up(struct zmq_env *z, struct peer *peer)
+{
+    if (peer->dealer)
+        zmq_close(peer->dealer);
+    if (peer->pub[0])
+        zmq_disconnect(z->sub, peer->pub);
+    *peer = (struct peer){0};
+}
+
+static void dial(struct zmq_env *z, unsigned slot, const char *rpc, const char *pub)
+{
+    assert(slot < HM_PEERS_MAX);
+    struct peer *peer = &z->peer[slot];
+    hang_up(z, peer);
+    peer->dealer = open_socket(z, ZMQ_DEALER, DEALER_HWM);
+    if (!peer->dealer)
+        return;
+    set(peer->dealer, ZMQ_IMMEDIATE, 1); /* no queue to a peer that is not there */
+    zmq_setsockopt(peer->dealer, ZMQ_ROUTING_ID, z->routing_id, sizeof z->routing_id);
+    /* An endpoint that does not parse came from a peer: it stays undialled, the peer counts as silent. */
+    if (rpc[0] && zmq_connect(peer->dealer, rpc) != 0)
+        z->base.n_dropped++;
+    if (pub[0] && zmq_connect(z->sub, pub) == 0)
+        snprintf(peer->pub, sizeof peer->pub, "%s", pub);
+}
+
+/* ---- sending ---- */
+
+static int send_frame(void *socket, const void *bytes, size_t n, int flags)
+{
+    return zmq_send(socket, bytes, n, flags | ZMQ_DONTWAIT) >= 0;
+}
+
+/* The payload goes out without a copy: the socket becomes one more owner of the blob. */
+static void drop_shared(void *bytes, void *blob)
+{
+    (void)bytes;
+    hm_blob_drop(blob);
+}
+
+static int send_payload(void *socket, struct hm_blob *payload)
+{
+    if (!payload)
+        return send_frame(socket, "", 0, 0);
+    zmq_msg_t message;
+    struct hm_blob *shared = hm_blob_share(payload);
+    if (zmq_msg_init_data(&message, shared->bytes, shared->n, drop_shared, shared) != 0) {
+        hm_blob_drop(shared);
+        return 0;
+    }
+    if (zmq_msg_send(&message, socket, ZMQ_DONTWAIT) >= 0)
+        return 1;
+    zmq_msg_close(&message);
+    return 0;
+}
+
+static void carry_out(struct hm_env *env, const struct hm_action *action)
+{
+    struct zmq_env *z = of(env);
+    void *socket = z->xpub;
+    int sent = 1;
+    switch (action->type) {
+    case HM_ACT_CONNECT:
+        dial(z, action->slot, action->rpc, action->pub);
+        return;
+    case HM_ACT_DISCONNECT:
+        hang_up(z, &z->peer[action->slot]);
+        return;
+    case HM_ACT_SEND:
+        socket = z->peer[action->slot].dealer;
+        break;
+    case HM_ACT_REPLY:
+        socket = z->router;
+        sent = send_frame(socket, action->route, action->route_n, ZMQ_SNDMORE);
+        break;
+    default:
+        break;
+    }
+    if (!socket || !sent || !send_frame(socket, action->header, action->header_n, ZMQ_SNDMORE) ||
+        !send_payload(socket, action->payload))
+        env->n_dropped++;
+}
+
+/* ---- receiving ---- */
+
+static int more(void *socket)
+{
+    int value = 0;
+    size_t n = sizeof value;
+    return zmq_getsockopt(socket, ZMQ_RCVMORE, &value, &n) == 0 && value;
+}
+
+static void skip_rest(void *socket)
+{
+    while (more(socket)) {
+        zmq_msg_t extra;
+        zmq_msg_init(&extra);
+        if (zmq_msg_recv(&extra, socket, ZMQ_DONTWAIT) < 0) {
+            zmq_msg_close(&extra);
+            return;
+        }
+        zmq_msg_close(&extra);
+    }
+}
+
+static struct hm_blob *copy_payload(void *socket)
+{
+    zmq_msg_t message;
+    zmq_msg_init(&message);
+    struct hm_blob *blob = NULL;
+    int n = zmq_msg_recv(&message, socket, ZMQ_DONTWAIT);
+    if (n > 0 && (blob = hm_blob_new((size_t)n)))
+        memcpy(blob->bytes, zmq_msg_data(&message), (size_t)n);
+    zmq_msg_close(&message);
+    return blob;
+}
+
+/* Reads [route] header payload. Returns 1 with an event, 0 when the socket is empty, -1 for a message of another
+ * shape, which is skipped. */
+static int receive_from(struct zmq_env *z, void *socket, enum hm_channel channel, struct hm_event *event)
+{
+    if (channel == HM_CH_REQUEST) {
+        if (zmq_msg_recv(&z->route, socket, ZMQ_DONTWAIT) < 0)
+            return 0;
+        if (!more(socket) || zmq_msg_size(&z->route) > HM_ROUTE_MAX) {
+            skip_rest(socket);
+            return -1;
+        }
+    }
+    if (zmq_msg_recv(&z->header, socket, ZMQ_DONTWAIT) < 0)
+        return channel == HM_CH_REQUEST ? -1 : 0;
+    hm_blob_drop(z->payload);
+    z->payload = more(socket) ? copy_payload(socket) : NULL;
+    skip_rest(socket);
+    event->type = HM_EV_MESSAGE;
+    event->message.channel = channel;
+    event->message.header = zmq_msg_data(&z->header);
+    event->message.header_n = zmq_msg_size(&z->header);
+    event->message.payload = z->payload;
+    event->message.route = channel == HM_CH_REQUEST ? zmq_msg_data(&z->route) : NULL;
+    event->message.route_n = channel == HM_CH_REQUEST ? zmq_msg_size(&z->route) : 0;
+    return 1;
+}
+
+static int receive_subscription(struct zmq_env *z, struct hm_event *event)
+{
+    zmq_msg_t message;
+    zmq_msg_init(&message);
+    int n = zmq_msg_recv(&message, z->xpub, ZMQ_DONTWAIT);
+    int subscribed = n >= 1 && *(const uint8_t *)zmq_msg_data(&message) == 1;
+    zmq_msg_close(&message);
+    skip_rest(z->xpub);
+    if (n < 0)
+        return 0;
+    event->type = HM_EV_SUBSCRIBED;
+    return subscribed ? 1 : -1;
+}
+
+static int receive_one(struct zmq_env *z, unsigned which, struct hm_event *event)
+{
+    switch (which) {
+    case 0:
+        return receive_subscription(z, event);
+    case 1:
+        return receive_from(z, z->router, HM_CH_REQUEST, event);
+    case 2:
+        return receive_from(z, z->sub, HM_CH_PUBLISHED, event);
+    default:
+        return z->peer[which - 3].dealer ? receive_from(z, z->peer[which - 3].dealer, HM_CH_ANSWER, event) : 0;
+    }
+}
+
+/* Reads one socket until it is empty, then goes to the next; done when a whole round found nothing. */
+static int receive(struct hm_env *env, struct hm_event *event)
+{
+    struct zmq_env *z = of(env);
+    const unsigned n = 3 + HM_PEERS_MAX;
+    for (unsigned empty = 0; empty < n;) {
+        int got = receive_one(z, z->turn, event);
+        if (got > 0)
+            return 1;
+        if (got < 0) {
+            empty = 0;
+            continue;
+        }
+        z->turn = (z->turn + 1) % n;
+        empty++;
+    }
+    return 0;
+}
+
+static void wait_until(struct hm_env *env, uint64_t until_us)
+{
+    struct zmq_env *z = of(env);
+    /* An absolute timer: zmq_poll's own time-out counts in milliseconds, flushes in fractions of one. */
+    uint64_t at = until_us ? until_us : 1;
+    struct itimerspec when = {.it_value = {(time_t)(at / 1000000), (long)(at % 1000000) * 1000}};
+    timerfd_settime(z->timer_fd, TFD_TIMER_ABSTIME, &when, NULL);
+    zmq_pollitem_t item[5 + HM_PEERS_MAX] = {
+        {NULL, z->timer_fd, ZMQ_POLLIN, 0}, {NULL, z->wake_fd, ZMQ_POLLIN, 0}, {z->xpub, 0, ZMQ_POLLIN, 0},
+        {z->router, 0, ZMQ_POLLIN, 0},      {z->sub, 0, ZMQ_POLLIN, 0},
+    };
+    int n = 5;
+    for (unsigned i = 0; i < HM_PEERS_MAX; i++)
+        if (z->peer[i].dealer)
+            item[n++] = (zmq_pollitem_t){z->peer[i].dealer, 0, ZMQ_POLLIN, 0};
+    if (zmq_poll(item, n, -1) < 0 && errno != EINTR)
+        assert(!"zmq_poll refused our sockets");
+    uint64_t count;
+    if (item[1].revents && read(z->wake_fd, &count, sizeof count) < 0)
+        assert(errno == EAGAIN || errno == EINTR);
+}
+
+static void wake(struct hm_env *env)
+{
+    uint64_t one = 1;
+    ssize_t n = write(of(env)->wake_fd, &one, sizeof one);
+    (void)n; /* only full when it is already awake */
+}
+
+/* ---- addresses ---- */
+
+enum hm_status hm_endpoint_parse(const char *text, char *endpoint, struct hm_err *err)
+{
+    const char *host = strncmp(text, "tcp://", 6) == 0 ? text + 6 : text;
+    const char *colon = strrchr(host, ':');
+    char *end;
+    long port = colon ? strtol(colon + 1, &end, 10) : -1;
+    if (!colon || colon == host || !colon[1] || *end || port < 0 || port > 65535 || strlen(host) > HM_ENDPOINT_MAX - 6)
+        return hm_fail(err, HM_EUSAGE, "'%.100s' is not an address; expected HOST:PORT, such as 192.168.1.7:7000", text);
+    snprintf(endpoint, HM_ENDPOINT_MAX + 1, "tcp://%s", host);
+    return HM_OK;
+}
+
+static int first_address(char *out, size_t room)
+{
+    struct ifaddrs *all;
+    int found = 0;
+    if (getifaddrs(&all) != 0)
+        return 0;
+    for (struct ifaddrs *a = all; a && !found; a = a->ifa_next)
+        if (a->ifa_addr && a->ifa_addr->sa_family == AF_INET && (a->ifa_flags & IFF_UP) &&
+            !(a->ifa_flags & IFF_LOOPBACK))
+            found = inet_ntop(AF_INET, &((const struct sockaddr_in *)(const void *)a->ifa_addr)->sin_addr, out,
+                              (socklen_t)room) != NULL;
+    freeifaddrs(all);
+    return found;
+}
+
+static enum hm_status bind_socket(void *socket, const char *endpoint, struct hm_err *err)
+{
+    if (zmq_bind(socket, endpoint) == 0)
+        return HM_OK;
+    int e = errno;
+    if (e == EADDRINUSE)
+        return hm_fail(err, HM_EIO, "%s is in use by another process; choose another with --bind HOST:PORT, or port 0 for any",
+                       endpoint + 6);
+    if (e == EADDRNOTAVAIL || e == ENODEV)
+        return hm_fail(err, HM_EIO, "%s is not an address of this machine; see 'ip addr', or use --bind 0.0.0.0:PORT",
+                       endpoint + 6);
+    return hm_fail(err, HM_EIO, "cannot bind %s: %s", endpoint + 6, zmq_strerror(e));
+}
+
+/* The bound endpoint with the host that peers shall dial. */
+static enum hm_status advertised(void *socket, const char *advertise, char *out, struct hm_err *err)
+{
+    char bound[256];
+    size_t n = sizeof bound;
+    zmq_getsockopt(socket, ZMQ_LAST_ENDPOINT, bound, &n);
+    const char *port = strrchr(bound, ':') + 1;
+    char host[HM_ENDPOINT_MAX + 1];
+    snprintf(host, sizeof host, "%.*s", (int)(port - 1 - (bound + 6)), bound + 6);
+    if (advertise)
+        snprintf(host, sizeof host, "%s", advertise);
+    else if (strcmp(host, "0.0.0.0") == 0 && !first_address(host, sizeof host))
+        return hm_fail(err, HM_EIO, "this machine has no network address to advertise; give one with --advertise HOST");
+    if ((size_t)snprintf(out, HM_ENDPOINT_MAX + 1, "tcp://%s:%s", host, port) > HM_ENDPOINT_MAX)
+        return hm_fail(err, HM_EUSAGE, "the address to advertise is longer than %d bytes", HM_ENDPOINT_MAX);
+    return HM_OK;
+}
+
+static enum hm_status bind_both(struct zmq_env *z, const char *bind, const char *advertise, struct hm_err *err)
+{
+    char rpc[HM_ENDPOINT_MAX + 1], pub[HM_ENDPOINT_MAX + 8], host[HM_ENDPOINT_MAX + 1] = "";
+    enum hm_status status = hm_endpoint_parse(bind, rpc, err);
+    if (status)
+        return hm_context(err, status, "--bind");
+    char *colon = strrchr(rpc, ':');
+    int port = atoi(colon + 1), advertised_port = 0;
+    if (port)
+        snprintf(pub, sizeof pub, "%.*s:%d", (int)(colon - rpc), rpc, port + 1);
+    else
+        snprintf(pub, sizeof pub, "%.*s:*", (int)(colon - rpc), rpc);
+    if (!port)
+        snprintf(rpc, sizeof rpc, "%.*s:*", (int)(strrchr(pub, ':') - pub), pub);
+    if ((status = bind_socket(z->router, rpc, err)) || (status = bind_socket(z->xpub, pub, err)))
+        return status;
+    if (advertise) {
+        snprintf(host, sizeof host, "%s", advertise);
+        char *port_text = strrchr(host, ':');
+        if (port_text) {
+            advertised_port = atoi(port_text + 1);
+            *port_text = 0;
+        }
+    }
+    if ((status = advertised(z->router, advertise ? host : NULL, z->base.rpc, err)) ||
+        (status = advertised(z->xpub, advertise ? host : NULL, z->base.pub, err)))
+        return status;
+    if (advertised_port) { /* behind a forwarded pair of ports */
+        snprintf(z->base.rpc, sizeof z->base.rpc, "tcp://%.100s:%d", host, advertised_port);
+        snprintf(z->base.pub, sizeof z->base.pub, "tcp://%.100s:%d", host, advertised_port + 1);
+    }
+    return HM_OK;
+}
+
+/* ---- life ---- */
+
+static void close_env(struct hm_env *env, int linger_ms)
+{
+    struct zmq_env *z = of(env);
+    for (unsigned i = 0; i < HM_PEERS_MAX; i++)
+        if (z->peer[i].dealer)
+            zmq_close(z->peer[i].dealer);
+    /* Only the publisher lingers: it holds our LEAVE. A request to a peer that has gone would be waited for in vain. */
+    if (z->xpub)
+        set(z->xpub, ZMQ_LINGER, linger_ms);
+    void *rest[] = {z->xpub, z->router, z->sub};
+    for (unsigned i = 0; i < 3; i++)
+        if (rest[i])
+            zmq_close(rest[i]);
+    zmq_msg_close(&z->header);
+    zmq_msg_close(&z->route);
+    hm_blob_drop(z->payload);
+    if (z->context)
+        zmq_ctx_term(z->context);
+    if (z->timer_fd >= 0)
+        close(z->timer_fd);
+    if (z->wake_fd >= 0)
+        close(z->wake_fd);
+    free(z);
+}
+
+static const struct hm_env_ops zmq_ops = {now_us, carry_out, receive, wait_until, wake, close_env};
+
+static enum hm_status open_sockets(struct zmq_env *z, struct hm_err *err)
+{
+    z->context = zmq_ctx_new();
+    z->xpub = z->context ? open_socket(z, ZMQ_XPUB, HWM) : NULL;
+    z->sub = z->context ? open_socket(z, ZMQ_SUB, HWM) : NULL;
+    z->router = z->context ? open_socket(z, ZMQ_ROUTER, HWM) : NULL;
+    z->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+    z->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    if (!z->xpub || !z->sub || !z->router || z->timer_fd < 0 || z->wake_fd < 0)
+        return hm_fail(err, HM_EIO, "cannot open sockets: %s (see ulimit -n)", zmq_strerror(errno));
+    set(z->xpub, ZMQ_XPUB_VERBOSE, 1); /* a repeated subscription shows too: it is answered by a beat */
+    set(z->router, ZMQ_ROUTER_MANDATORY, 1);
+    set(z->router, ZMQ_ROUTER_HANDOVER, 1); /* a peer that re-dials keeps its name */
+    zmq_setsockopt(z->sub, ZMQ_SUBSCRIBE, "", 0);
+    return HM_OK;
+}
+
+enum hm_status hm_env_zmq_open(struct hm_env **env, uint64_t life, const char *bind, const char *advertise,
+                               struct hm_err *err)
+{
+    struct zmq_env *z = calloc(1, sizeof *z);
+    if (!z)
+        return hm_fail(err, HM_ENOMEM, "no memory for sockets");
+    z->base.ops = &zmq_ops;
+    z->timer_fd = z->wake_fd = -1;
+    zmq_msg_init(&z->header);
+    zmq_msg_init(&z->route);
+    z->routing_id[0] = 'n';
+    for (int i = 0; i < 8; i++)
+        z->routing_id[1 + i] = (uint8_t)(life >> (8 * i));
+    enum hm_status status = open_sockets(z, err);
+    if (!status)
+        status = bind_both(z, bind, advertise, err);
+    if (status) {
+        close_env(&z->base, 0);
+        return status;
+    }
+    *env = &z->base;
+    return HM_OK;
+}

@@ -1,0 +1,172 @@
+/* Before there is a mesh: a node founds the configuration, or asks its seeds for the one that exists. */
+#include "node/node_state.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { ASK_EVERY_US = 100000 };
+
+static enum hm_status found(struct hm_node *node, struct hm_err *err)
+{
+    enum hm_status status = node->model->ops->found(node->model, &node->config, err);
+    if (status)
+        return status;
+    status = node->model->ops->adopt(node->model, &node->config, NULL, 0, &node->layout, err);
+    node->bulk = node->model->ops->bulk(node->model, &node->bulk_n);
+    return status;
+}
+
+static void ask(struct hm_node *node, unsigned slot)
+{
+    struct hm_fields wishes = {0};
+    node->model->ops->insist(node->model, &wishes);
+    struct hm_header header = {.type = HM_HELLO, .life = node->options.life};
+    snprintf(header.hello.label, sizeof header.hello.label, "%s", node->options.label);
+    snprintf(header.hello.rpc, sizeof header.hello.rpc, "%s", node->env->rpc);
+    snprintf(header.hello.pub, sizeof header.hello.pub, "%s", node->env->pub);
+    struct hm_action action = {.type = HM_ACT_SEND, .slot = slot};
+    action.header_n = hm_wire_encode(&header, action.header);
+    action.payload = hm_blob_new(hm_hello_bound(wishes.field, wishes.n, 0, 0));
+    if (!action.payload)
+        return;
+    size_t n = hm_hello_encode(wishes.field, wishes.n, NULL, 0, NULL, 0, action.payload->bytes);
+    action.payload = hm_blob_shrink(action.payload, n);
+    node->env->ops->carry_out(node->env, &action);
+    hm_blob_drop(action.payload);
+}
+
+static enum hm_status adopt(struct hm_node *node, const struct hm_header *header, const struct hm_blob *payload,
+                            struct hm_err *err)
+{
+    struct hm_field field[HM_FIELDS_MAX];
+    size_t n_fields, n_bulk;
+    const uint8_t *bulk;
+    node->peers = calloc(HM_PEERS_MAX, sizeof *node->peers);
+    if (!node->peers)
+        return hm_fail(err, HM_ENOMEM, "no memory to join");
+    if (!payload || hm_hello_decode(payload->bytes, payload->n, field, HM_FIELDS_MAX, &n_fields, node->peers,
+                                    HM_PEERS_MAX - 1, &node->n_peers, &bulk, &n_bulk))
+        return hm_fail(err, HM_ECORRUPT, "node %s answered with a malformed configuration", header->hello.label);
+    enum hm_status status = hm_config_adopt(&node->config, field, n_fields, err);
+    if (status)
+        return status;
+    if (hm_config_fingerprint(&node->config) != header->fingerprint)
+        return hm_fail(err, HM_ECORRUPT, "node %s's configuration does not have the fingerprint it names",
+                       header->hello.label);
+    node->bulk_owned = malloc(n_bulk ? n_bulk : 1);
+    if (!node->bulk_owned)
+        return hm_fail(err, HM_ENOMEM, "no memory to join");
+    memcpy(node->bulk_owned, bulk, n_bulk);
+    node->bulk = node->bulk_owned;
+    node->bulk_n = n_bulk;
+    struct hm_peer_entry *host = &node->peers[node->n_peers++];
+    *host = (struct hm_peer_entry){.life = header->life};
+    memcpy(host->label, header->hello.label, sizeof host->label);
+    memcpy(host->rpc, header->hello.rpc, sizeof host->rpc);
+    memcpy(host->pub, header->hello.pub, sizeof host->pub);
+    status = node->model->ops->adopt(node->model, &node->config, node->bulk, node->bulk_n, &node->layout, err);
+    return status ? hm_context(err, status, "join the mesh of %s", host->label) : HM_OK;
+}
+
+static enum hm_status refused(const struct hm_header *header, struct hm_err *err)
+{
+    const struct hm_reject_head *r = &header->reject;
+    return hm_fail(err, HM_EREFUSED,
+                   "the mesh refuses this node: field '%s' is '%s' here and '%s' there; leave the flag away to adopt the "
+                   "mesh's, or start all nodes with the same",
+                   r->field, r->yours, r->ours);
+}
+
+/* Waits for one answer. *answered is set when the question is settled, either way. */
+static enum hm_status listen(struct hm_node *node, uint64_t until_us, int *answered, struct hm_err *err)
+{
+    struct hm_event event;
+    while (!*answered && hm_node_now(node) < until_us && !atomic_load(&node->stop_wanted)) {
+        node->env->ops->wait(node->env, until_us);
+        while (!*answered && node->env->ops->receive(node->env, &event)) {
+            struct hm_header header;
+            if (event.type != HM_EV_MESSAGE || event.message.channel != HM_CH_ANSWER)
+                continue; /* others may greet us: they will again, when we can answer */
+            switch (hm_wire_decode(event.message.header, event.message.header_n, &header)) {
+            case HM_WIRE_BAD_VERSION:
+                return hm_fail(err, HM_EREFUSED, "the mesh speaks another version of the protocol than this program (%d); "
+                                                 "install the same version everywhere",
+                               HM_WIRE_VERSION);
+            case HM_WIRE_OK:
+                break;
+            default:
+                continue;
+            }
+            *answered = header.type == HM_HELLO_OK || header.type == HM_REJECT;
+            if (header.type == HM_HELLO_OK)
+                return adopt(node, &header, event.message.payload, err);
+            if (header.type == HM_REJECT)
+                return refused(&header, err);
+        }
+    }
+    return HM_OK;
+}
+
+static enum hm_status unanswered(const struct hm_node *node, struct hm_err *err)
+{
+    char seeds[400];
+    size_t at = 0;
+    for (unsigned i = 0; i < node->options.n_peers && at < sizeof seeds; i++)
+        at += (size_t)snprintf(seeds + at, sizeof seeds - at, " %s", node->options.peer[i]);
+    return hm_fail(err, HM_ETIMEOUT,
+                   "no peer answered within %.0f s:%s; check that a node runs there, the port, and the firewall",
+                   node->options.join_timeout, seeds);
+}
+
+static enum hm_status ask_around(struct hm_node *node, unsigned n_seeds, struct hm_err *err)
+{
+    uint64_t give_up = hm_node_now(node) + (uint64_t)(node->options.join_timeout * 1e6);
+    int answered = 0;
+    enum hm_status status = HM_OK;
+    /* IMMEDIATE sockets drop what is sent before the connection stands: ask often at first, then rarely. */
+    for (uint64_t every = 2000; !status && !answered; every = every * 2 < ASK_EVERY_US ? every * 2 : ASK_EVERY_US) {
+        if (atomic_load(&node->stop_wanted))
+            return hm_fail(err, HM_ESTOPPED, "stopped before a peer answered");
+        if (hm_node_now(node) >= give_up)
+            return unanswered(node, err);
+        for (unsigned i = 0; i < n_seeds; i++)
+            ask(node, i);
+        status = listen(node, hm_node_now(node) + every, &answered, err);
+    }
+    return status;
+}
+
+/* Dials the seeds, leaving out this node itself, so that all nodes may be given the same list: whoever is first in it
+ * founds the mesh. */
+static enum hm_status dial_seeds(struct hm_node *node, unsigned *n_seeds, int *first, struct hm_err *err)
+{
+    *n_seeds = 0;
+    *first = node->options.n_peers == 0;
+    for (unsigned i = 0; i < node->options.n_peers; i++) {
+        struct hm_action action = {.type = HM_ACT_CONNECT, .slot = *n_seeds};
+        enum hm_status status = hm_endpoint_parse(node->options.peer[i], action.rpc, err);
+        if (status)
+            return hm_context(err, status, "--peer");
+        if (strcmp(action.rpc, node->env->rpc) == 0) {
+            *first |= i == 0;
+            continue;
+        }
+        node->env->ops->carry_out(node->env, &action);
+        ++*n_seeds;
+    }
+    return HM_OK;
+}
+
+enum hm_status hm_node_configure(struct hm_node *node, struct hm_err *err)
+{
+    unsigned n_seeds;
+    int first;
+    enum hm_status status = dial_seeds(node, &n_seeds, &first, err);
+    if (status)
+        return status;
+    status = first ? found(node, err) : ask_around(node, n_seeds, err);
+    for (unsigned i = 0; i < n_seeds; i++)
+        node->env->ops->carry_out(node->env, &(struct hm_action){.type = HM_ACT_DISCONNECT, .slot = i});
+    return status;
+}

@@ -1,0 +1,260 @@
+#include "node/node_state.h"
+
+#include <assert.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+enum { LINGER_MS = 1000 };
+
+uint64_t hm_node_now(const struct hm_node *node)
+{
+    return node->env->ops->now_us(node->env);
+}
+
+void hm_node_log(const struct hm_node *node, enum hm_note_level level, const char *format, ...)
+{
+    if (!node->options.log)
+        return;
+    char text[HM_NOTE_MAX + 1];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    node->options.log(node->options.context, level, text);
+}
+
+struct hm_node_options hm_node_defaults(void)
+{
+    return (struct hm_node_options){.workload = "svm",
+                                    .train = {.threads = 1, .nodes = 1, .combine = {.rule = HM_RULE_AMPLIFY}},
+                                    .rank = -1,
+                                    .ranks = 1,
+                                    .expect = 1,
+                                    .join_timeout = 30,
+                                    .local_nodes = 1,
+                                    .suspect = 2,
+                                    .gone = 8};
+}
+
+/* ---- opening ---- */
+
+static enum hm_status name_node(struct hm_node *node, struct hm_err *err)
+{
+    struct hm_node_options *o = &node->options;
+    while (!o->life)
+        if (getrandom(&o->life, sizeof o->life, 0) != sizeof o->life)
+            return hm_fail(err, HM_EIO, "the system gives no random numbers");
+    if (o->label[0])
+        return HM_OK;
+    char host[HM_LABEL_MAX + 1] = "node";
+    gethostname(host, sizeof host - 1);
+    snprintf(o->label, sizeof o->label, "%.20s.%d", host, (int)getpid());
+    for (char *c = o->label; *c; c++)
+        if (*c <= ' ' || *c > '~' || *c == '"' || *c == '\'' || *c == '\\')
+            *c = '-';
+    return HM_OK;
+}
+
+enum hm_status hm_node_open(struct hm_node **out, const struct hm_node_options *options, struct hm_err *err)
+{
+    *out = NULL;
+    struct hm_node *node = aligned_alloc(CACHE_LINE, (sizeof *node + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE);
+    if (!node)
+        return hm_fail(err, HM_ENOMEM, "no memory for a node");
+    memset(node, 0, sizeof *node);
+    node->options = *options;
+    pthread_mutex_init(&node->gate.mutex, NULL);
+    pthread_cond_init(&node->gate.moved, NULL);
+    pthread_mutex_init(&node->scorer.mutex, NULL);
+    const struct hm_model_ops *ops = hm_workload_find(options->workload);
+    node->kernels = hm_kernels_find(options->isa ? options->isa : "auto");
+    enum hm_status status = name_node(node, err);
+    if (!status && !ops)
+        status = hm_fail(err, HM_EUSAGE, "unknown workload '%s'", options->workload);
+    if (!status && !node->kernels)
+        status = hm_fail(err, HM_EUSAGE, "--isa %s: this processor does not have it; use auto", options->isa);
+    if (!status)
+        status = hm_env_zmq_open(&node->env, node->options.life, options->bind ? options->bind : "127.0.0.1:0",
+                                 options->advertise, err);
+    if (!status) {
+        node->report.start_us = hm_node_now(node);
+        if (options->bound)
+            options->bound(options->context, node->env->rpc);
+        status = ops->open(&node->model, &options->train, &options->progress, err);
+    }
+    if (status) {
+        hm_node_close(node);
+        return status;
+    }
+    node->report.load_seconds = (double)(hm_node_now(node) - node->report.start_us) / 1e6;
+    memcpy(node->report.label, node->options.label, sizeof node->report.label);
+    node->report.life = node->options.life;
+    node->report.isa = node->kernels->name;
+    *out = node;
+    return HM_OK;
+}
+
+/* ---- running ---- */
+
+/* min(max(256 MiB, 8 models), memory / (4 x nodes on this host)). */
+static uint64_t log_budget(const struct hm_node *node)
+{
+    if (node->options.log_bytes)
+        return node->options.log_bytes;
+    uint64_t model = node->weights.n * sizeof(float), budget = (uint64_t)256 << 20;
+    if (8 * model > budget)
+        budget = 8 * model;
+    uint64_t memory = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
+    uint64_t share = memory / (4 * (node->options.local_nodes ? node->options.local_nodes : 1));
+    return budget < share ? budget : share;
+}
+
+/* The bound that the README states: W, B, the running and the received delta, the log, held deltas, and 64 queued
+ * messages on each of the sockets to each peer. */
+static uint64_t memory_bound(const struct hm_node *node)
+{
+    uint64_t n = node->weights.n, peers = node->options.expect > 1 ? node->options.expect - 1 : 0;
+    uint64_t payload = hm_pack_bound(n / HM_BLOCK, n / HM_BLOCK);
+    payload = payload < HM_PAYLOAD_MAX ? payload : HM_PAYLOAD_MAX;
+    return 8 * n + 2 * 4 * n + node->report.log_budget + ((uint64_t)16 << 20) + peers * (64 + 64 + 16) * payload +
+           HM_RAW_MAX;
+}
+
+static enum hm_status open_weights(struct hm_node *node, struct hm_err *err)
+{
+    enum hm_status status = hm_weights_init(&node->weights, &node->layout, err);
+    if (!status)
+        status = hm_delta_init(&node->delta, node->layout.n_blocks, err);
+    if (status)
+        return status;
+    node->model->ops->init(node->model, &node->weights);
+    hm_weights_settle(&node->weights);
+    node->report.log_budget = log_budget(node);
+    node->report.memory_bound = memory_bound(node);
+    return HM_OK;
+}
+
+static enum hm_status open_mesh(struct hm_node *node, struct hm_err *err)
+{
+    const struct hm_node_options *o = &node->options;
+    struct hm_mesh_params params = {.life = o->life,
+                                    .config = &node->config,
+                                    .bulk = node->bulk,
+                                    .bulk_n = node->bulk_n,
+                                    .layout = &node->layout,
+                                    .kernels = node->kernels,
+                                    .digest0 = node->kernels->digest_dense(node->weights.b, node->layout.n_blocks),
+                                    .combine = node->model->combine,
+                                    .expect = o->expect,
+                                    .join_timeout_us = (uint64_t)(o->join_timeout * 1e6),
+                                    .budget_steps = node->model->budget_steps,
+                                    .flush_us = o->flush == HM_FLUSH_EVERY ? (uint64_t)(o->flush_interval * 1e6) : 0,
+                                    .flush_step = o->flush == HM_FLUSH_STEP,
+                                    .bandwidth = (uint64_t)o->bandwidth,
+                                    .log_bytes_max = node->report.log_budget,
+                                    .suspect_us = (uint64_t)((o->suspect > 0 ? o->suspect : 2) * 1e6),
+                                    .gone_us = (uint64_t)((o->gone > 0 ? o->gone : 8) * 1e6),
+                                    .seed = o->train.seed,
+                                    .peer = node->peers,
+                                    .n_peers = node->n_peers};
+    memcpy(params.label, o->label, sizeof params.label);
+    memcpy(params.rpc, node->env->rpc, sizeof params.rpc);
+    memcpy(params.pub, node->env->pub, sizeof params.pub);
+    return hm_mesh_open(&node->mesh, &params, hm_node_now(node), err);
+}
+
+static enum hm_status choose_shard(struct hm_node *node, struct hm_err *err)
+{
+    const struct hm_node_options *o = &node->options;
+    unsigned ranks = o->rank < 0 && o->expect > o->ranks ? o->expect : o->ranks;
+    unsigned rank = o->rank >= 0 ? (unsigned)o->rank : (unsigned)(hm_mix(o->life) % ranks);
+    return node->model->ops->shard(node->model, o->partition, rank, ranks, &node->shard, err);
+}
+
+static void score_result(struct hm_node *node)
+{
+    uint64_t from = hm_node_now(node), steps = node->report.steps;
+    unsigned threads = node->options.train.threads;
+    const struct hm_model_ops *ops = node->model->ops;
+    ops->score(node->model, node->weights.b, steps, HM_TEST_SET, threads, &node->report.test, NULL);
+    if (node->report.is_first) /* long and the same on every node: one does it */
+        ops->score(node->model, node->weights.b, steps, HM_TRAIN_SET, threads, &node->report.train, NULL);
+    node->report.score_seconds = (double)(hm_node_now(node) - from) / 1e6;
+}
+
+static enum hm_status train(struct hm_node *node, struct hm_err *err)
+{
+    enum hm_status status;
+    uint64_t from = hm_node_now(node);
+    if ((status = hm_node_configure(node, err)) || (status = open_weights(node, err)) ||
+        (status = choose_shard(node, err)) || (status = open_mesh(node, err)) ||
+        (status = hm_workers_start(node, err)) || (status = hm_scorer_start(node, err)))
+        return status;
+    hm_driver_run(node);
+    hm_scorer_stop(node);
+    hm_workers_join(node);
+    hm_node_fill_report(node);
+    if (node->train_us)
+        node->report.join_seconds = (double)(node->train_us - from) / 1e6;
+    const struct hm_result *result = hm_mesh_result(node->mesh);
+    if (result->status)
+        return hm_fail(err, result->status, "%s", result->text);
+    return HM_OK;
+}
+
+enum hm_status hm_node_run(struct hm_node *node, struct hm_err *err)
+{
+    enum hm_status status = train(node, err);
+    node->report.status = status;
+    /* Our LEAVE is with the sockets' own thread already, so peers do not wait for our scoring. */
+    struct hm_env *env = node->env;
+    node->report.end_us = hm_node_now(node);
+    if (node->mesh && !status)
+        score_result(node);
+    env->ops->close(env, LINGER_MS);
+    node->env = NULL;
+    return status;
+}
+
+void hm_node_stop(struct hm_node *node, int leave)
+{
+    atomic_store(&node->stop_wanted, leave ? 2 : 1);
+    if (node->env)
+        node->env->ops->wake(node->env);
+}
+
+const struct hm_node_report *hm_node_report(const struct hm_node *node)
+{
+    return &node->report;
+}
+
+void hm_node_close(struct hm_node *node)
+{
+    if (!node)
+        return;
+    hm_scorer_stop(node);
+    hm_workers_join(node);
+    for (unsigned i = 0; i < node->n_workers; i++)
+        free(node->worker[i].scratch);
+    free(node->worker);
+    hm_mesh_close(node->mesh);
+    if (node->env)
+        node->env->ops->close(node->env, 0);
+    if (node->model)
+        node->model->ops->close(node->model);
+    hm_delta_fini(&node->delta);
+    hm_weights_fini(&node->weights);
+    free(node->scorer.b);
+    free(node->scorer.curve);
+    free(node->links);
+    free(node->peers);
+    free(node->bulk_owned);
+    pthread_mutex_destroy(&node->gate.mutex);
+    pthread_cond_destroy(&node->gate.moved);
+    pthread_mutex_destroy(&node->scorer.mutex);
+    free(node);
+}

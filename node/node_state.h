@@ -1,0 +1,123 @@
+/* Inside of a node, shared by the files of node/. */
+#ifndef HM_NODE_NODE_STATE_H
+#define HM_NODE_NODE_STATE_H
+
+#include "node/env.h"
+#include "node/hogmesh.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+
+enum { CACHE_LINE = 64 };
+
+/* What workers read and the driver writes, once a turn. Relaxed throughout: a batch may run on numbers that are a
+ * turn old, as it may run on weights that are. */
+struct for_workers {
+    _Atomic uint64_t steps;       /* mesh-wide, published and applied here */
+    _Atomic uint64_t taken;       /* own steps that have been published */
+    _Atomic uint64_t steps_cap;   /* own unflushed steps at which a worker waits for the driver */
+    _Atomic float scale, divisor; /* of the combination in force */
+    _Atomic uint32_t n_live;
+    _Atomic uint32_t extracts_begun, extracts_done;
+    atomic_bool running, ended;
+};
+
+struct worker {
+    _Alignas(CACHE_LINE) _Atomic uint64_t steps; /* made by this thread; written by it alone */
+    _Atomic uint64_t settled;                    /* of these, in W: what a delta may count; the same */
+    _Atomic uint64_t n_sampled, n_wiped;         /* the same */
+    struct hm_node *node;
+    pthread_t thread;
+    void *scratch;
+    bool started;
+};
+
+/* Where workers wait until the driver has done something for them. */
+struct gate {
+    pthread_mutex_t mutex;
+    pthread_cond_t moved;
+    uint64_t generation;  /* under mutex */
+    atomic_uint n_waiting; /* relaxed: a driver that misses a newcomer opens the gate again a turn later */
+};
+
+struct scorer {
+    pthread_t thread;
+    bool started;
+    atomic_bool wanted, ready, end; /* ready: release by the driver, acquire by the scorer: B and steps are copied */
+    uint32_t *b;
+    uint64_t steps;
+    pthread_mutex_t mutex; /* of what follows */
+    struct hm_score newest;
+    struct hm_curve_point *curve;
+    size_t n_curve;
+    atomic_bool target_reached;
+};
+
+struct hm_node {
+    struct hm_node_options options;
+    const struct hm_kernels *kernels;
+    struct hm_model *model;
+    struct hm_env *env;
+    struct hm_mesh *mesh;
+    struct hm_fields config;
+    const uint8_t *bulk;
+    size_t bulk_n;
+    uint8_t *bulk_owned;
+    struct hm_peer_entry *peers; /* from HELLO_OK */
+    size_t n_peers;
+    struct hm_layout layout;
+    struct hm_weights weights;
+    struct hm_delta delta;   /* of the running extract */
+    struct hm_shard shard;
+
+    struct for_workers shared;
+    _Alignas(CACHE_LINE) _Atomic uint64_t cursor; /* examples of the shard handed out; relaxed, it only divides work */
+    struct worker *worker;   /* [threads] */
+    unsigned n_workers;
+    struct gate gate;
+    struct scorer scorer;
+    uint64_t taken;          /* driver's */
+    uint64_t n_sampled, n_wiped; /* driver's adds */
+    bool stop_told, ended;
+
+    _Atomic int stop_wanted; /* 0, 1: the mesh, 2: this node leaves; set from signal handlers */
+    uint64_t status_due_us;
+    uint64_t rate_steps, rate_us, rate;
+    uint64_t train_us, agree_us; /* when training and agreement began */
+    struct hm_link *links;
+    struct hm_node_report report;
+};
+
+uint64_t hm_node_now(const struct hm_node *node);
+void hm_node_log(const struct hm_node *node, enum hm_note_level level, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/* Own steps of all threads, published or not: made, and of these those that are in W. */
+uint64_t hm_node_made(const struct hm_node *node);
+uint64_t hm_node_settled(const struct hm_node *node);
+
+/* join.c: founds a configuration or fetches one from a peer. */
+enum hm_status hm_node_configure(struct hm_node *node, struct hm_err *err);
+
+/* worker.c */
+enum hm_status hm_workers_start(struct hm_node *node, struct hm_err *err);
+void hm_workers_open_gate(struct hm_node *node);
+void hm_workers_join(struct hm_node *node);
+
+/* scorer.c */
+enum hm_status hm_scorer_start(struct hm_node *node, struct hm_err *err);
+void hm_scorer_serve(struct hm_node *node); /* driver: copies B when the scorer asks */
+void hm_scorer_stop(struct hm_node *node);
+
+/* driver.c: turns until the mesh has finished. */
+void hm_driver_run(struct hm_node *node);
+
+/* model_file.c: the hash that every node prints, of configuration, steps and B. hex: 64 digits and NUL. */
+void hm_model_hash(const struct hm_fields *config, uint64_t steps, const uint32_t *b, size_t n, char hex[65]);
+
+/* report.c */
+void hm_node_fill_report(struct hm_node *node);
+void hm_node_tell_status(struct hm_node *node, const char *stage);
+
+#endif

@@ -1,0 +1,188 @@
+/* Worker threads: claim examples, step on W, count. They know nothing of peers. */
+#include "node/node_state.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static uint64_t load(const _Atomic uint64_t *x)
+{
+    return atomic_load_explicit(x, memory_order_relaxed);
+}
+
+uint64_t hm_node_made(const struct hm_node *node)
+{
+    uint64_t made = 0;
+    for (unsigned i = 0; i < node->n_workers; i++)
+        made += load(&node->worker[i].steps);
+    return made;
+}
+
+uint64_t hm_node_settled(const struct hm_node *node)
+{
+    uint64_t settled = 0;
+    for (unsigned i = 0; i < node->n_workers; i++)
+        settled += load(&node->worker[i].settled);
+    return settled;
+}
+
+/* Blocks until the driver has taken a turn that matters to workers; wakes it first. */
+static void wait_for_driver(struct hm_node *node)
+{
+    struct gate *gate = &node->gate;
+    atomic_fetch_add_explicit(&gate->n_waiting, 1, memory_order_seq_cst);
+    node->env->ops->wake(node->env);
+    pthread_mutex_lock(&gate->mutex);
+    uint64_t generation = gate->generation;
+    while (gate->generation == generation && !atomic_load(&node->shared.ended))
+        pthread_cond_wait(&gate->moved, &gate->mutex);
+    pthread_mutex_unlock(&gate->mutex);
+    atomic_fetch_sub_explicit(&gate->n_waiting, 1, memory_order_seq_cst);
+}
+
+void hm_workers_open_gate(struct hm_node *node)
+{
+    struct gate *gate = &node->gate;
+    if (!atomic_load_explicit(&gate->n_waiting, memory_order_seq_cst))
+        return;
+    pthread_mutex_lock(&gate->mutex);
+    gate->generation++;
+    pthread_cond_broadcast(&gate->moved);
+    pthread_mutex_unlock(&gate->mutex);
+}
+
+/* Mesh-wide steps as far as this node can tell: what is published, and that the others make as many unseen steps
+ * as this node. */
+struct view {
+    uint64_t steps, unflushed, n_live;
+};
+
+static struct view view_of(const struct hm_node *node)
+{
+    uint64_t taken = load(&node->shared.taken), made = hm_node_made(node);
+    return (struct view){load(&node->shared.steps), made > taken ? made - taken : 0,
+                         atomic_load_explicit(&node->shared.n_live, memory_order_relaxed)};
+}
+
+/* How many examples a thread may take now: 0 when it has to wait for the driver. */
+static unsigned allowance(const struct hm_node *node, const struct view *view)
+{
+    uint64_t budget = node->model->budget_steps, n = node->model->chunk;
+    if (view->unflushed >= load(&node->shared.steps_cap))
+        return 0;
+    if (budget) {
+        uint64_t guess = view->steps + view->unflushed * view->n_live;
+        uint64_t left = guess < budget ? (budget - guess + view->n_live - 1) / view->n_live : 0;
+        n = left < n ? left : n;
+    }
+    return (unsigned)n;
+}
+
+/* What the driver may see of the thread's work. Release: a step that counts as settled has been added to W. */
+static void show(struct worker *worker, const struct hm_step *step)
+{
+    atomic_store_explicit(&worker->n_sampled, step->n_sampled, memory_order_relaxed);
+    atomic_store_explicit(&worker->n_wiped, step->n_wiped, memory_order_relaxed);
+    atomic_store_explicit(&worker->settled, load(&worker->steps) - step->held, memory_order_release);
+}
+
+static void take_step(struct worker *worker, struct hm_step *step, unsigned n)
+{
+    struct hm_node *node = worker->node;
+    const struct hm_shard *shard = &node->shard;
+    uint64_t at = atomic_fetch_add_explicit(&node->cursor, n, memory_order_relaxed) % shard->n;
+    for (uint64_t left = n; left; left -= step->n, at = 0) {
+        step->from = at;
+        step->n = left < shard->n - at ? left : shard->n - at;
+        node->model->ops->step(node->model, shard, step);
+        step->t += (double)step->n * (double)step->t_per_step;
+    }
+    atomic_store_explicit(&worker->steps, load(&worker->steps) + n, memory_order_relaxed);
+    show(worker, step);
+}
+
+/* Nothing is to stay behind in the thread's scratch. */
+static void settle(struct worker *worker, struct hm_step *step)
+{
+    const struct hm_model *model = worker->node->model;
+    if (model->ops->settle)
+        model->ops->settle(model, step);
+    show(worker, step);
+}
+
+/* --flush step: goes on only when an extract that began after the step has ended. */
+static void wait_for_delta(struct hm_node *node)
+{
+    uint32_t begun = atomic_load(&node->shared.extracts_begun);
+    while (atomic_load(&node->shared.extracts_done) <= begun && !atomic_load(&node->shared.ended))
+        wait_for_driver(node);
+}
+
+static void work(struct worker *worker)
+{
+    struct hm_node *node = worker->node;
+    struct hm_step step = {.w = node->weights.w, .scratch = worker->scratch};
+    while (!atomic_load_explicit(&node->shared.ended, memory_order_relaxed)) {
+        struct view view = view_of(node);
+        unsigned n = allowance(node, &view);
+        if (!n) {
+            settle(worker, &step);
+            wait_for_driver(node);
+            continue;
+        }
+        step.scale = atomic_load_explicit(&node->shared.scale, memory_order_relaxed);
+        step.t_per_step = atomic_load_explicit(&node->shared.divisor, memory_order_relaxed);
+        step.t = (double)view.steps + (double)step.t_per_step * (double)view.unflushed;
+        take_step(worker, &step, n);
+        if (node->options.flush == HM_FLUSH_STEP) {
+            settle(worker, &step);
+            wait_for_delta(node);
+        }
+    }
+    settle(worker, &step);
+}
+
+static void *worker_main(void *argument)
+{
+    struct worker *worker = argument;
+    struct hm_node *node = worker->node;
+    while (!atomic_load(&node->shared.running) && !atomic_load(&node->shared.ended))
+        wait_for_driver(node);
+    work(worker);
+    return NULL;
+}
+
+enum hm_status hm_workers_start(struct hm_node *node, struct hm_err *err)
+{
+    unsigned n = node->options.train.threads;
+    size_t scratch = (node->model->scratch_bytes + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE + CACHE_LINE;
+    node->worker = aligned_alloc(CACHE_LINE, n * sizeof *node->worker);
+    if (!node->worker)
+        return hm_fail(err, HM_ENOMEM, "no memory for %u threads", n);
+    memset(node->worker, 0, n * sizeof *node->worker);
+    node->n_workers = n;
+    for (unsigned i = 0; i < n; i++) {
+        struct worker *worker = &node->worker[i];
+        worker->node = node;
+        worker->scratch = aligned_alloc(CACHE_LINE, scratch);
+        if (!worker->scratch)
+            return hm_fail(err, HM_ENOMEM, "no memory for the scratch of %u threads", n);
+        memset(worker->scratch, 0, scratch);
+        if (pthread_create(&worker->thread, NULL, worker_main, worker) != 0)
+            return hm_fail(err, HM_ENOMEM, "cannot start thread %u of %u; lower -t", i + 1, n);
+        worker->started = true;
+    }
+    return HM_OK;
+}
+
+void hm_workers_join(struct hm_node *node)
+{
+    atomic_store(&node->shared.ended, true);
+    for (unsigned i = 0; i < node->n_workers; i++) {
+        struct worker *worker = &node->worker[i];
+        if (!worker->started)
+            continue;
+        hm_workers_open_gate(node);
+        pthread_join(worker->thread, NULL);
+        worker->started = false;
+    }
+}

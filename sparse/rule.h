@@ -1,0 +1,84 @@
+/* The arithmetic that all kernel tables share, so that they agree to the last bit. Internal to sparse/.
+ *
+ * Publishing one coordinate, all in float: d = W - B * grid; q = 0 if |d| < least, else d * per_unit rounded to
+ * nearest-even, at least 1 in magnitude, with d's sign; then clipped; W -= back * q.
+ */
+#ifndef HM_SPARSE_RULE_H
+#define HM_SPARSE_RULE_H
+
+#include "sparse/kernels.h"
+
+#include <assert.h>
+#include <math.h>
+
+/* A tensor's constants for one flush. */
+struct rule {
+    float grid;
+    float least;    /* smallest |d| that is published */
+    float per_unit; /* 1 / (L * grid) */
+    float back;     /* (L - 1) * grid */
+};
+
+static inline struct rule rule_of(int grid_exp, const struct hm_publish *publish)
+{
+    assert(publish->divisor >= 1);
+    float grid = hm_exp2i(grid_exp), unit = publish->divisor * grid;
+    return (struct rule){
+        .grid = grid,
+        .least = publish->dead_zone ? unit : nextafterf(unit / 2, INFINITY),
+        .per_unit = 1 / unit,
+        .back = (publish->divisor - 1) * grid,
+    };
+}
+
+/* More than a publisher may move B in one flush; floats beyond are cut to it before they become integers. */
+#define RULE_Q_CUT ((float)(2 * HM_RANGE + 1))
+
+/* q clipped so that it neither takes B out of +-HM_RANGE nor exceeds 2 * HM_RANGE. Where other nodes' deltas have
+ * already taken B out, q may only bring it back: forcing it would make every node do so at once. */
+static inline int32_t rule_clip(int32_t q, int32_t b)
+{
+    const int32_t far = 4 * HM_RANGE; /* keeps the sums below in range */
+    b = b > far ? far : b;
+    b = b < -far ? -far : b;
+    int32_t low = -HM_RANGE - b, high = HM_RANGE - b;
+    low = low > 0 ? 0 : low;
+    low = low < -2 * HM_RANGE ? -2 * HM_RANGE : low;
+    high = high < 0 ? 0 : high;
+    high = high > 2 * HM_RANGE ? 2 * HM_RANGE : high;
+    q = q < low ? low : q;
+    return q > high ? high : q;
+}
+
+/* What W gains from q: q * grid, and -0.0f for q = 0, which leaves any W as it is. */
+static inline float rule_gain(int32_t q, float grid)
+{
+    return -((float)-q * grid);
+}
+
+/* Is the i-th listed block added by the metered add? Every 16th is; where that begins changes from delta to delta,
+ * lest the first block, often the busiest, is always in the sample. */
+static inline int rule_metered(const struct hm_delta *delta, uint32_t i)
+{
+    return (i + delta->n_nonzero) % 16 == 0;
+}
+
+/* Where the part of `tensor` that lies below block `to` ends. */
+static inline uint32_t rule_part_end(const struct hm_tensor *tensor, uint32_t to)
+{
+    uint32_t end = tensor->block + tensor->n_blocks;
+    return end < to ? end : to;
+}
+
+/* The metered add of one block. */
+static inline void rule_add_metered(hm_cell *w, const int32_t *q, float grid, uint64_t *n_sampled,
+                                    uint64_t *n_wiped)
+{
+    for (unsigned j = 0; j < HM_BLOCK; j++)
+        if (q[j]) {
+            *n_sampled += 1;
+            *n_wiped += hm_cell_add_metered(&w[j], rule_gain(q[j], grid));
+        }
+}
+
+#endif

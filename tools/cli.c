@@ -1,0 +1,349 @@
+#include "tools/cli.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* How a flag's text becomes a value of struct cli. */
+enum kind {
+    FILES_TRAIN, FILES_TEST, PEERS, TEXT, LABEL, REAL, POSITIVE, SECONDS, BYTES, WHOLE, LONG, FLAG,
+    PARTITION, COMBINE, AMPLIFY, FLUSH, RANK,
+};
+
+struct flag {
+    const char *name, *value, *help;
+    char group;  /* d data, o optimisation, m mesh, r run, w results, s synth, i internal */
+    char letter; /* short form, or 0 */
+    enum kind kind;
+    size_t at;   /* offset in struct cli */
+};
+
+#define AT(field) offsetof(struct cli, field)
+
+static const struct flag flags[] = {
+    {"train", "FILE", "training rows: svmlight text or LYRL2004 vectors, plain or .gz .bz2 .xz .zst; may be repeated", 'd', 0, FILES_TRAIN, 0},
+    {"test", "FILE", "rows to score on; may be repeated", 'd', 0, FILES_TEST, 0},
+    {"topics", "FILE", "LYRL2004 topics (rcv1-v2.topics.qrels); the files are then LYRL2004 vectors", 'd', 0, TEXT, AT(node.train.topics)},
+    {"topic", "NAME", "the positive topic (default CCAT), or the positive label in lists of labels", 'd', 0, TEXT, AT(node.train.topic)},
+    {"features", "N", "number of features (default: the largest met)", 'd', 0, WHOLE, AT(node.train.n_features)},
+    {"no-cache", NULL, "neither read nor write FILE.hmcache", 'd', 0, FLAG, AT(node.train.no_cache)},
+    {"epochs", "E", "passes over the training rows, mesh-wide (default 5)", 'o', 0, POSITIVE, AT(node.train.epochs)},
+    {"steps", "S", "examples to train on, mesh-wide", 'o', 0, LONG, AT(node.train.steps)},
+    {"seconds", "T", "training time", 'o', 0, POSITIVE, AT(node.train.seconds)},
+    {"target-accuracy", "A", "stop when a node scores B at or above this fraction", 'o', 0, POSITIVE, AT(node.target_accuracy)},
+    {"lambda", "L", "regularisation (default 1e-4)", 'o', 0, POSITIVE, AT(node.train.lambda)},
+    {"lr", "ETA0", "first step size (default: chosen on the first 1,001 rows)", 'o', 0, POSITIVE, AT(node.train.lr)},
+    {"batch", "B", "examples whose gradient is taken at the same weights (default 1)", 'o', 0, WHOLE, AT(node.train.batch)},
+    {"seed", "N", "seed of everything drawn (default 0)", 'o', 0, LONG, AT(node.train.seed)},
+    {"partition", "none|split|labels", "which rows a node trains on: all, its part, its labels (default none)", 'o', 0, PARTITION, 0},
+    {"combine", "RULE", "how nodes' steps add up: auto, sum, amplify, mean", 'o', 0, COMBINE, 0},
+    {"amplify", "auto|L", "factor of the amplified walk (default: the number of live nodes)", 'o', 0, AMPLIFY, 0},
+    {"flush", "auto|20ms|step", "cadence of deltas (default auto)", 'm', 0, FLUSH, 0},
+    {"bandwidth", "50MB", "cap on all bytes a node hands to its sockets a second", 'm', 0, BYTES, AT(node.bandwidth)},
+    {"log-bytes", "256MB", "deltas a node keeps for repair", 'm', 0, LONG, AT(node.log_bytes)},
+    {"threads", "T", "worker threads a node (default 1)", 'm', 't', WHOLE, AT(node.train.threads)},
+    {"isa", "auto|sse2|avx2|avx512|ref", "instruction set of the kernels", 'm', 0, TEXT, AT(node.isa)},
+    {"nodes", "N", "node processes (default 2)", 'r', 'n', WHOLE, AT(n)},
+    {"peer", "HOST:PORT", "address of any node of the mesh; may be repeated", 'j', 0, PEERS, 0},
+    {"bind", "HOST:PORT", "where to listen (default 127.0.0.1, any port; PORT + 1 is taken too)", 'j', 0, TEXT, AT(node.bind)},
+    {"advertise", "HOST[:PORT]", "address that peers shall dial instead", 'j', 0, TEXT, AT(node.advertise)},
+    {"expect", "N", "start when N nodes have heard each other (default 2; 1: train alone)", 'j', 0, WHOLE, AT(node.expect)},
+    {"join-timeout", "30s", "give up waiting for them after so long", 'j', 0, SECONDS, AT(node.join_timeout)},
+    {"label", "NAME", "this node's name", 'j', 0, LABEL, 0},
+    {"rank", "I/N", "part of the data that this node takes, I from 0", 'j', 0, RANK, 0},
+    {"insecure", NULL, "allow traffic in clear beyond loopback", 'j', 0, FLAG, AT(insecure)},
+    {"out", "DIR", "keep the model, the summary and the learning curve there", 'w', 0, TEXT, AT(out)},
+    {"json", NULL, "print the summary as one JSON object, the last line of stdout", 'w', 0, FLAG, AT(json)},
+    {"quiet", NULL, "no progress, no tables", 'w', 0, FLAG, AT(quiet)},
+    {"to", "FILE", "where to write; the extension names the format", 'x', 0, TEXT, AT(to)},
+    {"rows", "N", "training rows (default 781265)", 's', 0, LONG, AT(rows)},
+    {"out", "DIR", "folder for train.svm and test.svm", 's', 0, TEXT, AT(out)},
+    {"seed", "N", "seed (default 1)", 's', 0, LONG, AT(node.train.seed)},
+    {"threads", "T", "threads (default: all cores)", 's', 't', WHOLE, AT(node.train.threads)},
+    {"quiet", NULL, "no progress", 's', 0, FLAG, AT(quiet)},
+    {"report-fd", "FD", NULL, 'i', 0, WHOLE, AT(report_fd)},
+    {"local-nodes", "N", NULL, 'i', 0, WHOLE, AT(node.local_nodes)},
+};
+
+enum { N_FLAGS = sizeof flags / sizeof flags[0] };
+
+static int bad(const struct flag *flag, const char *text, const char *expected)
+{
+    fprintf(stderr, "hogmesh: --%s '%s': %s is expected\n", flag->name, text, expected);
+    return EXIT_USAGE;
+}
+
+static int real(const char *text, double *out, const char **rest)
+{
+    char *end;
+    errno = 0;
+    *out = strtod(text, &end);
+    *rest = end;
+    return end != text && isfinite(*out) && !errno;
+}
+
+static int parse_seconds(const char *text, double *seconds)
+{
+    const char *unit;
+    static const struct {
+        const char *name;
+        double factor;
+    } units[] = {{"", 1}, {"s", 1}, {"ms", 1e-3}, {"us", 1e-6}, {"m", 60}, {"h", 3600}};
+    if (!real(text, seconds, &unit) || *seconds < 0)
+        return 0;
+    for (unsigned i = 0; i < sizeof units / sizeof units[0]; i++)
+        if (strcmp(unit, units[i].name) == 0) {
+            *seconds *= units[i].factor;
+            return 1;
+        }
+    return 0;
+}
+
+static int parse_scaled(const char *text, double *out)
+{
+    const char *unit;
+    static const struct {
+        const char *name;
+        double factor;
+    } units[] = {{"", 1},     {"k", 1e3},  {"K", 1e3},     {"M", 1e6},     {"G", 1e9},     {"kB", 1e3},
+                 {"KB", 1e3}, {"MB", 1e6}, {"GB", 1e9}, {"KiB", 1024}, {"MiB", 1 << 20}, {"GiB", 1 << 30}};
+    if (!real(text, out, &unit) || *out < 0)
+        return 0;
+    for (unsigned i = 0; i < sizeof units / sizeof units[0]; i++)
+        if (strcmp(unit, units[i].name) == 0) {
+            *out *= units[i].factor;
+            return 1;
+        }
+    return 0;
+}
+
+static int add(const char **list, unsigned *n, unsigned room, const struct flag *flag, const char *text)
+{
+    if (*n == room)
+        return bad(flag, text, "fewer of them");
+    list[(*n)++] = text;
+    return EXIT_DONE;
+}
+
+static int set_label(struct cli *cli, const struct flag *flag, const char *text)
+{
+    size_t n = strlen(text);
+    for (size_t i = 0; i < n; i++)
+        if (text[i] <= ' ' || text[i] > '~' || strchr("\"'\\", text[i]))
+            n = 0;
+    if (!n || n > HM_LABEL_MAX)
+        return bad(flag, text, "a name of 1 to 31 printable characters without spaces or quotes");
+    memcpy(cli->node.label, text, n + 1);
+    return EXIT_DONE;
+}
+
+static int set_flush(struct cli *cli, const struct flag *flag, const char *text)
+{
+    if (strcmp(text, "step") == 0)
+        cli->node.flush = HM_FLUSH_STEP;
+    else if (strcmp(text, "auto") == 0)
+        cli->node.flush = HM_FLUSH_AUTO;
+    else if (parse_seconds(text, &cli->node.flush_interval) && cli->node.flush_interval >= 1e-4)
+        cli->node.flush = HM_FLUSH_EVERY;
+    else
+        return bad(flag, text, "auto, step, or a time such as 20ms");
+    return EXIT_DONE;
+}
+
+static int set_choice(struct cli *cli, const struct flag *flag, const char *text)
+{
+    static const char *const partitions[] = {"none", "split", "labels"}, *const rules[] = {"sum", "amplify", "mean"};
+    for (unsigned i = 0; i < 3; i++)
+        if (flag->kind == PARTITION && strcmp(text, partitions[i]) == 0) {
+            cli->node.partition = (enum hm_partition)i;
+            return EXIT_DONE;
+        } else if (flag->kind == COMBINE && strcmp(text, rules[i]) == 0) {
+            cli->node.train.combine.rule = (enum hm_rule)i;
+            cli->node.train.combine_given = 1;
+            return EXIT_DONE;
+        }
+    if (flag->kind == COMBINE && strcmp(text, "auto") == 0)
+        return EXIT_DONE;
+    return bad(flag, text, flag->value);
+}
+
+static int set_amplify(struct cli *cli, const struct flag *flag, const char *text)
+{
+    double x = 0;
+    const char *rest = "";
+    if (strcmp(text, "auto") != 0 && (!real(text, &x, &rest) || *rest || x < 1 || x > 1e6))
+        return bad(flag, text, "auto or a factor from 1 to 1e6");
+    cli->node.train.combine.amplify = (float)x;
+    cli->node.train.combine.rule = HM_RULE_AMPLIFY;
+    cli->node.train.combine_given = 1;
+    return EXIT_DONE;
+}
+
+static int set_rank(struct cli *cli, const struct flag *flag, const char *text)
+{
+    unsigned rank, ranks;
+    int used = 0;
+    if (sscanf(text, "%u/%u%n", &rank, &ranks, &used) != 2 || text[used] || rank >= ranks || ranks > 65536)
+        return bad(flag, text, "I/N with I from 0 to N - 1");
+    cli->node.rank = (int)rank;
+    cli->node.ranks = ranks;
+    return EXIT_DONE;
+}
+
+static int set_number(struct cli *cli, const struct flag *flag, const char *text)
+{
+    char *at = (char *)cli + flag->at;
+    const char *rest;
+    double x;
+    int ok = flag->kind == SECONDS ? parse_seconds(text, &x) : parse_scaled(text, &x);
+    (void)rest;
+    switch (flag->kind) {
+    case POSITIVE:
+        if (!ok || x <= 0)
+            return bad(flag, text, "a number above 0");
+        break;
+    case SECONDS:
+        if (!ok)
+            return bad(flag, text, "a time such as 30s or 200ms");
+        break;
+    case BYTES:
+        if (!ok || x <= 0)
+            return bad(flag, text, "an amount such as 50MB");
+        break;
+    case WHOLE:
+    case LONG:
+        if (!ok || x != floor(x) || x > (flag->kind == LONG ? 9e15 : 2e9))
+            return bad(flag, text, "a whole number");
+        if (flag->kind == LONG)
+            *(uint64_t *)(void *)at = (uint64_t)x;
+        else
+            *(unsigned *)(void *)at = (unsigned)x;
+        return EXIT_DONE;
+    default:
+        break;
+    }
+    *(double *)(void *)at = x;
+    return EXIT_DONE;
+}
+
+static int set(struct cli *cli, const struct flag *flag, const char *text)
+{
+    struct hm_train_options *train = &cli->node.train;
+    switch (flag->kind) {
+    case FILES_TRAIN:
+        return add(train->train, &train->n_train, HM_FILES_MAX, flag, text);
+    case FILES_TEST:
+        return add(train->test, &train->n_test, HM_FILES_MAX, flag, text);
+    case PEERS:
+        return add(cli->node.peer, &cli->node.n_peers, HM_SEEDS_MAX, flag, text);
+    case TEXT:
+        *(const char **)(void *)((char *)cli + flag->at) = text;
+        return EXIT_DONE;
+    case FLAG:
+        *(int *)(void *)((char *)cli + flag->at) = 1;
+        return EXIT_DONE;
+    case LABEL:
+        return set_label(cli, flag, text);
+    case FLUSH:
+        return set_flush(cli, flag, text);
+    case PARTITION:
+    case COMBINE:
+        return set_choice(cli, flag, text);
+    case AMPLIFY:
+        return set_amplify(cli, flag, text);
+    case RANK:
+        return set_rank(cli, flag, text);
+    default:
+        return set_number(cli, flag, text);
+    }
+}
+
+static int offered(const struct flag *flag, const struct command *command)
+{
+    return flag->group == 'i' || strchr(command->flags, flag->group) != NULL;
+}
+
+int cli_parse(struct cli *cli, const struct command *command, int argc, char **argv)
+{
+    struct option option[N_FLAGS + 2] = {0};
+    char letters[2 * N_FLAGS + 2] = ":";
+    size_t n_letters = 1;
+    int n = 0, code, which[N_FLAGS];
+    *cli = (struct cli){.node = hm_node_defaults(), .report_fd = -1};
+    for (int i = 0; i < N_FLAGS; i++) {
+        if (!offered(&flags[i], command))
+            continue;
+        which[n] = i;
+        option[n++] = (struct option){flags[i].name, flags[i].value ? required_argument : no_argument, NULL, 256 + i};
+        if (flags[i].letter) {
+            letters[n_letters++] = flags[i].letter;
+            letters[n_letters++] = ':';
+        }
+    }
+    letters[n_letters] = 0;
+    option[n] = (struct option){"help", no_argument, NULL, 'h'};
+    optind = 1;
+    opterr = 0;
+    while ((code = getopt_long(argc, argv, letters, option, NULL)) != -1) {
+        if (code == 'h') {
+            cli_help(command, stdout);
+            return -1;
+        }
+        if (code == ':' || code == '?') {
+            fprintf(stderr, "hogmesh %s: %s %s; see 'hogmesh %s --help'\n", command->name, argv[optind - 1],
+                    code == ':' ? "needs a value" : "is not a flag of this command", command->name);
+            return EXIT_USAGE;
+        }
+        for (int i = 0; code < 256 && i < n; i++)
+            if (flags[which[i]].letter == code)
+                code = 256 + which[i];
+        int status = set(cli, &flags[code - 256], optarg);
+        if (status)
+            return status;
+    }
+    for (; optind < argc; optind++)
+        if (cli->n_arguments < 16)
+            cli->argument[cli->n_arguments++] = argv[optind];
+    if (cli->node.train.threads < 1 || cli->node.train.threads > 256) {
+        fprintf(stderr, "hogmesh: -t: 1 to 256 threads\n");
+        return EXIT_USAGE;
+    }
+    return EXIT_DONE;
+}
+
+void cli_help(const struct command *command, FILE *out)
+{
+    fprintf(out, "%s\n\nhogmesh %s %s\n    %s\n\n", command->examples, command->name, command->synopsis, command->help);
+    for (int i = 0; i < N_FLAGS; i++) {
+        const struct flag *f = &flags[i];
+        if (!f->help || !offered(f, command))
+            continue;
+        char left[64], letter[8] = "";
+        if (f->letter)
+            snprintf(letter, sizeof letter, "-%c, ", f->letter);
+        snprintf(left, sizeof left, "%s--%s%s%s", letter, f->name, f->value ? " " : "", f->value ? f->value : "");
+        fprintf(out, "  %-34s %s\n", left, f->help);
+    }
+    fprintf(out, "\nExit codes: 0 done, 1 failed, 2 wrong usage, 3 the nodes did not agree, 4 peers missing or refusing, "
+                 "130 interrupted twice.\n");
+}
+
+int cli_fail(enum hm_status status, const struct hm_err *err)
+{
+    fprintf(stderr, "hogmesh: %s\n", err->text);
+    switch (status) {
+    case HM_OK:
+        return EXIT_DONE;
+    case HM_EUSAGE:
+        return EXIT_USAGE;
+    case HM_EREFUSED:
+    case HM_ETIMEOUT:
+        return EXIT_PEERS;
+    case HM_ECORRUPT:
+        return EXIT_UNCLEAN;
+    default:
+        return EXIT_FAILED;
+    }
+}

@@ -1,0 +1,54 @@
+/* The command line: one table of flags for all subcommands, and the struct that they fill. */
+#ifndef HM_TOOLS_CLI_H
+#define HM_TOOLS_CLI_H
+
+#include "node/hogmesh.h"
+
+#include <stdio.h>
+
+enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_UNCLEAN = 3, EXIT_PEERS = 4, EXIT_INTERRUPTED = 130 };
+
+struct cli {
+    struct hm_node_options node;
+    unsigned n;             /* -n */
+    const char *out;        /* --out DIR */
+    const char *to;         /* --to FILE */
+    const char *data;
+    int json, quiet, insecure, no_color;
+    int report_fd;          /* internal: where a node of `run` reports; -1: nowhere */
+    int rank_given;
+    uint64_t rows;          /* synth */
+    const char *argument[16]; /* what is left */
+    unsigned n_arguments;
+    const char *const *argv; /* flags as given, for passing on */
+    int argc;
+};
+
+/* One subcommand. */
+struct command {
+    const char *name;
+    const char *synopsis;   /* after "hogmesh NAME" */
+    const char *help;       /* one line */
+    const char *examples;   /* two lines, with what they do */
+    const char *flags;      /* groups of flags it takes, one letter each; see cli.c */
+    int takes_workload;
+    int (*main)(struct cli *cli);
+};
+
+/* Fills *cli from the arguments after the subcommand. Returns EXIT_DONE, or EXIT_USAGE after a message on
+ * stderr, or -1 after --help. */
+int cli_parse(struct cli *cli, const struct command *command, int argc, char **argv);
+
+void cli_help(const struct command *command, FILE *out);
+
+/* "hogmesh: text" on stderr, with the status' exit code. */
+int cli_fail(enum hm_status status, const struct hm_err *err);
+
+int cmd_run(struct cli *cli);
+int cmd_join(struct cli *cli);
+int cmd_eval(struct cli *cli);
+int cmd_export(struct cli *cli);
+int cmd_inspect(struct cli *cli);
+int cmd_synth(struct cli *cli);
+
+#endif

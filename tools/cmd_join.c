@@ -1,0 +1,201 @@
+/* hogmesh join: one node of a mesh, in the foreground; also what `run` starts, then with a pipe to report to. */
+#include "tools/cli.h"
+#include "tools/screen.h"
+#include "tools/summary.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+static struct {
+    struct cli *cli;
+    struct screen screen;
+    struct hm_node *node;
+    volatile sig_atomic_t interrupts;
+} self;
+
+static void on_signal(int signal_number)
+{
+    (void)signal_number;
+    if (self.interrupts++)
+        _exit(EXIT_INTERRUPTED);
+    /* Within a run the launcher stops the whole mesh; a node of one's own is taken out of it. */
+    if (self.node)
+        hm_node_stop(self.node, self.cli->report_fd < 0);
+}
+
+/* One JSON object a line to the launcher. A launcher that is gone is not waited for. */
+static void report(json_t *json)
+{
+    char *text = json_dumps(json, JSON_COMPACT);
+    json_decref(json);
+    if (!text)
+        return;
+    size_t n = strlen(text);
+    text[n++] = '\n';
+    for (size_t at = 0; at < n;) {
+        ssize_t wrote = write(self.cli->report_fd, text + at, n - at);
+        if (wrote < 0 && errno != EINTR)
+            break;
+        at += wrote > 0 ? (size_t)wrote : 0;
+    }
+    free(text);
+}
+
+static void on_log(void *context, enum hm_note_level level, const char *text)
+{
+    (void)context;
+    if (self.cli->report_fd >= 0)
+        report(json_pack("{s:s, s:i, s:s}", "event", "log", "level", (int)level, "text", text));
+    else if (!self.cli->quiet || level == HM_NOTE_ERROR)
+        screen_say(&self.screen, "hogmesh: %s", text);
+}
+
+static void on_bound(void *context, const char *endpoint)
+{
+    (void)context;
+    if (self.cli->report_fd >= 0)
+        report(json_pack("{s:s, s:s}", "event", "bound", "endpoint", endpoint));
+    else if (!self.cli->quiet)
+        screen_say(&self.screen, "hogmesh: listening; others join with --peer %s", endpoint + 6);
+}
+
+static void show(const struct hm_node_status *s)
+{
+    char line[400], steps[16], rate[16], left[48] = "", score[64] = "";
+    screen_amount(steps, (double)s->steps);
+    screen_amount(rate, (double)s->own_rate);
+    if (s->budget && s->steps && s->seconds > 0)
+        snprintf(left, sizeof left, ", %.0f %%, %.0f s left", 100. * (double)s->steps / (double)s->budget,
+                 s->seconds * ((double)s->budget / (double)s->steps - 1));
+    if (s->score.n)
+        snprintf(score, sizeof score, ", accuracy %.2f %%, cost %.4f", 100 * s->score.accuracy, s->score.cost);
+    snprintf(line, sizeof line, "%-6s %u nodes, %s steps (%s/s here%s)%s, staleness %.1f, lag %u, repaired %llu, %.1f MB sent\n",
+             s->stage, s->n_live, steps, rate, left, score, s->staleness, s->lag, (unsigned long long)s->repaired,
+             (double)s->bytes_sent / 1e6);
+    screen_frame(&self.screen, line);
+}
+
+static void on_status(void *context, const struct hm_node_status *s)
+{
+    (void)context;
+    if (self.cli->report_fd < 0) {
+        if (screen_due(&self.screen))
+            show(s);
+        return;
+    }
+    report(json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:f, s:i, s:f, s:f, s:f, s:I, s:I, s:I}", "event", "status",
+                     "stage", s->stage, "steps", (json_int_t)s->steps, "budget", (json_int_t)s->budget, "own_steps",
+                     (json_int_t)s->own_steps, "rate", (json_int_t)s->own_rate, "seq", (json_int_t)s->seq, "seconds",
+                     s->seconds, "n_live", (int)s->n_live, "accuracy", s->score.n ? s->score.accuracy : -1., "cost",
+                     s->score.cost, "staleness", s->staleness, "lag", (json_int_t)s->lag, "repaired",
+                     (json_int_t)s->repaired, "bytes_sent", (json_int_t)s->bytes_sent));
+}
+
+static int on_progress(void *context, const char *what, double done, double total, const char *unit)
+{
+    (void)context;
+    if (self.interrupts)
+        return 1;
+    return self.cli->report_fd >= 0 || self.cli->quiet ? 0
+                                                       : screen_progress(&self.screen, what, done, total, unit);
+}
+
+static void catch_signals(void)
+{
+    struct sigaction action = {.sa_handler = on_signal};
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+    signal(SIGPIPE, SIG_IGN);
+    if (self.cli->report_fd >= 0)
+        prctl(PR_SET_PDEATHSIG, SIGTERM); /* no orphans when the launcher is killed */
+}
+
+/* Traffic is in clear: beyond this host that has to be said. */
+static int allowed_to_bind(const struct cli *cli)
+{
+    const char *bind = cli->node.bind;
+    if (!bind || cli->insecure || strncmp(bind, "127.", 4) == 0 || strncmp(bind, "localhost:", 10) == 0)
+        return 1;
+    fprintf(stderr, "hogmesh: --bind %s reaches beyond this host and traffic is not encrypted; on a network that you trust, add "
+                    "--insecure\n",
+            bind);
+    return 0;
+}
+
+static void keep(const struct cli *cli, const json_t *summary, struct hm_err *err, enum hm_status *status)
+{
+    char path[4096];
+    const struct hm_node_report *r = hm_node_report(self.node);
+    if (!cli->out || *status)
+        return;
+    snprintf(path, sizeof path, "%s/model.hm", cli->out);
+    if (cli->report_fd < 0 || r->is_first)
+        *status = hm_node_save(self.node, path, err);
+    if (!*status && (cli->report_fd < 0 || r->is_first))
+        *status = summary_keep(summary, r, cli->out, err);
+}
+
+static enum hm_status conclude(const struct cli *cli, enum hm_status status, struct hm_err *err)
+{
+    json_t *node = summary_of_node(hm_node_report(self.node));
+    if (cli->report_fd >= 0) {
+        keep(cli, NULL, err, &status);
+        json_object_set_new(node, "event", json_string(status ? "failed" : "end"));
+        json_object_set_new(node, "status", json_integer(status));
+        json_object_set_new(node, "error", json_string(err->text));
+        report(node);
+        return status;
+    }
+    if (status) {
+        json_decref(node);
+        return status;
+    }
+    json_t *nodes = json_array();
+    json_array_append_new(nodes, node);
+    json_t *summary = summary_of_run(cli, "join", nodes);
+    json_decref(nodes);
+    keep(cli, summary, err, &status);
+    if (!cli->quiet)
+        summary_print(summary, cli->json ? stderr : stdout);
+    if (cli->json) {
+        json_dumpf(summary, stdout, JSON_COMPACT);
+        putchar('\n');
+    }
+    json_decref(summary);
+    return status;
+}
+
+int cmd_join(struct cli *cli)
+{
+    struct hm_err err = {""};
+    self.cli = cli;
+    self.screen = screen_open(cli->quiet || cli->report_fd >= 0);
+    if (!allowed_to_bind(cli))
+        return EXIT_USAGE;
+    if (cli->node.expect == 0)
+        cli->node.expect = 1;
+    catch_signals();
+    cli->node.log = on_log;
+    cli->node.bound = on_bound;
+    cli->node.status = on_status;
+    cli->node.progress = (struct hm_progress){on_progress, NULL};
+    cli->node.train.nodes = cli->node.expect;
+    if (!cli->quiet || cli->out)
+        cli->node.score_every = .5;
+    enum hm_status status = cli->out ? make_directory(cli->out, &err) : HM_OK;
+    if (!status)
+        status = hm_node_open(&self.node, &cli->node, &err);
+    if (!status) {
+        status = hm_node_run(self.node, &err);
+        status = conclude(cli, status, &err);
+    } else if (cli->report_fd >= 0)
+        report(json_pack("{s:s, s:i, s:s}", "event", "failed", "status", (int)status, "error", err.text));
+    struct hm_node *node = self.node;
+    self.node = NULL;
+    hm_node_close(node);
+    return status && cli->report_fd < 0 ? cli_fail(status, &err) : status ? EXIT_FAILED : EXIT_DONE;
+}

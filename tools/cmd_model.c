@@ -1,0 +1,125 @@
+/* hogmesh eval, export and synth: what is done with models and data outside of a run. */
+#include "tools/cli.h"
+#include "tools/screen.h"
+
+#include "models/synth_svm.h"
+
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* A saved model and the workload around it. */
+struct loaded {
+    struct hm_model_file file;
+    struct hm_model *model;
+};
+
+static void unload(struct loaded *loaded)
+{
+    if (loaded->model)
+        loaded->model->ops->close(loaded->model);
+    hm_model_file_close(&loaded->file);
+}
+
+static enum hm_status load(struct cli *cli, const struct hm_progress *progress, struct loaded *loaded,
+                           struct hm_err *err)
+{
+    char path[4096];
+    struct stat st;
+    *loaded = (struct loaded){0};
+    if (cli->n_arguments != 1)
+        return hm_fail(err, HM_EUSAGE, "a folder written by --out, or its model.hm, is expected as argument");
+    snprintf(path, sizeof path, "%s", cli->argument[0]);
+    if (stat(path, &st) == 0 && S_ISDIR(st.st_mode))
+        snprintf(path, sizeof path, "%s/model.hm", cli->argument[0]);
+    enum hm_status status = hm_model_file_open(&loaded->file, path, err);
+    if (status)
+        return status;
+    struct hm_layout layout;
+    status = hm_workload_find(cli->node.workload)->open(&loaded->model, &cli->node.train, progress, err);
+    if (!status)
+        status = loaded->model->ops->adopt(loaded->model, &loaded->file.config, loaded->file.bulk, loaded->file.bulk_n,
+                                           &layout, err);
+    if (!status && hm_layout_n(&layout) != hm_layout_n(&loaded->file.layout))
+        status = hm_fail(err, HM_EINPUT, "%s holds another workload", path);
+    return status;
+}
+
+static void print_score(const char *set, const struct hm_score *score, int json)
+{
+    if (!score->n)
+        return;
+    if (json)
+        printf("{\"set\": \"%s\", \"accuracy\": %.9g, \"cost\": %.9g, \"loss\": %.9g, \"n\": %llu}\n", set, score->accuracy,
+               score->cost, score->loss, (unsigned long long)score->n);
+    else
+        printf("%s: accuracy %.4f %% (%llu of %llu), cost %.6f, loss %.6f\n", set, 100 * score->accuracy,
+               (unsigned long long)(score->accuracy * (double)score->n + .5), (unsigned long long)score->n, score->cost,
+               score->loss);
+}
+
+int cmd_eval(struct cli *cli)
+{
+    struct hm_err err = {""};
+    struct loaded loaded = {0};
+    struct screen screen = screen_open(cli->quiet);
+    struct hm_progress progress = {screen_progress, &screen};
+    if (!cli->node.train.n_test && !cli->node.train.n_train) {
+        fprintf(stderr, "hogmesh eval: nothing to score on; give --test FILE\n");
+        return EXIT_USAGE;
+    }
+    enum hm_status status = load(cli, &progress, &loaded, &err);
+    static const char *const name[] = {"train", "test"};
+    for (int set = HM_TRAIN_SET; !status && set <= HM_TEST_SET; set++) {
+        struct hm_score score;
+        status = loaded.model->ops->score(loaded.model, loaded.file.b, loaded.file.steps, (enum hm_set)set,
+                                          cli->node.train.threads, &score, &err);
+        if (!status)
+            print_score(name[set], &score, cli->json);
+    }
+    unload(&loaded);
+    return status ? cli_fail(status, &err) : EXIT_DONE;
+}
+
+int cmd_export(struct cli *cli)
+{
+    struct hm_err err = {""};
+    struct loaded loaded = {0};
+    if (!cli->to) {
+        fprintf(stderr, "hogmesh export: --to FILE is missing\n");
+        return EXIT_USAGE;
+    }
+    enum hm_status status = load(cli, NULL, &loaded, &err);
+    if (!status)
+        status = loaded.model->ops->save(loaded.model, loaded.file.b, loaded.file.steps, cli->to, &err);
+    unload(&loaded);
+    return status ? cli_fail(status, &err) : EXIT_DONE;
+}
+
+int cmd_synth(struct cli *cli)
+{
+    struct hm_err err = {""};
+    struct screen screen = screen_open(cli->quiet);
+    struct hm_progress progress = {screen_progress, &screen};
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    if (!cli->out) {
+        fprintf(stderr, "hogmesh synth: --out DIR is missing\n");
+        return EXIT_USAGE;
+    }
+    struct hm_synth_svm synth = {.seed = cli->node.train.seed ? cli->node.train.seed : 1,
+                                 .train_rows = cli->rows ? cli->rows : HM_SYNTH_SVM_TRAIN_ROWS,
+                                 .test_rows = HM_SYNTH_SVM_TEST_ROWS,
+                                 .threads = cli->node.train.threads > 1 ? cli->node.train.threads
+                                            : cores > 1                 ? (unsigned)cores
+                                                                        : 1};
+    enum hm_status status = hm_synth_svm_write(&synth, cli->out, &progress, &err);
+    if (status)
+        return cli_fail(status, &err);
+    screen_frame(&screen, "");
+    if (!cli->quiet)
+        fprintf(stderr, "hogmesh: wrote %s/train.svm (%llu rows) and %s/test.svm (%llu rows)\n", cli->out,
+                (unsigned long long)synth.train_rows, cli->out, (unsigned long long)synth.test_rows);
+    return EXIT_DONE;
+}

@@ -1,0 +1,368 @@
+/* hogmesh run: starts N nodes on this host, shows how they do, and sums up. It takes no part in the training: its
+ * children are exactly the nodes, and they would go on without it if it did not ask them to end with it. */
+#include "tools/cli.h"
+#include "tools/screen.h"
+#include "tools/summary.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum { NODES_MAX = HM_PEERS_MAX, LINE_MAX_BYTES = 8 << 20 };
+
+struct child {
+    pid_t pid;
+    int fd;                  /* reports come here; -1 at the end */
+    int reaped, exit_status;
+    char label[HM_LABEL_MAX + 1];
+    char *line;              /* unfinished line */
+    size_t n, room;
+    json_t *status, *end;    /* newest status; final report */
+};
+
+static struct {
+    struct cli *cli;
+    struct screen screen;
+    struct child child[NODES_MAX];
+    unsigned n;
+    char seed[HM_ENDPOINT_MAX + 1]; /* where the first node is reached */
+    volatile sig_atomic_t interrupts;
+    int told;
+    int failed_status;
+    char failed_text[1024];
+} run;
+
+static void on_signal(int signal_number)
+{
+    (void)signal_number;
+    run.interrupts++;
+}
+
+static void signal_children(int signal_number)
+{
+    for (unsigned i = 0; i < run.n; i++)
+        if (run.child[i].pid > 0 && !run.child[i].reaped)
+            kill(run.child[i].pid, signal_number);
+}
+
+/* ---- starting ---- */
+
+static void add_text(char **argv, int *n, const char *flag, const char *value)
+{
+    argv[(*n)++] = strdup(flag);
+    if (value)
+        argv[(*n)++] = strdup(value);
+}
+
+/* The flags of a node: those of this command without -n, --out stays, plus what the launcher decides. */
+static void node_arguments(const struct cli *cli, unsigned i, int fd, char **argv)
+{
+    int n = 0;
+    char text[64];
+    add_text(argv, &n, "hogmesh", NULL);
+    add_text(argv, &n, "join", cli->node.workload);
+    for (int k = 0; k < cli->argc; k++) {
+        const char *a = cli->argv[k];
+        if (strcmp(a, "-n") == 0 || strcmp(a, "--nodes") == 0) {
+            k++;
+            continue;
+        }
+        if ((strncmp(a, "-n", 2) == 0 && a[2] >= '0' && a[2] <= '9') || strncmp(a, "--nodes=", 8) == 0 ||
+            strcmp(a, "--json") == 0)
+            continue;
+        add_text(argv, &n, a, NULL);
+    }
+    snprintf(text, sizeof text, "%u", run.n);
+    add_text(argv, &n, "--expect", text);
+    add_text(argv, &n, "--local-nodes", text);
+    snprintf(text, sizeof text, "%u/%u", i, run.n);
+    add_text(argv, &n, "--rank", text);
+    add_text(argv, &n, "--label", run.child[i].label);
+    snprintf(text, sizeof text, "%d", fd);
+    add_text(argv, &n, "--report-fd", text);
+    if (i)
+        add_text(argv, &n, "--peer", run.seed);
+    argv[n] = NULL;
+}
+
+static int start_child(const struct cli *cli, unsigned i)
+{
+    struct child *child = &run.child[i];
+    int pipe_fd[2];
+    char **argv = calloc((size_t)cli->argc + 24, sizeof *argv);
+    if (!argv || pipe(pipe_fd) != 0)
+        return -1;
+    snprintf(child->label, sizeof child->label, "node%u", i);
+    node_arguments(cli, i, pipe_fd[1], argv);
+    fflush(NULL);
+    child->fd = pipe_fd[0];
+    child->pid = fork();
+    if (child->pid == 0) {
+        setpgid(0, 0); /* a Ctrl-C on the terminal reaches the launcher alone, which passes it on once */
+        for (unsigned k = 0; k <= i; k++)
+            close(run.child[k].fd);
+        execv("/proc/self/exe", argv);
+        _exit(127);
+    }
+    close(pipe_fd[1]);
+    for (char **a = argv; *a; a++)
+        free(*a);
+    free(argv);
+    return child->pid < 0 ? -1 : 0;
+}
+
+/* ---- listening ---- */
+
+static void take_report(struct child *child, json_t *json)
+{
+    const char *event = json_string_value(json_object_get(json, "event"));
+    if (!event)
+        return;
+    if (strcmp(event, "bound") == 0 && child == &run.child[0])
+        snprintf(run.seed, sizeof run.seed, "%s", json_string_value(json_object_get(json, "endpoint")));
+    if (strcmp(event, "log") == 0 && json_integer_value(json_object_get(json, "level")) >= HM_NOTE_WARNING)
+        screen_say(&run.screen, "hogmesh: %s: %s", child->label, json_string_value(json_object_get(json, "text")));
+    if (strcmp(event, "status") == 0) {
+        json_decref(child->status);
+        child->status = json_incref(json);
+    }
+    if (strcmp(event, "end") == 0) {
+        json_decref(child->end);
+        child->end = json_incref(json);
+    }
+    if (strcmp(event, "failed") == 0) {
+        const char *text = json_string_value(json_object_get(json, "error"));
+        if (!run.failed_status || strcmp(run.failed_text, text) != 0)
+            screen_say(&run.screen, "hogmesh: %s: %s", child->label, text);
+        run.failed_status = (int)json_integer_value(json_object_get(json, "status"));
+        snprintf(run.failed_text, sizeof run.failed_text, "%s", text);
+    }
+}
+
+static void take_lines(struct child *child)
+{
+    char *from = child->line, *end = child->line + child->n, *newline;
+    while ((newline = memchr(from, '\n', (size_t)(end - from))) != NULL) {
+        json_t *json = json_loadb(from, (size_t)(newline - from), 0, NULL);
+        if (json)
+            take_report(child, json);
+        json_decref(json);
+        from = newline + 1;
+    }
+    child->n = (size_t)(end - from);
+    memmove(child->line, from, child->n);
+}
+
+static void listen_to(struct child *child)
+{
+    if (child->room - child->n < 65536 && child->room < LINE_MAX_BYTES) {
+        child->room = child->room ? 2 * child->room : 131072;
+        child->line = realloc(child->line, child->room);
+        if (!child->line)
+            abort();
+    }
+    ssize_t got = read(child->fd, child->line + child->n, child->room - child->n);
+    if (got > 0) {
+        child->n += (size_t)got;
+        take_lines(child);
+    } else if (got == 0 || errno != EINTR) {
+        close(child->fd);
+        child->fd = -1;
+    }
+}
+
+static void reap(void)
+{
+    int status;
+    pid_t pid;
+    while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
+        for (unsigned i = 0; i < run.n; i++) {
+            struct child *child = &run.child[i];
+            if (child->pid != pid)
+                continue;
+            child->reaped = 1;
+            child->exit_status = status;
+            if (WIFSIGNALED(status))
+                screen_say(&run.screen, "hogmesh: %s (pid %d) died of signal %d (%s); the others go on", child->label,
+                           (int)pid, WTERMSIG(status), strsignal(WTERMSIG(status)));
+        }
+}
+
+/* ---- showing ---- */
+
+static json_int_t of_status(const struct child *child, const char *name)
+{
+    return json_integer_value(json_object_get(child->status, name));
+}
+
+static void show(void)
+{
+    char text[NODES_MAX * 160 + 512], steps[16], rate[16];
+    size_t at = 0;
+    json_int_t most = 0, budget = 0, total_rate = 0;
+    double seconds = 0, accuracy = -1, cost = 0;
+    for (unsigned i = 0; i < run.n; i++) {
+        const struct child *c = &run.child[i];
+        most = of_status(c, "steps") > most ? of_status(c, "steps") : most;
+        budget = of_status(c, "budget");
+        total_rate += of_status(c, "rate");
+        double s = json_number_value(json_object_get(c->status, "seconds"));
+        double a = json_number_value(json_object_get(c->status, "accuracy"));
+        seconds = s > seconds ? s : seconds;
+        if (a > accuracy) {
+            accuracy = a;
+            cost = json_number_value(json_object_get(c->status, "cost"));
+        }
+    }
+    screen_amount(steps, (double)most);
+    screen_amount(rate, (double)total_rate);
+    at += (size_t)snprintf(text, sizeof text, "%u nodes, %s steps, %s examples/s", run.n, steps, rate);
+    if (accuracy > 0)
+        at += (size_t)snprintf(text + at, sizeof text - at, ", accuracy %.2f %%, cost %.4f", 100 * accuracy, cost);
+    if (budget && most && seconds > 0)
+        at += (size_t)snprintf(text + at, sizeof text - at, ", %.0f %%, %.0f s left", 100. * (double)most / (double)budget,
+                               seconds * ((double)budget / (double)most - 1));
+    at += (size_t)snprintf(text + at, sizeof text - at, "\n");
+    for (unsigned i = 0; run.screen.terminal && i < run.n; i++) {
+        const struct child *c = &run.child[i];
+        const char *stage = c->reaped ? "ended" : json_string_value(json_object_get(c->status, "stage"));
+        screen_amount(steps, (double)of_status(c, "own_steps"));
+        screen_amount(rate, (double)of_status(c, "rate"));
+        at += (size_t)snprintf(text + at, sizeof text - at,
+                               "  %-8s %-6s %10s steps %9s/s  deltas %6lld  staleness %5.1f  lag %4lld  repaired %4lld\n",
+                               c->label, stage ? stage : "load", steps, rate, (long long)of_status(c, "seq"),
+                               json_number_value(json_object_get(c->status, "staleness")),
+                               (long long)of_status(c, "lag"), (long long)of_status(c, "repaired"));
+    }
+    screen_frame(&run.screen, text);
+}
+
+/* ---- the loop ---- */
+
+static void heed_interrupts(void)
+{
+    if (run.interrupts > run.told && run.told < 2) {
+        run.told++;
+        screen_say(&run.screen, run.told == 1 ? "hogmesh: stopping the mesh; once more to leave at once"
+                                              : "hogmesh: leaving at once");
+        signal_children(run.told == 1 ? SIGINT : SIGKILL);
+    }
+}
+
+/* Serves the pipes until `done` says so. */
+static void serve(int (*done)(void))
+{
+    while (!done()) {
+        struct pollfd poll_fd[NODES_MAX];
+        nfds_t n = 0;
+        for (unsigned i = 0; i < run.n; i++)
+            if (run.child[i].pid > 0 && run.child[i].fd >= 0)
+                poll_fd[n++] = (struct pollfd){run.child[i].fd, POLLIN, 0};
+        int ready = poll(poll_fd, n, n ? 100 : 5);
+        for (unsigned i = 0; ready > 0 && i < run.n; i++)
+            for (nfds_t k = 0; k < n; k++)
+                if (run.child[i].fd == poll_fd[k].fd && poll_fd[k].revents) {
+                    listen_to(&run.child[i]);
+                    break;
+                }
+        reap();
+        heed_interrupts();
+        if (screen_due(&run.screen))
+            show();
+    }
+}
+
+static int first_bound(void)
+{
+    return run.seed[0] || run.child[0].fd < 0 || run.interrupts > 1;
+}
+
+static int all_ended(void)
+{
+    for (unsigned i = 0; i < run.n; i++)
+        if (run.child[i].pid > 0 && (run.child[i].fd >= 0 || !run.child[i].reaped))
+            return 0;
+    return 1;
+}
+
+static json_t *reports(void)
+{
+    json_t *nodes = json_array();
+    for (unsigned i = 0; i < run.n; i++) {
+        struct child *c = &run.child[i];
+        if (c->end) {
+            json_array_append(nodes, c->end);
+            continue;
+        }
+        char ended[64] = "failed";
+        if (c->reaped && WIFSIGNALED(c->exit_status))
+            snprintf(ended, sizeof ended, "died of signal %d", WTERMSIG(c->exit_status));
+        json_array_append_new(nodes, json_pack("{s:s, s:i, s:I, s:I, s:I, s:n, s:b, s:s}", "label", c->label, "pid",
+                                               (int)c->pid, "steps", (json_int_t)of_status(c, "own_steps"), "examples",
+                                               (json_int_t)of_status(c, "own_steps"), "own_seq",
+                                               (json_int_t)of_status(c, "seq"), "hash", "clean", 0, "ended", ended));
+    }
+    return nodes;
+}
+
+static int conclude(const struct cli *cli)
+{
+    struct hm_err err = {""};
+    json_t *nodes = reports();
+    json_t *summary = summary_of_run(cli, "run", nodes);
+    json_decref(nodes);
+    int agreed = json_is_true(json_object_get(summary, "clean")) && json_is_true(json_object_get(summary, "equal_hashes"));
+    int any = json_is_string(json_object_get(summary, "model_hash"));
+    if (any && cli->out && summary_keep(summary, NULL, cli->out, &err))
+        fprintf(stderr, "hogmesh: %s\n", err.text);
+    if (any && !cli->quiet)
+        summary_print(summary, cli->json ? stderr : stdout);
+    if (cli->json) {
+        json_dumpf(summary, stdout, JSON_COMPACT);
+        putchar('\n');
+    }
+    json_decref(summary);
+    if (run.told > 1)
+        return EXIT_INTERRUPTED;
+    err.text[0] = 0;
+    if (!any && run.failed_status)
+        return run.failed_status == HM_EUSAGE ? EXIT_USAGE
+               : run.failed_status == HM_EREFUSED || run.failed_status == HM_ETIMEOUT ? EXIT_PEERS
+                                                                                     : EXIT_FAILED;
+    return agreed ? EXIT_DONE : any ? EXIT_UNCLEAN : EXIT_FAILED;
+}
+
+int cmd_run(struct cli *cli)
+{
+    struct hm_err err;
+    run.cli = cli;
+    run.screen = screen_open(cli->quiet);
+    run.n = cli->n ? cli->n : 2;
+    if (run.n > NODES_MAX) {
+        fprintf(stderr, "hogmesh: -n %u: 1 to %d nodes\n", run.n, NODES_MAX);
+        return EXIT_USAGE;
+    }
+    for (unsigned i = 0; i < run.n; i++)
+        run.child[i].fd = -1;
+    enum hm_status status = cli->out ? make_directory(cli->out, &err) : HM_OK;
+    if (status)
+        return cli_fail(status, &err);
+    struct sigaction action = {.sa_handler = on_signal};
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+    if (start_child(cli, 0) == 0)
+        serve(first_bound);
+    for (unsigned i = 1; run.seed[0] && i < run.n; i++)
+        if (start_child(cli, i) != 0) {
+            fprintf(stderr, "hogmesh: cannot start node %u: %s\n", i, strerror(errno));
+            signal_children(SIGTERM);
+            break;
+        }
+    serve(all_ended);
+    screen_frame(&run.screen, "");
+    return conclude(cli);
+}

@@ -1,0 +1,36 @@
+/* Talk and progress on stderr: lines that overwrite themselves on a terminal, now and then a plain line elsewhere. */
+#ifndef HM_TOOLS_SCREEN_H
+#define HM_TOOLS_SCREEN_H
+
+#include "sparse/progress.h"
+
+#include <stdio.h>
+
+struct screen {
+    int quiet, terminal;
+    int lines;          /* that the next frame overwrites */
+    double last, began; /* seconds of the monotonic clock */
+    const char *what;   /* of the running progress */
+};
+
+struct screen screen_open(int quiet);
+
+double screen_now(void);
+
+/* Whether a frame is due: ten a second on a terminal, one every two seconds elsewhere. */
+int screen_due(struct screen *screen);
+
+/* Prints a frame (lines, each ended by a newline) in place of the last one. */
+void screen_frame(struct screen *screen, const char *text);
+
+/* A line that stays. */
+void screen_say(struct screen *screen, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* For struct hm_progress: context is a struct screen. Shows work that takes longer than two seconds (half a second on a
+ * terminal), with rate and time left. */
+int screen_progress(void *screen, const char *what, double done, double total, const char *unit);
+
+/* "850 k", "12.3 M" */
+void screen_amount(char out[16], double x);
+
+#endif

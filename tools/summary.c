@@ -1,0 +1,376 @@
+#include "tools/summary.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* ---- one node ---- */
+
+static json_t *integer(uint64_t x)
+{
+    return json_integer((json_int_t)x);
+}
+
+/* A distribution with its buckets, so that those of several nodes can be merged. */
+static json_t *tally_json(const struct hm_tally *tally)
+{
+    json_t *buckets = json_array();
+    for (unsigned i = 0; i < HM_TALLY_BUCKETS; i++)
+        if (tally->bucket[i]) {
+            json_array_append_new(buckets, integer(i));
+            json_array_append_new(buckets, integer(tally->bucket[i]));
+        }
+    return json_pack("{s:I, s:f, s:I, s:o}", "n", (json_int_t)tally->n, "sum", tally->sum, "max",
+                     (json_int_t)tally->max, "buckets", buckets);
+}
+
+static void tally_add_json(struct hm_tally *tally, const json_t *json)
+{
+    struct hm_tally other = {.n = (uint64_t)json_integer_value(json_object_get(json, "n")),
+                             .sum = json_number_value(json_object_get(json, "sum")),
+                             .max = (uint64_t)json_integer_value(json_object_get(json, "max"))};
+    const json_t *buckets = json_object_get(json, "buckets");
+    for (size_t i = 0; i + 1 < json_array_size(buckets); i += 2) {
+        json_int_t at = json_integer_value(json_array_get(buckets, i));
+        if (at >= 0 && at < HM_TALLY_BUCKETS)
+            other.bucket[at] = (uint32_t)json_integer_value(json_array_get(buckets, i + 1));
+    }
+    hm_tally_merge(tally, &other);
+}
+
+static json_t *quantiles(const struct hm_tally *tally)
+{
+    return json_pack("{s:f, s:I, s:I, s:I, s:I, s:I}", "mean", hm_tally_mean(tally), "p50",
+                     (json_int_t)hm_tally_quantile(tally, .5), "p95", (json_int_t)hm_tally_quantile(tally, .95), "p99",
+                     (json_int_t)hm_tally_quantile(tally, .99), "max", (json_int_t)tally->max, "n",
+                     (json_int_t)tally->n);
+}
+
+static json_t *score_json(const struct hm_score *score)
+{
+    if (!score->n)
+        return json_null();
+    return json_pack("{s:f, s:f, s:f, s:I}", "loss", score->loss, "cost", score->cost, "accuracy", score->accuracy, "n",
+                     (json_int_t)score->n);
+}
+
+static const struct {
+    const char *name;
+    size_t at;
+} counter_names[] = {
+#define COUNTER(name) {#name, offsetof(struct hm_counters, name)}
+    COUNTER(published), COUNTER(pieces_empty), COUNTER(applied), COUNTER(duplicates), COUNTER(repaired), COUNTER(held),
+    COUNTER(covered), COUNTER(abandoned), COUNTER(refused_malformed), COUNTER(refused_fingerprint),
+    COUNTER(refused_version), COUNTER(refused_digest), COUNTER(refused_overflow), COUNTER(refused_hello),
+    COUNTER(wants_sent), COUNTER(wants_served), COUNTER(nohaves), COUNTER(bytes_sent), COUNTER(bytes_received),
+    COUNTER(bytes_published), COUNTER(coordinates_sent), COUNTER(blocks_sent), COUNTER(redials), COUNTER(peers_gone),
+#undef COUNTER
+};
+
+static json_t *counters_json(const struct hm_counters *counters)
+{
+    json_t *json = json_object();
+    for (size_t i = 0; i < sizeof counter_names / sizeof counter_names[0]; i++)
+        json_object_set_new(
+            json, counter_names[i].name,
+            integer(*(const uint64_t *)(const void *)((const char *)counters + counter_names[i].at)));
+    return json;
+}
+
+json_t *summary_of_node(const struct hm_node_report *r)
+{
+    char life[17];
+    snprintf(life, sizeof life, "%016llx", (unsigned long long)r->life);
+    json_t *links = json_array();
+    for (size_t i = 0; i < r->n_links; i++)
+        json_array_append_new(links, json_pack("{s:s, s:s, s:I, s:o, s:o}", "from", r->link[i].label, "to", r->label,
+                                               "seq", (json_int_t)r->link[i].seq, "staleness",
+                                               tally_json(&r->link[i].flushes), "staleness_steps",
+                                               tally_json(&r->link[i].step)));
+    json_t *json = json_pack(
+        "{s:s, s:s, s:i, s:I, s:I, s:s, s:b, s:s, s:I, s:I, s:I, s:I, s:I}", "label", r->label, "life", life, "pid",
+        (int)getpid(), "steps", (json_int_t)r->own_steps, "examples", (json_int_t)r->own_steps, "hash", r->model_hash,
+        "clean", r->clean, "ended", r->text, "mesh_steps", (json_int_t)r->steps, "own_seq", (json_int_t)r->own_seq,
+        "vector_seq", (json_int_t)r->vector_seq, "lost", (json_int_t)r->lost, "dropped", (json_int_t)r->n_dropped);
+    json_object_set_new(json, "counters", counters_json(&r->counters));
+    json_object_set_new(json, "links", links);
+    json_object_set_new(json, "race",
+                        json_pack("{s:I, s:I}", "sampled", (json_int_t)r->n_sampled, "wiped", (json_int_t)r->n_wiped));
+    json_object_set_new(json, "residual_norm", json_real(isfinite(r->residual_norm) ? r->residual_norm : 0));
+    json_object_set_new(json, "test", score_json(&r->test));
+    json_object_set_new(json, "train", score_json(&r->train));
+    json_object_set_new(json, "isa", json_string(r->isa));
+    json_object_set_new(json, "times",
+                        json_pack("{s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:f, s:f}", "start_us", (json_int_t)r->start_us,
+                                  "first_step_us", (json_int_t)r->first_step_us, "last_apply_us",
+                                  (json_int_t)r->last_apply_us, "end_us", (json_int_t)r->end_us, "load",
+                                  r->load_seconds, "join", r->join_seconds, "train", r->train_seconds, "agree",
+                                  r->agree_seconds, "score", r->score_seconds));
+    json_object_set_new(json, "memory", json_pack("{s:I, s:I, s:I}", "bound", (json_int_t)r->memory_bound, "log",
+                                                  (json_int_t)r->log_bytes, "log_budget", (json_int_t)r->log_budget));
+    return json;
+}
+
+/* ---- all nodes ---- */
+
+static uint64_t field(const json_t *json, const char *group, const char *name)
+{
+    return (uint64_t)json_integer_value(json_object_get(group ? json_object_get(json, group) : json, name));
+}
+
+static uint64_t sum(const json_t *nodes, const char *group, const char *name)
+{
+    uint64_t total = 0;
+    for (size_t i = 0; i < json_array_size(nodes); i++)
+        total += field(json_array_get(nodes, i), group, name);
+    return total;
+}
+
+static int alive(const json_t *node)
+{
+    return json_is_string(json_object_get(node, "hash"));
+}
+
+struct ledger {
+    uint64_t published, applied, covered, owed, lost;
+    unsigned n_alive;
+    int equal, clean, balanced;
+};
+
+/* A node alive at the end owes one application of every delta in its final vector that is not its own. */
+static struct ledger ledger_of(const json_t *nodes)
+{
+    struct ledger l = {.equal = 1, .clean = 1};
+    const char *hash = NULL;
+    for (size_t i = 0; i < json_array_size(nodes); i++) {
+        const json_t *node = json_array_get(nodes, i);
+        if (!alive(node))
+            continue;
+        const char *own = json_string_value(json_object_get(node, "hash"));
+        hash = hash ? hash : own;
+        l.n_alive++;
+        l.equal &= strcmp(hash, own) == 0;
+        l.clean &= json_is_true(json_object_get(node, "clean"));
+        l.applied += field(node, "counters", "applied");
+        l.covered += field(node, "counters", "covered");
+        l.owed += field(node, NULL, "vector_seq") - field(node, NULL, "own_seq");
+        l.published = field(node, NULL, "vector_seq") > l.published ? field(node, NULL, "vector_seq") : l.published;
+        l.lost = field(node, NULL, "lost") > l.lost ? field(node, NULL, "lost") : l.lost;
+    }
+    l.clean &= l.n_alive > 0;
+    l.equal &= l.n_alive > 0;
+    l.balanced = l.applied + l.covered == l.owed;
+    return l;
+}
+
+/* The score that one node made for all: equal models score equally. */
+static json_t *one_score(const json_t *nodes, const char *set)
+{
+    for (size_t i = 0; i < json_array_size(nodes); i++) {
+        json_t *score = json_object_get(json_array_get(nodes, i), set);
+        if (json_is_object(score))
+            return json_incref(score);
+    }
+    return json_null();
+}
+
+static uint64_t extreme(const json_t *nodes, const char *name, int largest)
+{
+    uint64_t best = 0;
+    for (size_t i = 0; i < json_array_size(nodes); i++) {
+        uint64_t x = field(json_array_get(nodes, i), "times", name);
+        if (x && (!best || (largest ? x > best : x < best)))
+            best = x;
+    }
+    return best;
+}
+
+static json_t *all_links(json_t *nodes, struct hm_tally *flushes, struct hm_tally *steps)
+{
+    json_t *all = json_array();
+    for (size_t i = 0; i < json_array_size(nodes); i++) {
+        const json_t *links = json_object_get(json_array_get(nodes, i), "links");
+        for (size_t k = 0; k < json_array_size(links); k++) {
+            const json_t *link = json_array_get(links, k);
+            struct hm_tally one = {0}, one_steps = {0};
+            tally_add_json(&one, json_object_get(link, "staleness"));
+            tally_add_json(&one_steps, json_object_get(link, "staleness_steps"));
+            hm_tally_merge(flushes, &one);
+            hm_tally_merge(steps, &one_steps);
+            json_array_append_new(
+                all, json_pack("{s:O, s:O, s:O, s:o, s:o}", "from", json_object_get(link, "from"), "to",
+                               json_object_get(link, "to"), "deltas", json_object_get(link, "seq"), "staleness",
+                               quantiles(&one), "staleness_steps", quantiles(&one_steps)));
+        }
+    }
+    return all;
+}
+
+static json_t *ledger_json(const struct ledger *l, const json_t *nodes)
+{
+    return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "published", (json_int_t)l->published, "applied",
+                     (json_int_t)l->applied, "covered", (json_int_t)l->covered, "repaired",
+                     (json_int_t)sum(nodes, "counters", "repaired"), "duplicates",
+                     (json_int_t)sum(nodes, "counters", "duplicates"), "abandoned",
+                     (json_int_t)sum(nodes, "counters", "abandoned"), "lost", (json_int_t)l->lost);
+}
+
+static json_t *bytes_json(const json_t *nodes, uint64_t examples)
+{
+    uint64_t published = sum(nodes, "counters", "bytes_published"), blocks = sum(nodes, "counters", "blocks_sent");
+    double per = examples ? (double)published / (double)examples : 0;
+    return json_pack("{s:I, s:I, s:I, s:f, s:f}", "sent", (json_int_t)sum(nodes, "counters", "bytes_sent"), "received",
+                     (json_int_t)sum(nodes, "counters", "bytes_received"), "published", (json_int_t)published,
+                     "per_example", per, "per_coordinate", blocks ? (double)published / (64. * (double)blocks) : 0);
+}
+
+static double largest_residual(const json_t *nodes)
+{
+    double most = 0;
+    for (size_t i = 0; i < json_array_size(nodes); i++)
+        most = fmax(most, json_number_value(json_object_get(json_array_get(nodes, i), "residual_norm")));
+    return most;
+}
+
+json_t *summary_of_run(const struct cli *cli, const char *mode, json_t *nodes)
+{
+    struct ledger ledger = ledger_of(nodes);
+    static struct hm_tally flushes, steps;
+    memset(&flushes, 0, sizeof flushes);
+    memset(&steps, 0, sizeof steps);
+    json_t *links = all_links(nodes, &flushes, &steps);
+    uint64_t start = extreme(nodes, "start_us", 0), end = extreme(nodes, "end_us", 1);
+    uint64_t first = extreme(nodes, "first_step_us", 0), last = extreme(nodes, "last_apply_us", 1), mesh_steps = 0;
+    const char *hash = NULL, *isa = "";
+    for (size_t i = 0; i < json_array_size(nodes); i++) {
+        const json_t *node = json_array_get(nodes, i);
+        if (!alive(node))
+            continue;
+        hash = json_string_value(json_object_get(node, "hash"));
+        isa = json_string_value(json_object_get(node, "isa"));
+        mesh_steps = field(node, NULL, "mesh_steps");
+    }
+    uint64_t sampled = sum(nodes, "race", "sampled"), wiped = sum(nodes, "race", "wiped");
+    json_t *s = json_pack("{s:s, s:s, s:i, s:i, s:I, s:s, s:b}", "workload", cli->node.workload, "mode", mode, "nodes",
+                          (int)json_array_size(nodes), "threads", (int)cli->node.train.threads, "seed",
+                          (json_int_t)cli->node.train.seed, "isa", isa, "clean", ledger.clean);
+    json_object_set_new(s, "seconds", json_real((double)(end - start) / 1e6));
+    json_object_set_new(s, "train_seconds", json_real(first ? (double)(last - first) / 1e6 : 0));
+    json_object_set_new(s, "start_seconds", json_real(first ? (double)(first - start) / 1e6 : 0));
+    json_object_set_new(s, "agree_seconds", json_real(last && end > last ? (double)(end - last) / 1e6 : 0));
+    json_object_set_new(s, "steps", integer(mesh_steps));
+    json_object_set_new(s, "examples", integer(mesh_steps));
+    json_object_set_new(s, "model_hash", hash ? json_string(hash) : json_null());
+    json_object_set_new(s, "equal_hashes", json_boolean(ledger.equal));
+    json_object_set_new(s, "test", one_score(nodes, "test"));
+    json_object_set_new(s, "train", one_score(nodes, "train"));
+    json_object_set_new(s, "deltas", ledger_json(&ledger, nodes));
+    json_object_set_new(s, "balanced", json_boolean(ledger.balanced));
+    json_object_set_new(s, "race_loss", json_real(sampled ? (double)wiped / (double)sampled : 0));
+    json_object_set_new(s, "staleness", quantiles(&flushes));
+    json_object_set_new(s, "staleness_steps", quantiles(&steps));
+    json_object_set_new(s, "links", links);
+    json_object_set_new(s, "residual", json_pack("{s:f, s:i}", "norm", largest_residual(nodes), "oldest_flushes", 0));
+    json_object_set_new(s, "bytes", bytes_json(nodes, mesh_steps));
+    for (size_t i = 0; i < json_array_size(nodes); i++)
+        json_object_del(json_array_get(nodes, i), "links"); /* they are above, merged into quantiles */
+    json_object_set(s, "per_node", nodes);
+    return s;
+}
+
+/* ---- for people ---- */
+
+static void print_nodes(const json_t *nodes, FILE *out)
+{
+    fprintf(out, "%-16s %8s %12s %7s %8s %9s %8s  %-16s %s\n", "node", "pid", "steps", "deltas", "applied", "repaired",
+            "MB sent", "model", "end");
+    for (size_t i = 0; i < json_array_size(nodes); i++) {
+        const json_t *n = json_array_get(nodes, i);
+        if (!alive(n)) {
+            fprintf(out, "%-16s %8lld %s\n", json_string_value(json_object_get(n, "label")),
+                    (long long)field(n, NULL, "pid"), json_string_value(json_object_get(n, "ended")));
+            continue;
+        }
+        fprintf(out, "%-16s %8lld %12lld %7lld %8lld %9lld %8.2f  %.16s %s\n",
+                json_string_value(json_object_get(n, "label")), (long long)field(n, NULL, "pid"),
+                (long long)field(n, NULL, "steps"), (long long)field(n, NULL, "own_seq"),
+                (long long)field(n, "counters", "applied"), (long long)field(n, "counters", "repaired"),
+                (double)field(n, "counters", "bytes_sent") / 1e6, json_string_value(json_object_get(n, "hash")),
+                json_is_true(json_object_get(n, "clean")) ? "clean" : json_string_value(json_object_get(n, "ended")));
+    }
+}
+
+static void print_score(const json_t *summary, const char *set, FILE *out)
+{
+    const json_t *score = json_object_get(summary, set);
+    if (json_is_object(score))
+        fprintf(out, "%-11s accuracy %.2f %%   cost %.5f   loss %.5f   (%lld rows)\n", set,
+                100 * json_number_value(json_object_get(score, "accuracy")),
+                json_number_value(json_object_get(score, "cost")), json_number_value(json_object_get(score, "loss")),
+                (long long)field(score, NULL, "n"));
+}
+
+static double number(const json_t *json, const char *group, const char *name)
+{
+    return json_number_value(json_object_get(group ? json_object_get(json, group) : json, name));
+}
+
+void summary_print(const json_t *s, FILE *out)
+{
+    const json_t *staleness = json_object_get(s, "staleness");
+    const char *hash = json_string_value(json_object_get(s, "model_hash"));
+    fputc('\n', out);
+    print_nodes(json_object_get(s, "per_node"), out);
+    fputc('\n', out);
+    print_score(s, "test", out);
+    print_score(s, "train", out);
+    fprintf(out, "model       %s, %s\n", hash ? hash : "(none)",
+            json_is_true(json_object_get(s, "equal_hashes")) ? "the same on every node" : "NOT the same on every node");
+    fprintf(out, "ledger      %lld deltas published, %lld applied, %lld repaired, %lld lost: %s\n",
+            (long long)field(s, "deltas", "published"), (long long)field(s, "deltas", "applied"),
+            (long long)field(s, "deltas", "repaired"), (long long)field(s, "deltas", "lost"),
+            json_is_true(json_object_get(s, "balanced")) ? "balanced" : "NOT balanced");
+    fprintf(out, "staleness   mean %.2f flushes, median %lld, 95 %% %lld, most %lld; race loss %.1e\n",
+            number(staleness, NULL, "mean"), (long long)field(staleness, NULL, "p50"),
+            (long long)field(staleness, NULL, "p95"), (long long)field(staleness, NULL, "max"),
+            number(s, NULL, "race_loss"));
+    fprintf(out, "time        %.3f s training (%.1f million examples/s), %.3f s before, %.3f s to agree\n",
+            number(s, NULL, "train_seconds"),
+            number(s, NULL, "train_seconds") > 0 ? number(s, NULL, "examples") / number(s, NULL, "train_seconds") / 1e6 : 0,
+            number(s, NULL, "start_seconds"), number(s, NULL, "agree_seconds"));
+    fprintf(out, "traffic     %.2f MB sent, %.2f bytes published an example\n", number(s, "bytes", "sent") / 1e6,
+            number(s, "bytes", "per_example"));
+}
+
+/* ---- in files ---- */
+
+enum hm_status make_directory(const char *dir, struct hm_err *err)
+{
+    struct stat st;
+    if (mkdir(dir, 0777) == 0 || (errno == EEXIST && stat(dir, &st) == 0 && S_ISDIR(st.st_mode)))
+        return HM_OK;
+    return hm_fail(err, HM_EIO, "--out %s: %s", dir, strerror(errno));
+}
+
+enum hm_status summary_keep(const json_t *summary, const struct hm_node_report *report, const char *dir,
+                            struct hm_err *err)
+{
+    char path[4096];
+    snprintf(path, sizeof path, "%s/summary.json", dir);
+    if (summary && json_dump_file(summary, path, JSON_INDENT(1)) != 0)
+        return hm_fail(err, HM_EIO, "%s: cannot write", path);
+    if (!report)
+        return HM_OK;
+    snprintf(path, sizeof path, "%s/curve.jsonl", dir);
+    FILE *file = fopen(path, "w");
+    if (!file)
+        return hm_fail(err, HM_EIO, "%s: %s", path, strerror(errno));
+    for (size_t i = 0; i < report->n_curve; i++)
+        fprintf(file, "{\"seconds\": %.6f, \"steps\": %llu, \"loss\": %.9g, \"cost\": %.9g, \"accuracy\": %.9g}\n",
+                report->curve[i].seconds, (unsigned long long)report->curve[i].steps, report->curve[i].score.loss,
+                report->curve[i].score.cost, report->curve[i].score.accuracy);
+    return fclose(file) == 0 ? HM_OK : hm_fail(err, HM_EIO, "%s: cannot write", path);
+}
