@@ -65,6 +65,8 @@ static int padding_is_zero(const struct hm_delta *delta, const struct hm_layout 
         if (!may_be_padded(hm_layout_tensor_of(layout, delta->block[i]), delta->block[i]))
             continue;
         uint64_t mask = hm_layout_block_mask(layout, delta->block[i]);
+        if (mask == ~(uint64_t)0)
+            continue;
         for (unsigned j = 0; j < HM_BLOCK; j++) {
             if (delta->q[i][j] && !(mask >> j & 1))
                 return 0;

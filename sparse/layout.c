@@ -64,15 +64,23 @@ const struct hm_tensor *hm_layout_tensor_of(const struct hm_layout *layout, uint
     return tensor;
 }
 
+/* The n lowest bits, n <= 64. */
+static uint64_t ones(uint64_t n)
+{
+    return n ? ~(uint64_t)0 >> (64 - n) : 0;
+}
+
 uint64_t hm_layout_block_mask(const struct hm_layout *layout, uint32_t block)
 {
     const struct hm_tensor *tensor = hm_layout_tensor_of(layout, block);
     uint64_t first = (uint64_t)(block - tensor->block) * HM_BLOCK;
+    uint64_t row = first / tensor->stride, col = first % tensor->stride;
     uint64_t mask = 0;
-    for (unsigned j = 0; j < HM_BLOCK; j++) {
-        uint64_t row = (first + j) / tensor->stride, col = (first + j) % tensor->stride;
-        if (row < tensor->rows && col < tensor->cols)
-            mask |= (uint64_t)1 << j;
+    /* Row by row, not lane by lane: a received delta asks for every block that it has. */
+    for (uint64_t lane = 0; lane < HM_BLOCK && row < tensor->rows; row++, col = 0) {
+        uint64_t weights = col < tensor->cols ? tensor->cols - col : 0;
+        mask |= ones(weights < HM_BLOCK - lane ? weights : HM_BLOCK - lane) << lane;
+        lane += tensor->stride - col;
     }
     return mask;
 }

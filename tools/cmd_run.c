@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -89,6 +90,24 @@ static void node_arguments(const struct cli *cli, unsigned i, int fd, char **arg
     argv[n] = NULL;
 }
 
+/* When every thread of every node can have a processor to itself, each node gets its own: otherwise the kernel now and then
+ * puts two workers on one processor while a protocol thread runs on the other. More nodes than that are left to it. */
+static void take_own_processors(const struct cli *cli, unsigned i)
+{
+    cpu_set_t allowed, own;
+    unsigned threads = cli->node.train.threads, seen = 0;
+    CPU_ZERO(&own);
+    if (sched_getaffinity(0, sizeof allowed, &allowed) != 0 || run.n * threads > (unsigned)CPU_COUNT(&allowed))
+        return;
+    for (int cpu = 0; cpu < CPU_SETSIZE; cpu++)
+        if (CPU_ISSET(cpu, &allowed)) {
+            if (seen / threads == i)
+                CPU_SET(cpu, &own);
+            seen++;
+        }
+    sched_setaffinity(0, sizeof own, &own);
+}
+
 static int start_child(const struct cli *cli, unsigned i)
 {
     struct child *child = &run.child[i];
@@ -102,6 +121,7 @@ static int start_child(const struct cli *cli, unsigned i)
     child->fd = pipe_fd[0];
     child->pid = fork();
     if (child->pid == 0) {
+        take_own_processors(cli, i);
         setpgid(0, 0); /* a Ctrl-C on the terminal reaches the launcher alone, which passes it on once */
         for (unsigned k = 0; k <= i; k++)
             close(run.child[k].fd);
