@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ASK_EVERY_US = 100000 };
+enum { ASK_EVERY_US = 100000, ASK_AGAIN_US = 1000000 };
 
 static enum hm_status found(struct hm_node *node, struct hm_err *err)
 {
@@ -17,8 +17,10 @@ static enum hm_status found(struct hm_node *node, struct hm_err *err)
     return status;
 }
 
-static void ask(struct hm_node *node, unsigned slot)
+/* Returns 1 when the question is on its way: it will be answered as soon as the peer can. */
+static int ask(struct hm_node *node, unsigned slot)
 {
+    uint64_t dropped = node->env->n_dropped;
     struct hm_fields wishes = {0};
     node->model->ops->insist(node->model, &wishes);
     struct hm_header header = {.type = HM_HELLO, .life = node->options.life};
@@ -29,11 +31,12 @@ static void ask(struct hm_node *node, unsigned slot)
     action.header_n = hm_wire_encode(&header, action.header);
     action.payload = hm_blob_new(hm_hello_bound(wishes.field, wishes.n, 0, 0));
     if (!action.payload)
-        return;
+        return 0;
     size_t n = hm_hello_encode(wishes.field, wishes.n, NULL, 0, NULL, 0, action.payload->bytes);
     action.payload = hm_blob_shrink(action.payload, n);
     node->env->ops->carry_out(node->env, &action);
     hm_blob_drop(action.payload);
+    return node->env->n_dropped == dropped;
 }
 
 static enum hm_status adopt(struct hm_node *node, const struct hm_header *header, const struct hm_blob *payload,
@@ -124,15 +127,16 @@ static enum hm_status ask_around(struct hm_node *node, unsigned n_seeds, struct 
     uint64_t give_up = hm_node_now(node) + (uint64_t)(node->options.join_timeout * 1e6);
     int answered = 0;
     enum hm_status status = HM_OK;
-    /* IMMEDIATE sockets drop what is sent before the connection stands: ask often at first, then rarely. */
+    /* Sockets refuse what is sent before the connection stands: try often until one has taken the question. */
     for (uint64_t every = 2000; !status && !answered; every = every * 2 < ASK_EVERY_US ? every * 2 : ASK_EVERY_US) {
+        int asked = 0;
         if (atomic_load(&node->stop_wanted))
             return hm_fail(err, HM_ESTOPPED, "stopped before a peer answered");
         if (hm_node_now(node) >= give_up)
             return unanswered(node, err);
         for (unsigned i = 0; i < n_seeds; i++)
-            ask(node, i);
-        status = listen(node, hm_node_now(node) + every, &answered, err);
+            asked += ask(node, i);
+        status = listen(node, hm_node_now(node) + (asked ? ASK_AGAIN_US : every), &answered, err);
     }
     return status;
 }

@@ -84,6 +84,7 @@ struct hm_node {
     _Atomic int stop_wanted; /* 0, 1: the mesh, 2: this node leaves; set from signal handlers */
     uint64_t status_due_us;
     uint64_t rate_steps, rate_us, rate;
+    uint64_t spent_us;       /* the driver's processor time at the last extract */
     uint64_t train_us, agree_us; /* when training and agreement began */
     struct hm_link *links;
     struct hm_node_report report;

@@ -198,8 +198,7 @@ static void tick(struct hm_mesh *mesh)
     hm_mesh_tick_repair(mesh);
     hm_mesh_tick_phase(mesh);
     hm_mesh_tick_flush(mesh);
-    uint64_t since = mesh->now_us - (mesh->beat ? mesh->beat_sent_us[mesh->beat % BEATS_KEPT] : 0);
-    if (mesh->now_us >= mesh->beat_due_us || (mesh->beat_soon && since >= BEAT_SOON_US))
+    if (mesh->now_us >= mesh->beat_due_us || (mesh->beat_soon && mesh->now_us >= hm_mesh_beat_soon_us(mesh)))
         hm_mesh_beat(mesh);
 }
 
@@ -246,10 +245,10 @@ uint64_t hm_mesh_wake_us(const struct hm_mesh *mesh, int busy)
     if (mesh->phase == HM_RUNNING && mesh->ending && !mesh->working)
         return mesh->now_us; /* the final flush goes on until nothing is owed, then the phase changes */
     uint64_t wake = mesh->beat_due_us;
-    uint64_t coarse = mesh->now_us + (mesh->phase == HM_RUNNING && mesh->working ? 50000 : 10000);
+    uint64_t coarse = mesh->now_us + (mesh->phase == HM_RUNNING && mesh->working ? 50000 : 2000);
     uint64_t repair = hm_mesh_repair_wake_us(mesh);
-    if (mesh->beat_soon)
-        wake = mesh->beat_sent_us[mesh->beat % BEATS_KEPT] + BEAT_SOON_US;
+    if (mesh->beat_soon && hm_mesh_beat_soon_us(mesh) < wake)
+        wake = hm_mesh_beat_soon_us(mesh);
     if (coarse < wake)
         wake = coarse;
     if (repair < wake)
@@ -291,8 +290,7 @@ enum hm_status hm_mesh_open(struct hm_mesh **out, const struct hm_mesh_params *p
     mesh->beat_due_us = now_us;
     mesh->slow_down = 1;
     mesh->interval_us = params->flush_us ? params->flush_us : 1000;
-    mesh->cost_flush_us = 60;
-    mesh->cost_apply_us = 20;
+    mesh->cost_us = 60 + 30 * (params->expect - 1);
     mesh->combination = hm_combine(&params->combine, params->expect);
     mesh->tokens = (double)params->bandwidth;
     if (!allocate(mesh)) {

@@ -56,7 +56,7 @@ struct hm_event {
             const struct hm_delta *delta; /* what was extracted and already added to B */
             uint64_t steps;               /* made since the last extract */
             uint64_t digest;              /* of all of B after it, when the action asked `verify`; else 0 */
-            uint32_t cost_us;             /* what extraction took */
+            uint32_t cost_us;             /* processor time of the protocol since the last extract: receiving, and this */
             struct hm_extract_stats stats;
         } extracted;
         struct {

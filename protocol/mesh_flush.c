@@ -14,7 +14,8 @@ enum {
     LAG_FLUSHES_MAX = 8,
 };
 
-static const double OVERHEAD = .08; /* part of a core that publishing and receiving may take */
+static const double OVERHEAD = .12; /* part of a core that publishing and receiving may take */
+static const double IO_SHARE = 1.4; /* what the sockets' own thread adds to the driver's cost, about */
 
 _Static_assert(PIECE_BLOCKS_MAX * 259 + HM_SPANS_BOUND(64) < HM_PAYLOAD_MAX, "a piece fits into a payload");
 
@@ -72,7 +73,7 @@ static uint64_t interval_us(const struct hm_mesh *mesh)
         return mesh->params.flush_us;
     if (n == 1)
         return INTERVAL_ALONE_US;
-    double cost = mesh->cost_flush_us + (n - 1) * mesh->cost_apply_us;
+    double cost = IO_SHARE * mesh->cost_us;
     double budget = mesh->params.budget_steps ? (double)mesh->params.budget_steps : mesh->rate * 60;
     double alone_us = mesh->rate > 0 ? budget / mesh->rate * 1e6 : 1e6;
     double best = sqrt(alone_us * cost / n);
@@ -221,7 +222,7 @@ void hm_mesh_on_extracted(struct hm_mesh *mesh, const struct hm_event *event)
     if (mesh->flush_last_us && elapsed_us > 0 && steps)
         mesh->rate += (mesh->rate > 0 ? .2 : 1) * ((double)steps / elapsed_us * 1e6 - mesh->rate);
     mesh->flush_last_us = mesh->now_us;
-    mesh->cost_flush_us += .1 * (event->extracted.cost_us - mesh->cost_flush_us);
+    mesh->cost_us += .2 * (event->extracted.cost_us - mesh->cost_us);
     feel_back_pressure(mesh);
     mesh->interval_us = interval_us(mesh);
     mesh->flush_due_us = mesh->now_us + mesh->interval_us;

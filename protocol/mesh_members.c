@@ -5,7 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { GREET_US = 200000, REDIAL_MAX_US = 4000000, UNREACHABLE_NOTE_US = 2000000 };
+/* A first greeting is mostly lost: sockets refuse what is sent before the connection stands. So greet often at first. */
+enum { GREET_US = 2000, GREET_DOUBLINGS = 11, REDIAL_MAX_US = 4000000 };
 
 struct member *hm_mesh_member_of(struct hm_mesh *mesh, uint64_t life)
 {
@@ -32,7 +33,7 @@ static void dial(struct hm_mesh *mesh, struct member *member)
     memcpy(action->rpc, member->rpc, sizeof member->rpc);
     memcpy(action->pub, member->pub, sizeof member->pub);
     member->greeted = false;
-    member->dial_us = mesh->now_us;
+    member->dial_us = mesh->now_us + GREET_US;
 }
 
 /* A free slot, else that of a peer that has left or is long gone. */
@@ -101,6 +102,20 @@ static uint32_t worst_lag(const struct hm_mesh *mesh)
     return lag;
 }
 
+/* A beat goes to everybody and names everybody, so what all of them cost grows with the cube of the mesh. */
+static uint64_t crowd(const struct hm_mesh *mesh)
+{
+    uint64_t n = 0;
+    for (unsigned i = 0; i < MEMBERS_MAX; i++)
+        n += mesh->member[i].life != 0;
+    return n > BEAT_FEW ? n / BEAT_FEW : 1;
+}
+
+uint64_t hm_mesh_beat_soon_us(const struct hm_mesh *mesh)
+{
+    return mesh->beat ? mesh->beat_sent_us[mesh->beat % BEATS_KEPT] + BEAT_SOON_US * crowd(mesh) : 0;
+}
+
 void hm_mesh_beat(struct hm_mesh *mesh)
 {
     struct hm_header header = hm_mesh_header(mesh, HM_BEAT);
@@ -124,10 +139,12 @@ void hm_mesh_beat(struct hm_mesh *mesh)
         payload = hm_blob_shrink(payload, hm_beat_encode(vv, n_vv, peer, n_peers, payload->bytes));
         hm_mesh_broadcast(mesh, &header, payload);
     }
-    bool ending = mesh->phase >= HM_DONE || mesh->phase < HM_RUNNING;
     uint32_t spread = BEAT_MAX_US - BEAT_MIN_US;
+    uint64_t interval = BEAT_MIN_US + hm_rng_below(&mesh->rng, spread), busy = BEAT_BUSY_US * crowd(mesh);
+    if (mesh->phase != HM_RUNNING && busy < interval)
+        interval = busy;
     mesh->beat_sent_us[mesh->beat % BEATS_KEPT] = mesh->now_us;
-    mesh->beat_due_us = mesh->now_us + (ending ? BEAT_ENDING_US : BEAT_MIN_US + hm_rng_below(&mesh->rng, spread));
+    mesh->beat_due_us = mesh->now_us + interval;
     mesh->beat_soon = false;
 }
 
@@ -403,9 +420,9 @@ static void tick_member(struct hm_mesh *mesh, struct member *member)
         dial(mesh, member);
         mesh->counters.redials++;
     }
-    if (!member->greeted || silent > mesh->params.suspect_us)
+    if ((!member->greeted && !member->hears_us) || silent > mesh->params.suspect_us)
         greet(mesh, member);
-    uint64_t wait = (uint64_t)GREET_US << (member->dials < 5 ? member->dials : 5);
+    uint64_t wait = (uint64_t)GREET_US << (member->dials < GREET_DOUBLINGS ? member->dials : GREET_DOUBLINGS);
     member->dials++;
     member->dial_us = mesh->now_us + (wait < REDIAL_MAX_US ? wait : REDIAL_MAX_US);
 }

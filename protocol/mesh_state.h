@@ -15,8 +15,9 @@ enum {
     BEATS_KEPT = 32,             /* own beats whose time is kept, for round-trip times */
     BEAT_MIN_US = 250000,
     BEAT_MAX_US = 500000,
-    BEAT_ENDING_US = 25000,      /* between beats while the mesh agrees that it has ended */
-    BEAT_SOON_US = 2000,         /* least distance of beats that answer a subscription or a phase change */
+    BEAT_BUSY_US = 25000,        /* between beats while the mesh gathers or agrees that it has ended */
+    BEAT_SOON_US = 2000,         /* least distance of beats that answer a subscription or news of a peer */
+    BEAT_FEW = 4,                /* both hold for so few peers and grow with their number: all hear all */
     EXIT_MAX_US = 5000000,
     JOIN_QUIET_US = 1000000,     /* a joiner waits so long for peers that it was told of */
     ACTIONS_MAX = 4096,
@@ -99,7 +100,7 @@ struct hm_mesh {
     uint64_t flush_due_us, flush_last_us, interval_us;
     bool extracting;
     struct hm_combination combination;
-    double cost_flush_us, cost_apply_us, rate; /* moving averages; rate in own steps per second */
+    double cost_us, rate; /* moving averages: the protocol's cost of an interval; own steps per second */
     double slow_down;          /* >= 1: factor on the interval because peers lag */
     double tokens;             /* of the bandwidth budget, bytes; may go negative */
     uint64_t tokens_us;
@@ -157,6 +158,7 @@ struct member *hm_mesh_member_add(struct hm_mesh *mesh, const struct hm_peer_ent
 bool hm_member_live(const struct member *member); /* counts in decisions: known, heard, neither gone nor left */
 void hm_mesh_tick_members(struct hm_mesh *mesh);
 void hm_mesh_beat(struct hm_mesh *mesh);
+uint64_t hm_mesh_beat_soon_us(const struct hm_mesh *mesh); /* when the next beat may go out of turn */
 
 /* mesh_flush.c: publishing */
 void hm_mesh_tick_flush(struct hm_mesh *mesh);
