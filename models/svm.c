@@ -178,6 +178,8 @@ static void insist(const struct hm_model *model, struct hm_fields *fields)
         hm_fields_set(fields, "epochs", "%.17g", o->epochs);
     if (o->steps)
         hm_fields_set(fields, "steps", "%llu", (unsigned long long)o->steps);
+    if (o->seed)
+        hm_fields_set(fields, "seed", "%llu", (unsigned long long)o->seed);
     if (o->batch)
         hm_fields_set(fields, "batch", "%u", o->batch);
     if (o->combine_given) {
@@ -222,6 +224,7 @@ static enum hm_status found(struct hm_model *model, struct hm_fields *config, st
     hm_fields_set(config, "budget", "%llu", (unsigned long long)budget);
     hm_fields_set(config, "rows", "%llu", (unsigned long long)svm->train.n_rows);
     hm_fields_set(config, "batch", "%u", svm->base.batch);
+    hm_fields_set(config, "seed", "%llu", (unsigned long long)o->seed);
     hm_fields_set(config, "combine", "%s", rule_name[o->combine.rule]);
     hm_fields_set(config, "amplify", "%.9g", (double)o->combine.amplify);
     hm_fields_set(config, "order", "%016llx", (unsigned long long)svm->train.order_hash);
@@ -313,6 +316,7 @@ static enum hm_status adopt(struct hm_model *model, const struct hm_fields *conf
         (status = hm_fields_number(config, "t0", 1e-300, 1e300, &svm->t0, err)) ||
         (status = hm_fields_number(config, "batch", 1, HM_SVM_CHUNK, &batch, err)) ||
         (status = hm_fields_u64(config, "budget", &svm->base.budget_steps, err)) ||
+        (status = hm_fields_u64(config, "seed", &svm->seed, err)) ||
         (status = adopt_rule(svm, config, err)) || (status = adopt_layout(svm, config, layout, err)) ||
         (status = adopt_order(svm, config, bulk_bytes, n_bulk, err)))
         return status;
@@ -364,8 +368,8 @@ static enum hm_status shard(struct hm_model *model, enum hm_partition partition,
         return hm_fail(err, HM_EUSAGE, "svm: %llu rows cannot be split among %u nodes", (unsigned long long)rows, n);
     if (partition == HM_PARTITION_LABELS)
         return shard_by_label(svm, rank, n, out, err);
-    *out = partition == HM_PARTITION_SPLIT ? (struct hm_shard){from, to - from, NULL} : (struct hm_shard){from, rows, NULL};
-    hm_rows_populate(&svm->train, from, to);
+    uint64_t turn = svm->seed ? hm_mix(svm->seed) % rows : 0;
+    *out = (struct hm_shard){(from + turn) % rows, partition == HM_PARTITION_SPLIT ? to - from : rows, NULL};
     return HM_OK;
 }
 

@@ -21,6 +21,7 @@ struct hm_svm_model {
     struct hm_rows train, test;
     int test_ordered;         /* test has the mesh's order of features */
     double lambda, t0;
+    uint64_t seed;            /* turns the order of rows: which one the mesh begins with */
     struct hm_layout layout;  /* tensor 0: V, 1 x n; tensor 1: bias, 1 x 1 */
     uint32_t n_features;
     uint32_t *order;          /* [n_features] source feature of each rank, as the mesh has it */

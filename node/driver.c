@@ -5,7 +5,7 @@
 #include <string.h>
 #include <time.h>
 
-enum { MESSAGES_A_TURN = 256, STATUS_US = 250000, STEPS_CAP_LEAST = 1024, STEPS_CAP_FIRST = 16384 };
+enum { MESSAGES_A_TURN = 256, STATUS_US = 250000 };
 
 static struct hm_event event_of(struct hm_node *node, enum hm_event_type type)
 {
@@ -18,14 +18,12 @@ static void tell_workers(struct hm_node *node)
 {
     struct for_workers *shared = &node->shared;
     struct hm_combination combination = hm_mesh_combination(node->mesh);
-    double k = (double)node->rate * (double)hm_mesh_flush_interval_us(node->mesh) / 1e6;
-    uint64_t cap = node->rate ? (uint64_t)fmax(STEPS_CAP_LEAST, 4 * k) : STEPS_CAP_FIRST;
     atomic_store_explicit(&shared->steps, hm_mesh_steps(node->mesh), memory_order_relaxed);
     atomic_store_explicit(&shared->taken, node->taken, memory_order_relaxed);
     atomic_store_explicit(&shared->scale, combination.step, memory_order_relaxed);
     atomic_store_explicit(&shared->divisor, combination.divisor, memory_order_relaxed);
     atomic_store_explicit(&shared->n_live, hm_mesh_n_live(node->mesh), memory_order_relaxed);
-    atomic_store_explicit(&shared->steps_cap, hm_mesh_n_live(node->mesh) > 1 ? cap : UINT64_MAX, memory_order_relaxed);
+    atomic_store_explicit(&shared->steps_cap, hm_mesh_steps_cap(node->mesh), memory_order_relaxed);
     hm_workers_open_gate(node);
 }
 

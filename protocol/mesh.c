@@ -383,7 +383,8 @@ int hm_mesh_stopping(const struct hm_mesh *mesh, const char **reason)
 
 uint64_t hm_mesh_flush_interval_us(const struct hm_mesh *mesh)
 {
-    return mesh->interval_us;
+    uint64_t planned = mesh->flush_due_us > mesh->flush_last_us ? mesh->flush_due_us - mesh->flush_last_us : 0;
+    return planned > mesh->interval_us ? planned : mesh->interval_us; /* a bandwidth budget may put a flush off */
 }
 
 uint64_t hm_mesh_log_bytes(const struct hm_mesh *mesh)

@@ -141,6 +141,7 @@ struct hm_counters {
     uint64_t coordinates_sent;            /* non-zero, in own deltas */
     uint64_t blocks_sent;                 /* blocks in the ranges of own deltas */
     uint64_t redials, peers_gone;
+    uint64_t residual_age;                /* most flushes in a row that had to leave back what exceeds the dead zone */
 };
 
 struct hm_link {
@@ -191,6 +192,7 @@ struct hm_combination hm_mesh_combination(const struct hm_mesh *mesh); /* in for
 unsigned hm_mesh_n_live(const struct hm_mesh *mesh);         /* training nodes, this one included */
 int hm_mesh_stopping(const struct hm_mesh *mesh, const char **reason);
 uint64_t hm_mesh_flush_interval_us(const struct hm_mesh *mesh);
+uint64_t hm_mesh_steps_cap(const struct hm_mesh *mesh);      /* own unflushed steps at which workers wait for a flush */
 uint64_t hm_mesh_log_bytes(const struct hm_mesh *mesh);
 const struct hm_counters *hm_mesh_counters(const struct hm_mesh *mesh);
 const struct hm_result *hm_mesh_result(const struct hm_mesh *mesh);

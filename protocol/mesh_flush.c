@@ -7,11 +7,13 @@
 #include <string.h>
 
 enum {
-    INTERVAL_MIN_US = 250,
+    INTERVAL_MIN_US = 100,
     INTERVAL_MAX_US = 200000,
     INTERVAL_ALONE_US = 10000, /* nobody listens: only B must be fresh enough to be scored */
     PIECE_BLOCKS_MAX = 3900,   /* that many full blocks fit into a payload beside the vectors */
     LAG_FLUSHES_MAX = 8,
+    CAP_LEAST = 1024, CAP_FIRST = 16384, CAP_INTERVALS = 4, CAP_PARTS = 2,
+    FLUSHES_LEAST = 8, /* of each node in a run with a budget, however short: unflushed steps are steps unseen */
 };
 
 static const double OVERHEAD = .12; /* part of a core that publishing and receiving may take */
@@ -78,8 +80,24 @@ static uint64_t interval_us(const struct hm_mesh *mesh)
     double alone_us = mesh->rate > 0 ? budget / mesh->rate * 1e6 : 1e6;
     double best = sqrt(alone_us * cost / n);
     double least = fmax(cost / OVERHEAD, 2 * delay_us(mesh));
-    double interval = fmax(best, least) * mesh->slow_down;
+    double most = mesh->params.budget_steps ? alone_us / n / FLUSHES_LEAST : INTERVAL_MAX_US;
+    double interval = fmin(fmax(best, least), most) * mesh->slow_down;
     return (uint64_t)fmin(fmax(interval, INTERVAL_MIN_US), INTERVAL_MAX_US);
+}
+
+/* Steps that the others have not seen are to stay few, also when the protocol thread does not get its turn: workers
+ * stop at so many, and that is a flush. */
+uint64_t hm_mesh_steps_cap(const struct hm_mesh *mesh)
+{
+    unsigned n = hm_mesh_n_live(mesh);
+    if (n == 1)
+        return UINT64_MAX;
+    double cap = CAP_INTERVALS * mesh->rate * (double)hm_mesh_flush_interval_us(mesh) / 1e6;
+    if (mesh->rate <= 0)
+        cap = CAP_FIRST;
+    if (mesh->params.budget_steps)
+        cap = fmin(cap, (double)mesh->params.budget_steps / (CAP_PARTS * n));
+    return (uint64_t)fmax(cap, CAP_LEAST);
 }
 
 /* With the budget nearly used up, as far as one can tell, nobody should wait for a timer. */
@@ -117,7 +135,8 @@ void hm_mesh_tick_flush(struct hm_mesh *mesh)
             mesh->flush_due_us = mesh->now_us + mesh->interval_us;
         return;
     }
-    bool due = mesh->params.flush_step || mesh->now_us >= mesh->flush_due_us || budget_in_reach(mesh);
+    bool due = mesh->params.flush_step || mesh->now_us >= mesh->flush_due_us || budget_in_reach(mesh) ||
+               mesh->own_steps >= hm_mesh_steps_cap(mesh);
     if (due && mesh->params.bandwidth) {
         refill(mesh);
         if (mesh->tokens < 0)
@@ -192,6 +211,10 @@ static void publish(struct hm_mesh *mesh, const struct hm_delta *delta, uint64_t
 
 static void note_damage(struct hm_mesh *mesh, const struct hm_extract_stats *stats)
 {
+    /* Every flush scans every coordinate, so only what is clipped can stay back for longer than the dead zone. */
+    mesh->clipped_in_a_row = stats->n_clipped ? mesh->clipped_in_a_row + 1 : 0;
+    if (mesh->clipped_in_a_row > mesh->counters.residual_age)
+        mesh->counters.residual_age = mesh->clipped_in_a_row;
     if (stats->n_clipped)
         hm_mesh_raise_stop(mesh, "schedule exhausted: weights have reached the range of their grid");
     if (stats->n_nonfinite)

@@ -97,7 +97,7 @@ struct hm_mesh {
 
     /* flushing */
     uint32_t flush;            /* own flushes published */
-    uint64_t flush_due_us, flush_last_us, interval_us;
+    uint64_t flush_due_us, flush_last_us, interval_us, clipped_in_a_row;
     bool extracting;
     struct hm_combination combination;
     double cost_us, rate; /* moving averages: the protocol's cost of an interval; own steps per second */

@@ -184,7 +184,8 @@ int cmd_join(struct cli *cli)
     cli->node.status = on_status;
     cli->node.progress = (struct hm_progress){on_progress, NULL};
     cli->node.train.nodes = cli->node.expect;
-    if (!cli->quiet || cli->out)
+    /* Of the nodes of a run one draws the curve: the others would draw the same. */
+    if ((!cli->quiet || cli->out) && (cli->report_fd < 0 || cli->node.rank <= 0))
         cli->node.score_every = .5;
     enum hm_status status = cli->out ? make_directory(cli->out, &err) : HM_OK;
     if (!status)

@@ -67,6 +67,7 @@ static const struct {
     COUNTER(refused_version), COUNTER(refused_digest), COUNTER(refused_overflow), COUNTER(refused_hello),
     COUNTER(wants_sent), COUNTER(wants_served), COUNTER(nohaves), COUNTER(bytes_sent), COUNTER(bytes_received),
     COUNTER(bytes_published), COUNTER(coordinates_sent), COUNTER(blocks_sent), COUNTER(redials), COUNTER(peers_gone),
+    COUNTER(residual_age),
 #undef COUNTER
 };
 
@@ -227,6 +228,16 @@ static json_t *bytes_json(const json_t *nodes, uint64_t examples)
                      "per_example", per, "per_coordinate", blocks ? (double)published / (64. * (double)blocks) : 0);
 }
 
+static uint64_t oldest_residual(const json_t *nodes)
+{
+    uint64_t most = 0;
+    for (size_t i = 0; i < json_array_size(nodes); i++) {
+        uint64_t age = field(json_array_get(nodes, i), "counters", "residual_age");
+        most = age > most ? age : most;
+    }
+    return most;
+}
+
 static double largest_residual(const json_t *nodes)
 {
     double most = 0;
@@ -273,7 +284,8 @@ json_t *summary_of_run(const struct cli *cli, const char *mode, json_t *nodes)
     json_object_set_new(s, "staleness", quantiles(&flushes));
     json_object_set_new(s, "staleness_steps", quantiles(&steps));
     json_object_set_new(s, "links", links);
-    json_object_set_new(s, "residual", json_pack("{s:f, s:i}", "norm", largest_residual(nodes), "oldest_flushes", 0));
+    json_object_set_new(s, "residual", json_pack("{s:f, s:I}", "norm", largest_residual(nodes), "oldest_flushes",
+                                                   (json_int_t)oldest_residual(nodes)));
     json_object_set_new(s, "bytes", bytes_json(nodes, mesh_steps));
     for (size_t i = 0; i < json_array_size(nodes); i++)
         json_object_del(json_array_get(nodes, i), "links"); /* they are above, merged into quantiles */
