@@ -1,0 +1,39 @@
+/* What `hogmesh inspect` knows of each kind of file. Whatever the bytes are, these functions say
+ * what they hold or refuse them; none of them trusts a length or a count that it has not checked.
+ *
+ * A capture is a file with messages as they were on the wire, for looking at them later:
+ *
+ *     "hogmesh capture 1\n"
+ *     for each message:  header length (u32), payload length (u32), header, payload    all
+ * little-endian
+ */
+#ifndef HM_TOOLS_INSPECT_H
+#define HM_TOOLS_INSPECT_H
+
+#include "protocol/wire.h"
+
+#include <jansson.h>
+
+/* In each case *json is a new object of the caller's. Where only a part could be decoded it is what
+ * that part says, and the status is not HM_OK; NULL when nothing could be. */
+
+/* A message: header [header_n], payload [payload_n]. payload NULL: there is the header alone. */
+enum hm_status inspect_message(const uint8_t *header, size_t header_n, const uint8_t *payload,
+                               size_t payload_n, json_t **json, struct hm_err *err);
+
+/* A packed body of which nothing else is known: the range of blocks is the smallest that fits. */
+enum hm_status inspect_packed(const uint8_t *packed, size_t n, json_t **json, struct hm_err *err);
+
+/* A model file, such as model.hm. */
+enum hm_status inspect_model(const char *path, json_t **json, struct hm_err *err);
+
+/* A dataset's cache, FILE.hmcache. */
+enum hm_status inspect_cache(const char *path, json_t **json, struct hm_err *err);
+
+/* A number as JSON has it: integers beyond its range become text. */
+json_t *inspect_u64(uint64_t x);
+
+/* 16 hexadecimal digits, as lives, digests and fingerprints are written. */
+json_t *inspect_hex64(uint64_t x);
+
+#endif
