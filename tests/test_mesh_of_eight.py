@@ -1,0 +1,19 @@
+"""A mesh of eight nodes of two threads. tools/test.sh runs this under the sanitizers too: what they find goes to files."""
+import os
+
+import pytest
+
+
+@pytest.mark.parametrize('flags', [['--flush', 'auto'], ['--flush', 'step'], ['--partition', 'labels', '--flush', '2ms']])
+def test_mesh_of_eight(start, rows, tmp_path, flags):
+    log = f'log_path={tmp_path}/sanitizer'
+    env = {name: f'{os.environ.get(name, "")}:{log}'.lstrip(':')
+           for name in ('ASAN_OPTIONS', 'UBSAN_OPTIONS', 'TSAN_OPTIONS')}
+    run = start('run', 'svm', '-n', 8, '-t', 2, '--train', rows.train, '--test', rows.test, '--json', '--quiet',
+                '--out', tmp_path / 'out', '--seconds', 2, *flags, env=env)
+    summary = run.done(120)
+    found = ''.join(path.read_text() for path in tmp_path.glob('sanitizer*'))
+    assert not found, found[:8000]
+    assert summary['clean'] and summary['equal_hashes'] and summary['balanced']
+    assert len(summary['per_node']) == 8 and summary['threads'] == 2
+    assert summary['test']['accuracy'] > .8
