@@ -82,9 +82,8 @@ static void join(struct hm_mesh *mesh)
 static void start(struct hm_mesh *mesh)
 {
     struct census c = census(mesh);
-    bool all = c.ready + 1 >= mesh->params.expect && c.ready == c.heard;
-    if (!all && !c.running)
-        return;
+    if (c.ready < c.heard && !c.running)
+        return; /* who has died since we heard all that were expected is no obstacle */
     hm_mesh_enter(mesh, HM_RUNNING);
     mesh->combination = hm_combine(&mesh->params.combine, hm_mesh_n_live(mesh));
     hm_mesh_mark_start(mesh);
