@@ -229,6 +229,7 @@ void hm_mesh_on_beat(struct hm_mesh *mesh, const struct hm_event *event, const s
         mesh->beat_soon = true; /* it should learn that we hear it, or see where we stand by now */
     member->beat = beat->number;
     member->beat_us = mesh->now_us;
+    member->dials = 0;
     member->phase = (enum hm_phase)beat->phase;
     member->digest = beat->digest;
     member->steps = beat->steps;
@@ -256,7 +257,6 @@ void hm_mesh_life_sign(struct hm_mesh *mesh, uint64_t life)
         member->gone = false;
     }
     member->heard_us = mesh->now_us;
-    member->dials = 0;
 }
 
 void hm_mesh_on_leave(struct hm_mesh *mesh, const struct hm_header *header)
@@ -415,12 +415,13 @@ static void tick_member(struct hm_mesh *mesh, struct member *member)
     }
     if (mesh->now_us < member->dial_us)
         return;
-    if (silent > mesh->params.suspect_us && member->dials) {
-        /* Silence may be a session that libzmq has given up for good: dial anew. */
+    /* Beats, not any life sign: it may be the subscription alone that libzmq has given up for good. */
+    bool deaf = mesh->now_us - (member->beat ? member->beat_us : member->added_us) > mesh->params.suspect_us;
+    if (deaf && member->dials) {
         dial(mesh, member);
         mesh->counters.redials++;
     }
-    if ((!member->greeted && !member->hears_us) || silent > mesh->params.suspect_us)
+    if ((!member->greeted && !member->hears_us) || deaf)
         greet(mesh, member);
     uint64_t wait = (uint64_t)GREET_US << (member->dials < GREET_DOUBLINGS ? member->dials : GREET_DOUBLINGS);
     member->dials++;
