@@ -292,7 +292,7 @@ enum hm_status hm_mesh_open(struct hm_mesh **out, const struct hm_mesh_params *p
     mesh->interval_us = params->flush_us ? params->flush_us : 1000;
     mesh->cost_us = 60 + 30 * (params->expect - 1);
     mesh->combination = hm_combine(&params->combine, params->expect);
-    mesh->tokens = (double)params->bandwidth;
+    mesh->tokens = (double)params->bandwidth / 4;
     if (!allocate(mesh)) {
         hm_mesh_close(mesh);
         return hm_fail(err, HM_ENOMEM, "mesh: no memory for a model of %u blocks", params->layout->n_blocks);

@@ -35,6 +35,24 @@ static void refill(struct hm_mesh *mesh)
     mesh->tokens_us = mesh->now_us;
 }
 
+void hm_mesh_spend(struct hm_mesh *mesh, size_t bytes)
+{
+    if (!mesh->params.bandwidth)
+        return;
+    refill(mesh);
+    mesh->tokens -= (double)bytes;
+}
+
+/* Repair may run into debt by one burst, which own flushes then wait for: they would else spend all there is. Once the
+ * training is over nothing new comes, and the end does not wait for a budget. */
+bool hm_mesh_may_serve(struct hm_mesh *mesh)
+{
+    if (!mesh->params.bandwidth || mesh->phase != HM_RUNNING)
+        return true;
+    refill(mesh);
+    return mesh->tokens > (double)mesh->params.bandwidth / -4;
+}
+
 /* ---- pacing ---- */
 
 /* One-way delay to the farthest live peer, from the round trips of beats. */

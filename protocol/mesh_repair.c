@@ -122,7 +122,7 @@ void hm_mesh_on_want(struct hm_mesh *mesh, const struct hm_event *event, const s
             nohave(mesh, event, want->stream, stream ? hm_log_oldest(&stream->log) : 0);
         return;
     }
-    if (mesh->params.bandwidth && mesh->tokens < 0)
+    if (!hm_mesh_may_serve(mesh))
         return;
     uint64_t room = want->bytes_max < SERVE_BYTES_MAX ? want->bytes_max : SERVE_BYTES_MAX;
     struct hm_header answer = hm_mesh_header(mesh, HM_DELTA);

@@ -166,6 +166,7 @@ void hm_mesh_on_extracted(struct hm_mesh *mesh, const struct hm_event *event);
 void hm_mesh_trim(struct hm_mesh *mesh);
 void hm_mesh_feel_lag(struct hm_mesh *mesh, struct member *member, const struct hm_span_entry *span, size_t n);
 void hm_mesh_spend(struct hm_mesh *mesh, size_t bytes);
+bool hm_mesh_may_serve(struct hm_mesh *mesh);
 
 /* mesh_receive.c: deltas of others */
 void hm_mesh_on_delta(struct hm_mesh *mesh, const struct hm_event *event, const struct hm_header *header);
