@@ -242,7 +242,7 @@ void hm_mesh_step(struct hm_mesh *mesh, const struct hm_event *event)
 
 uint64_t hm_mesh_wake_us(const struct hm_mesh *mesh, int busy)
 {
-    if (mesh->phase == HM_RUNNING && mesh->ending && !mesh->working)
+    if (mesh->phase == HM_RUNNING && mesh->ending && !mesh->working && !(mesh->drained && mesh->leaving))
         return mesh->now_us; /* the final flush goes on until nothing is owed, then the phase changes */
     uint64_t wake = mesh->beat_due_us;
     uint64_t coarse = mesh->now_us + (mesh->phase == HM_RUNNING && mesh->working ? 50000 : 2000);
