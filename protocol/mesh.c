@@ -97,9 +97,11 @@ void hm_mesh_finish(struct hm_mesh *mesh, enum hm_status status, const char *for
     va_start(args, format);
     vsnprintf(mesh->result.text, sizeof mesh->result.text, format, args);
     va_end(args);
-    for (size_t i = 0; i < mesh->n_streams; i++)
-        if (mesh->stream[i]->head > mesh->stream[i]->link.seq)
-            mesh->result.lost += mesh->stream[i]->head - mesh->stream[i]->link.seq;
+    for (size_t i = 0; i < mesh->n_streams; i++) {
+        const struct stream *s = mesh->stream[i];
+        uint32_t known = s->head > s->named ? s->head : s->named;
+        mesh->result.lost += known > s->link.seq ? known - s->link.seq : 0;
+    }
     hm_mesh_act(mesh, HM_ACT_FINISH);
 }
 

@@ -10,23 +10,53 @@ static void drop_held(struct hm_mesh *mesh, struct stream *stream, size_t i)
     stream->held[i] = stream->held[--stream->n_held];
 }
 
+void hm_mesh_drop_held(struct hm_mesh *mesh, struct stream *stream)
+{
+    while (stream->n_held)
+        drop_held(mesh, stream, stream->n_held - 1);
+}
+
+static size_t farthest_held(const struct stream *stream)
+{
+    size_t far = 0;
+    for (size_t i = 1; i < stream->n_held; i++)
+        if (stream->held[i].head.hi > stream->held[far].head.hi)
+            far = i;
+    return far;
+}
+
+/* Room for one more of so many bytes; when the stream has as many as it may, a nearer delta replaces the farthest:
+ * the near ones are needed first. */
+static bool make_room(struct hm_mesh *mesh, struct stream *stream, uint32_t hi, size_t bytes)
+{
+    if (stream->n_held == HELD_MAX) {
+        size_t far = farthest_held(stream);
+        if (stream->held[far].head.hi < hi)
+            return false;
+        drop_held(mesh, stream, far);
+        mesh->counters.refused_overflow++;
+    }
+    return mesh->held_bytes + bytes <= HELD_BYTES_MAX;
+}
+
 /* Keeps a delta that came before those it follows. When there is no room it is dropped: it will be asked for. */
-static void hold(struct hm_mesh *mesh, struct stream *stream, const struct hm_delta_head *head,
+static bool hold(struct hm_mesh *mesh, struct stream *stream, const struct hm_delta_head *head,
                  struct hm_blob *payload)
 {
     size_t bytes = payload ? payload->n : 0;
     for (size_t i = 0; i < stream->n_held; i++)
         if (stream->held[i].head.hi == head->hi) {
             mesh->counters.duplicates++;
-            return;
+            return false;
         }
-    if (stream->n_held == HELD_MAX || mesh->held_bytes + bytes > HELD_BYTES_MAX) {
+    if (!make_room(mesh, stream, head->hi, bytes)) {
         mesh->counters.refused_overflow++;
-        return;
+        return false;
     }
     stream->held[stream->n_held++] = (struct held){*head, hm_blob_share(payload)};
     mesh->held_bytes += bytes;
     mesh->counters.held++;
+    return true;
 }
 
 static bool unpack(struct hm_mesh *mesh, struct stream *stream, const struct hm_delta_head *head,
@@ -90,15 +120,18 @@ void hm_mesh_on_delta(struct hm_mesh *mesh, const struct hm_event *event, const 
     }
     if (head->hi > stream->head)
         stream->head = head->hi;
+    bool answer = event->message.channel != HM_CH_PUBLISHED;
     if (head->lo > stream->link.seq || mesh->applying) {
-        hold(mesh, stream, head, event->message.payload);
+        if (hold(mesh, stream, head, event->message.payload) && answer)
+            hm_mesh_answered(mesh, stream);
         if (head->lo > stream->link.seq)
             hm_mesh_want(mesh, stream, 5000);
         return;
     }
-    if (head->lo == stream->link.seq && apply(mesh, stream, head, event->message.payload) &&
-        event->message.channel != HM_CH_PUBLISHED)
+    if (head->lo == stream->link.seq && apply(mesh, stream, head, event->message.payload) && answer) {
         mesh->counters.repaired++;
+        hm_mesh_answered(mesh, stream);
+    }
 }
 
 /* The held delta that continues its stream, if there is one; on the way, drops those that came otherwise. */
@@ -144,10 +177,9 @@ void hm_mesh_on_applied(struct hm_mesh *mesh, const struct hm_event *event)
     mesh->applying = false;
     mesh->counters.applied++;
     (void)event;
-    if (stream->head <= stream->link.seq) {
+    stream->nohave_from = 0;
+    if (stream->head <= stream->link.seq)
         stream->want_at = 0;
-        stream->nohave_from = 0;
-    }
     if (!mesh->own_steps)
         hm_mesh_mark_start(mesh);
     if (apply_held(mesh, stream))

@@ -3,7 +3,12 @@
 
 #include <string.h>
 
-enum { WANT_BYTES = HM_PAYLOAD_MAX, SERVE_BYTES_MAX = 4 << 20 };
+enum {
+    WANT_BYTES = HM_PAYLOAD_MAX,
+    SERVE_BYTES_MAX = 4 << 20,
+    FOLLOW_US = 20000,              /* between the deltas of one answer it takes less */
+    PATIENCE_US = 2 * BEAT_MAX_US,  /* until nobody's having a delta is believed */
+};
 
 /* Arms a request for what follows the stream's vector, unless one is armed already. */
 void hm_mesh_want(struct hm_mesh *mesh, struct stream *stream, uint64_t delay_us)
@@ -16,10 +21,20 @@ void hm_mesh_want(struct hm_mesh *mesh, struct stream *stream, uint64_t delay_us
     stream->want_at = mesh->now_us + delay_us / 2 + hm_rng_below(&mesh->rng, (uint32_t)delay_us + 1);
 }
 
-static bool may_have(const struct hm_mesh *mesh, const struct stream *stream, unsigned slot)
+/* Something of an answer came that we can use: the next request need not wait for the time-out, it goes out as soon as
+ * nothing follows any more. */
+void hm_mesh_answered(struct hm_mesh *mesh, struct stream *stream)
 {
-    const struct member *m = &mesh->member[slot];
-    if (!hm_member_live(m) || (stream->nohave_from >> slot & 1))
+    if (!stream->want_at || !stream->want_tries)
+        return;
+    stream->want_tries = 0;
+    stream->want_at = mesh->now_us + FOLLOW_US + hm_rng_below(&mesh->rng, FOLLOW_US / 2);
+}
+
+/* Whether a member's newest beat, or its being the origin, says that it has applied what we miss. */
+static bool claims(const struct member *m, const struct stream *stream)
+{
+    if (!hm_member_live(m))
         return false;
     if (m->life == stream->link.from)
         return true;
@@ -27,6 +42,11 @@ static bool may_have(const struct hm_mesh *mesh, const struct stream *stream, un
         if (m->vv[i].life == stream->link.from)
             return m->vv[i].seq > stream->link.seq;
     return false;
+}
+
+static bool may_have(const struct hm_mesh *mesh, const struct stream *stream, unsigned slot)
+{
+    return claims(&mesh->member[slot], stream) && !(stream->nohave_from >> slot & 1);
 }
 
 /* The origin first, then the other holders in turn. MEMBERS_MAX when there is none. */
@@ -44,10 +64,10 @@ static unsigned choose_holder(const struct hm_mesh *mesh, const struct stream *s
     return n ? holder[stream->want_tries % n] : MEMBERS_MAX;
 }
 
-static bool anybody_could_answer(const struct hm_mesh *mesh, const struct stream *stream)
+static bool anybody_claims(const struct hm_mesh *mesh, const struct stream *stream)
 {
     for (unsigned i = 0; i < MEMBERS_MAX; i++)
-        if (hm_member_live(&mesh->member[i]) && !(stream->nohave_from >> i & 1))
+        if (claims(&mesh->member[i], stream))
             return true;
     return false;
 }
@@ -62,13 +82,32 @@ static void unobtainable(struct hm_mesh *mesh, struct stream *stream)
                    stream->link.label, stream->link.seq + 1);
 }
 
+/* The origin is dead or gone and nobody who lives has more than we: what was heard of beyond that has died with it.
+ * Should a holder come back, its beat says so and everything begins anew. */
+static void forget(struct hm_mesh *mesh, struct stream *stream)
+{
+    hm_mesh_drop_held(mesh, stream);
+    stream->named = stream->head > stream->named ? stream->head : stream->named;
+    stream->head = stream->link.seq;
+    stream->want_at = 0;
+}
+
+static void ask_nobody(struct hm_mesh *mesh, struct stream *stream)
+{
+    stream->want_at = mesh->now_us + 50000;
+    if (mesh->now_us - stream->want_since < PATIENCE_US)
+        return; /* somebody may be receiving it just now: hear everybody's next beat */
+    if (anybody_claims(mesh, stream))
+        unobtainable(mesh, stream);
+    else
+        forget(mesh, stream);
+}
+
 static void ask(struct hm_mesh *mesh, struct stream *stream)
 {
     unsigned slot = choose_holder(mesh, stream);
     if (slot == MEMBERS_MAX) {
-        if (stream->nohave_from && !anybody_could_answer(mesh, stream))
-            unobtainable(mesh, stream);
-        stream->want_at = mesh->now_us + 50000;
+        ask_nobody(mesh, stream);
         return;
     }
     struct hm_header header = hm_mesh_header(mesh, HM_WANT);
@@ -143,6 +182,8 @@ void hm_mesh_on_nohave(struct hm_mesh *mesh, const struct hm_header *header)
     const struct member *member = hm_mesh_member_of(mesh, header->life);
     if (!stream || !member || !stream->want_at)
         return;
+    if (header->nohave.have_from && header->nohave.have_from <= stream->link.seq + 1)
+        return; /* an answer to what we have got meanwhile */
     stream->nohave_from |= (uint64_t)1 << (unsigned)(member - mesh->member);
     stream->want_at = mesh->now_us;
 }

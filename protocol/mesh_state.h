@@ -33,7 +33,8 @@ struct stream {
     struct hm_link link;   /* life, label, seq applied, tallies */
     uint32_t flush;        /* flushes completely applied */
     uint64_t digest;       /* cumulative, after link.seq */
-    uint32_t head;         /* highest seq known to exist anywhere */
+    uint32_t head;         /* highest seq that somebody may have */
+    uint32_t named;        /* highest seq given up as lost with its origin; 0: none */
     uint32_t flush_start;  /* flush and link.steps when the running accumulation began */
     uint64_t steps_start;
     struct hm_log log;
@@ -171,9 +172,11 @@ bool hm_mesh_may_serve(struct hm_mesh *mesh);
 /* mesh_receive.c: deltas of others */
 void hm_mesh_on_delta(struct hm_mesh *mesh, const struct hm_event *event, const struct hm_header *header);
 void hm_mesh_on_applied(struct hm_mesh *mesh, const struct hm_event *event);
+void hm_mesh_drop_held(struct hm_mesh *mesh, struct stream *stream);
 
 /* mesh_repair.c: gaps */
 void hm_mesh_want(struct hm_mesh *mesh, struct stream *stream, uint64_t delay_us);
+void hm_mesh_answered(struct hm_mesh *mesh, struct stream *stream);
 void hm_mesh_on_want(struct hm_mesh *mesh, const struct hm_event *event, const struct hm_header *header);
 void hm_mesh_on_nohave(struct hm_mesh *mesh, const struct hm_header *header);
 void hm_mesh_tick_repair(struct hm_mesh *mesh);
