@@ -21,12 +21,6 @@ static const double IO_SHARE = 1.4; /* what the sockets' own thread adds to the 
 
 _Static_assert(PIECE_BLOCKS_MAX * 259 + HM_SPANS_BOUND(64) < HM_PAYLOAD_MAX, "a piece fits into a payload");
 
-void hm_mesh_spend(struct hm_mesh *mesh, size_t bytes)
-{
-    if (mesh->params.bandwidth)
-        mesh->tokens -= (double)bytes;
-}
-
 static void refill(struct hm_mesh *mesh)
 {
     double full = (double)mesh->params.bandwidth / 4; /* bursts of a quarter second */
