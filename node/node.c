@@ -215,16 +215,17 @@ enum hm_status hm_node_run(struct hm_node *node, struct hm_err *err)
     node->report.end_us = hm_node_now(node);
     if (node->mesh && !status)
         score_result(node);
+    node->env = NULL; /* before it is closed: hm_node_stop may come at any time */
     env->ops->close(env, LINGER_MS);
-    node->env = NULL;
     return status;
 }
 
 void hm_node_stop(struct hm_node *node, int leave)
 {
     atomic_store(&node->stop_wanted, leave ? 2 : 1);
-    if (node->env)
-        node->env->ops->wake(node->env);
+    struct hm_env *env = node->env;
+    if (env)
+        env->ops->wake(env);
 }
 
 const struct hm_node_report *hm_node_report(const struct hm_node *node)

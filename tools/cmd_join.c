@@ -191,6 +191,8 @@ int cmd_join(struct cli *cli)
     if (!status)
         status = hm_node_open(&self.node, &cli->node, &err);
     if (!status) {
+        if (self.interrupts) /* while the data was mapped, when there was no node to stop */
+            hm_node_stop(self.node, cli->report_fd < 0);
         status = hm_node_run(self.node, &err);
         status = conclude(cli, status, &err);
     } else if (cli->report_fd >= 0)
