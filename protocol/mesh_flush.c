@@ -17,6 +17,7 @@ enum {
 };
 
 static const double OVERHEAD = .12; /* part of a core that publishing and receiving may take */
+static const double GROWTH = .2;    /* of an interval's steps, all nodes together, to all that were made before */
 static const double IO_SHARE = 1.4; /* what the sockets' own thread adds to the driver's cost, about */
 
 _Static_assert(PIECE_BLOCKS_MAX * 259 + HM_SPANS_BOUND(64) < HM_PAYLOAD_MAX, "a piece fits into a payload");
@@ -92,8 +93,10 @@ static uint64_t interval_us(const struct hm_mesh *mesh)
     double alone_us = mesh->rate > 0 ? budget / mesh->rate * 1e6 : 1e6;
     double best = sqrt(alone_us * cost / n);
     double least = fmax(cost / OVERHEAD, 2 * delay_us(mesh));
+    /* What the others have not seen is to be a small part of what has been done: a run begins with short intervals. */
+    double grown = mesh->rate > 0 ? GROWTH * (double)hm_mesh_steps(mesh) / n / mesh->rate * 1e6 : least;
     double most = mesh->params.budget_steps ? alone_us / n / FLUSHES_LEAST : INTERVAL_MAX_US;
-    double interval = fmin(fmax(best, least), most) * mesh->slow_down;
+    double interval = fmin(fmax(fmin(best, grown), least), most) * mesh->slow_down;
     return (uint64_t)fmin(fmax(interval, INTERVAL_MIN_US), INTERVAL_MAX_US);
 }
 
