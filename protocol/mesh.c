@@ -196,6 +196,9 @@ static void on_message(struct hm_mesh *mesh, const struct hm_event *event)
 
 static void tick(struct hm_mesh *mesh)
 {
+    if (mesh->now_us - mesh->ticked_us > PAUSE_US)
+        mesh->awake_us = mesh->now_us;
+    mesh->ticked_us = mesh->now_us;
     hm_mesh_tick_members(mesh);
     hm_mesh_tick_repair(mesh);
     hm_mesh_tick_phase(mesh);

@@ -400,11 +400,17 @@ static void declare_gone(struct hm_mesh *mesh, struct member *member)
                  member->label, (double)(mesh->now_us - member->heard_us) / 1e6);
 }
 
+/* How long there was nothing to hear from then on. While we stood still ourselves there may have been. */
+static uint64_t silence(const struct hm_mesh *mesh, uint64_t since)
+{
+    return mesh->now_us - (since > mesh->awake_us ? since : mesh->awake_us);
+}
+
 static void tick_member(struct hm_mesh *mesh, struct member *member)
 {
     if (!member->life || member->left || member->refused)
         return;
-    uint64_t since = member->heard_us ? member->heard_us : member->added_us, silent = mesh->now_us - since;
+    uint64_t silent = silence(mesh, member->heard_us ? member->heard_us : member->added_us);
     if (member->heard_us && !member->gone && silent > mesh->params.gone_us)
         declare_gone(mesh, member);
     if (!member->heard_us && silent > mesh->params.gone_us + mesh->params.join_timeout_us) {
@@ -416,7 +422,7 @@ static void tick_member(struct hm_mesh *mesh, struct member *member)
     if (mesh->now_us < member->dial_us)
         return;
     /* Beats, not any life sign: it may be the subscription alone that libzmq has given up for good. */
-    bool deaf = mesh->now_us - (member->beat ? member->beat_us : member->added_us) > mesh->params.suspect_us;
+    bool deaf = silence(mesh, member->beat ? member->beat_us : member->added_us) > mesh->params.suspect_us;
     if (deaf && member->dials) {
         dial(mesh, member);
         mesh->counters.redials++;

@@ -19,6 +19,7 @@ enum {
     BEAT_SOON_US = 2000,         /* least distance of beats that answer a subscription or news of a peer */
     BEAT_FEW = 4,                /* both hold for so few peers and grow with their number: all hear all */
     EXIT_MAX_US = 5000000,
+    PAUSE_US = 500000,           /* between ticks: the whole process stood still */
     JOIN_QUIET_US = 1000000,     /* a joiner waits so long for peers that it was told of */
     ACTIONS_MAX = 4096,
 };
@@ -73,6 +74,7 @@ struct hm_mesh {
     uint64_t fingerprint;
     struct hm_rng rng;
     uint64_t now_us, own_steps;
+    uint64_t ticked_us, awake_us; /* last tick; since when ticks have come without a long pause */
 
     enum hm_phase phase;
     bool working;       /* START was given and WORK_ENDED has not come */
