@@ -1,0 +1,1235 @@
+/* Stories about meshes: set the scene, let something happen, look at what became of it. What must
+ * hold at every moment is checked by tests/simnet.c all along. */
+#include "tests/simnet.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define N_OF(array) (sizeof(array) / sizeof *(array))
+
+enum { MS = 1000, SECOND = 1000000 };
+
+/* What the filters go by. */
+static struct {
+    unsigned from, to;
+    uint32_t seq;     /* of the delta that is lost, or the first that is */
+    bool answers_too; /* not only what is published */
+    bool on;
+    uint64_t n; /* how often the filter acted */
+    struct sim_message caught;
+} act;
+
+/* ---- helpers ---- */
+
+static struct sim *scene(const struct sim_options *options, unsigned n)
+{
+    act.on = act.answers_too = false;
+    act.n = 0;
+    struct sim *sim = sim_open(options);
+    sim_start_all(sim, n);
+    return sim;
+}
+
+static struct sim *running(const struct sim_options *options, unsigned n)
+{
+    struct sim *sim = scene(options, n);
+    if (!sim_run_until(sim, sim_all_running, 5 * SECOND))
+        sim_fail(sim, 0, "not all nodes have started");
+    return sim;
+}
+
+static void ends(struct sim *sim, uint64_t within_us)
+{
+    if (!sim_run_until(sim, sim_all_ended, within_us))
+        sim_fail(sim, 0, "the mesh does not end");
+    sim_check_end(sim);
+}
+
+static void stop_and_close(struct sim *sim, unsigned who, uint64_t within_us)
+{
+    sim_stop(sim, who, "enough");
+    ends(sim, within_us);
+    sim_close(sim);
+}
+
+static const struct hm_counters *counters(const struct sim *sim, unsigned node)
+{
+    return hm_mesh_counters(sim->node[node].mesh);
+}
+
+static const char *result(const struct sim *sim, unsigned node)
+{
+    return hm_mesh_result(sim->node[node].mesh)->text;
+}
+
+static void says(const char *text, const char *part)
+{
+    if (!strstr(text, part))
+        fail_msg("'%s' does not say '%s'", text, part);
+}
+
+static struct hm_member_info member(const struct sim *sim, unsigned of, unsigned who)
+{
+    const struct hm_mesh *mesh = sim->node[of].mesh;
+    for (size_t i = 0; i < hm_mesh_n_members(mesh); i++) {
+        struct hm_member_info info = hm_mesh_member(mesh, i, sim->now_us);
+        if (info.life == sim->node[who].params.life)
+            return info;
+    }
+    sim_fail(sim, of, "does not know node %u", who);
+}
+
+static uint64_t last_end_us(const struct sim *sim)
+{
+    uint64_t last = 0;
+    for (unsigned i = 0; i < sim->n_nodes; i++)
+        last = sim->node[i].ended_us > last ? sim->node[i].ended_us : last;
+    return last;
+}
+
+/* Hands a node a message that nobody sent; `route` is whom an answer goes to. */
+static void inject(struct sim *sim, unsigned to, unsigned route, enum hm_channel channel,
+                   const struct hm_header *header, struct hm_blob *payload)
+{
+    uint8_t bytes[HM_HEADER_BOUND], way[2] = {'n', (uint8_t)route};
+    struct hm_event event = {.type = HM_EV_MESSAGE,
+                             .message = {.channel = channel,
+                                         .header = bytes,
+                                         .header_n = hm_wire_encode(header, bytes),
+                                         .payload = payload,
+                                         .route = way,
+                                         .route_n = channel == HM_CH_REQUEST ? 2 : 0}};
+    sim_happen(sim, to, &event);
+}
+
+static void inject_bytes(struct sim *sim, unsigned to, const uint8_t *header, size_t header_n,
+                         struct hm_blob *payload)
+{
+    struct hm_event event = {.type = HM_EV_MESSAGE,
+                             .message = {.channel = HM_CH_PUBLISHED,
+                                         .header = header,
+                                         .header_n = header_n,
+                                         .payload = payload}};
+    sim_happen(sim, to, &event);
+}
+
+/* ---- filters ---- */
+
+static bool is_delta_of(const struct sim *sim, const struct sim_message *m, unsigned origin)
+{
+    struct hm_header h = sim_header(m);
+    return h.type == HM_DELTA && h.delta.stream == sim->node[origin].params.life;
+}
+
+/* Deltas of `from` to `to` from `seq` on are lost. */
+static bool lose_from_seq_on(struct sim *sim, struct sim_message *m)
+{
+    struct hm_header h = sim_header(m);
+    if (!act.on || m->to != act.to || !is_delta_of(sim, m, act.from) || h.delta.hi < act.seq ||
+        (m->channel != HM_CH_PUBLISHED && !act.answers_too))
+        return true;
+    act.n++;
+    return false;
+}
+
+/* One delta of `from` is lost on every way. */
+static bool lose_one(struct sim *sim, struct sim_message *m)
+{
+    if (!is_delta_of(sim, m, act.from) || sim_header(m).delta.hi != act.seq)
+        return true;
+    act.n++;
+    return false;
+}
+
+/* Once on, node `from` reaches nobody but node `to`. */
+static bool reach_one(struct sim *sim, struct sim_message *m)
+{
+    (void)sim;
+    return !act.on || m->from != act.from || m->to == act.to;
+}
+
+/* Keeps a copy of the newest message of `from` to `to` of a type (in `seq`). */
+static bool catch_type(struct sim *sim, struct sim_message *m)
+{
+    (void)sim;
+    if (m->from == act.from && m->to == act.to && sim_header(m).type == act.seq) {
+        hm_blob_drop(act.caught.payload);
+        act.caught = *m;
+        hm_blob_share(act.caught.payload);
+        act.n++;
+    }
+    return true;
+}
+
+/* As catch_type, for DELTA, and it does not arrive. */
+static bool catch_delta(struct sim *sim, struct sim_message *m)
+{
+    if (!act.on || m->to != act.to || !is_delta_of(sim, m, act.from))
+        return true;
+    if (!act.n++) {
+        hm_blob_drop(act.caught.payload);
+        act.caught = *m;
+        hm_blob_share(act.caught.payload);
+    }
+    return false;
+}
+
+/* One bit of the body of every published delta is wrong. */
+static bool flip_a_bit(struct sim *sim, struct sim_message *m)
+{
+    struct hm_header h = sim_header(m);
+    size_t from = 8 * (size_t)h.delta.vectors_n;
+    if (h.type != HM_DELTA || m->channel != HM_CH_PUBLISHED || !act.on ||
+        m->payload->n == h.delta.vectors_n)
+        return true;
+    struct hm_blob *wrong = hm_blob_new(m->payload->n);
+    assert_non_null(wrong);
+    memcpy(wrong->bytes, m->payload->bytes, m->payload->n);
+    size_t bit = from + hm_rng_below(&sim->rng, (uint32_t)(8 * wrong->n - from));
+    wrong->bytes[bit / 8] ^= (uint8_t)(1u << bit % 8);
+    hm_blob_drop(m->payload);
+    m->payload = wrong;
+    act.n++;
+    return true;
+}
+
+static void forget_caught(void)
+{
+    hm_blob_drop(act.caught.payload);
+    act.caught.payload = NULL;
+}
+
+/* ---- finding each other ---- */
+
+static void nodes_find_each_other_from_one_address(void **state)
+{
+    (void)state;
+    struct sim_options o = sim_defaults(1, 8);
+    struct sim *sim = running(&o, 8);
+    for (unsigned i = 0; i < 8; i++) {
+        assert_int_equal(hm_mesh_n_members(sim->node[i].mesh), 7);
+        assert_int_equal(hm_mesh_n_live(sim->node[i].mesh), 8);
+    }
+    assert_true(sim->now_us < 2 * SECOND);
+    stop_and_close(sim, 0, SECOND);
+}
+
+static void nobody_starts_before_all_expected_are_there(void **state)
+{
+    (void)state;
+    struct sim_options o = sim_defaults(2, 3);
+    struct sim *sim = scene(&o, 2);
+    sim_run(sim, 3 * SECOND);
+    uint64_t before = sim->now_us;
+    assert_int_equal(hm_mesh_phase(sim->node[0].mesh), HM_JOINING);
+    assert_int_equal(hm_mesh_phase(sim->node[1].mesh), HM_JOINING);
+    sim_start(sim, 1);
+    assert_true(sim_run_until(sim, sim_all_running, SECOND));
+    for (unsigned i = 0; i < 3; i++)
+        assert_true(sim->node[i].working_us > before);
+    stop_and_close(sim, 2, SECOND);
+}
+
+static void who_hears_too_few_gives_up_with_a_sentence(void **state)
+{
+    (void)state;
+    struct sim_options o = sim_defaults(3, 2);
+    struct sim *alone = scene(&o, 1);
+    assert_true(sim_run_until(alone, sim_all_ended, 11 * SECOND));
+    assert_int_equal(hm_mesh_result(alone->node[0].mesh)->status, HM_ETIMEOUT);
+    says(result(alone, 0), "found no other node in 10 s (2 expected); check --peer");
+    sim_close(alone);
+
+    o.expect = 3;
+    struct sim *two = scene(&o, 2);
+    assert_true(sim_run_until(two, sim_all_ended, 11 * SECOND));
+    says(result(two, 1), "only 2 of 3 expected nodes after 10 s; heard: n0;");
+    sim_close(two);
+}
+
+static void a_late_joiner_catches_up_and_trains(void **state)
+{
+    (void)state;
+    struct sim_options o = sim_defaults(4, 2);
+    struct sim *sim = running(&o, 2);
+    sim_run(sim, SECOND);
+    unsigned late = sim_start(sim, 1);
+    assert_true(sim_run_until(sim, sim_all_running, 2 * SECOND));
+    assert_true(counters(sim, late)->repaired > 10);
+    sim_run(sim, SECOND);
+    assert_true(sim->node[late].n_records > 10);
+    assert_int_equal(sim->node[0].seq[late] > 5, 1);
+    stop_and_close(sim, late, SECOND);
+}
+
+static void who_died_comes_back_as_a_new_life(void **state)
+{
+    (void)state;
+    struct sim_options o = sim_defaults(5, 3);
+    struct sim *sim = running(&o, 3);
+    for (unsigned again = 0; again < 3; again++) {
+        sim_run(sim, 300 * MS);
+        sim_crash(sim, 2 + again);
+        sim_start(sim, 1);
+        assert_true(sim_run_until(sim, sim_all_running, 15 * SECOND));
+    }
+    stop_and_close(sim, 0, 20 * SECOND);
+}
+
+/* ---- deltas ---- */
+
+static void deltas_apply_in_order_once_on_bad_links(void **state)
+{
+    (void)state;
+    static const double DROP[] = {0, .1, .3, .6};
+    for (unsigned i = 0; i < N_OF(DROP); i++) {
+        struct sim_options o = sim_defaults(10 + i, 4);
+        o.flush_us = 10 * MS;
+        struct sim *sim = scene(&o, 4);
+        struct sim_link link = {
+            .latency_us = 300, .jitter_us = 900, .drop = DROP[i], .duplicate = .2, .reorder = .3};
+        sim_links(sim, &link);
+        assert_true(sim_run_until(sim, sim_all_running, 60 * SECOND));
+        sim_run(sim, SECOND);
+        sim_stop(sim, 1, "enough");
+        ends(sim, 120 * SECOND);
+        assert_true(counters(sim, 0)->duplicates > 0);
+        assert_true(!i || counters(sim, 0)->repaired > 0);
+        sim_close(sim);
+    }
+}
+
+static void the_last_delta_before_silence_is_repaired_through_beats(void **state)
+{
+    (void)state;
+    struct sim_options o = sim_defaults(20, 3);
+    struct sim *sim = running(&o, 3);
+    sim->filter = lose_from_seq_on;
+    sim_run(sim, SECOND);
+    act.from = 1;
+    act.to = 2;
+    act.seq = (uint32_t)sim->node[1].n_records + 1;
+    act.on = true;
+    sim_stop(sim, 1, "enough");
+    ends(sim, SECOND);
+    assert_true(act.n > 0);
+    assert_int_equal(sim->node[2].seq[1], sim->node[1].n_records);
+    assert_true(counters(sim, 2)->repaired >= act.n);
+    sim_close(sim);
+}
+
+static void any_holder_repairs_when_the_origin_is_dead(void **state)
+{
+    (void)state;
+    struct sim_options o = sim_defaults(21, 5);
+    struct sim *sim = running(&o, 5);
+    sim->filter = reach_one;
+    sim_run(sim, SECOND);
+    act.from = 0;
+    act.to = 3;
+    act.on = true;
+    size_t n = sim->node[0].n_records;
+    while (sim->node[0].n_records == n)
+        sim_run(sim, 100);
+    sim_crash(sim, 0);
+    sim_run(sim, 2 * SECOND);
+    for (unsigned i = 1; i < 5; i++)
+        assert_int_equal(sim->node[i].seq[0], sim->node[0].n_records);
+    assert_true(counters(sim, 3)->wants_served > 0);
+    stop_and_close(sim, 1, 10 * SECOND);
+}
+
+static void a_gap_goes_with_its_dead_origin(void **state)
+{
+    (void)state;
+    struct sim_options o = sim_defaults(22, 4);
+    struct sim *sim = running(&o, 4);
+    sim_run(sim, SECOND);
+    act.from = 0;
+    act.seq = (uint32_t)sim->node[0].n_records + 1;
+    sim->filter = lose_one;
+    while (sim->node[0].n_records < act.seq + 2)
+        sim_run(sim, 100);
+    sim_run(sim, MS);
+    sim_crash(sim, 0);
+    assert_true(counters(sim, 1)->held > 0);
+    sim_stop(sim, 2, "enough");
+    ends(sim, 15 * SECOND);
+    for (unsigned i = 1; i < 4; i++) {
+        assert_int_equal(sim->node[i].seq[0], act.seq - 1);
+        assert_int_equal(hm_mesh_result(sim->node[i].mesh)->lost,
+                         sim->node[0].n_records - sim->node[i].seq[0]);
+    }
+    sim_close(sim);
+}
+
+static void what_nobody_keeps_any_more_fails_with_a_sentence(void **state)
+{
+    (void)state;
+    for (unsigned n = 2; n <= 4; n++) {
+        struct sim_options o = sim_defaults(23 + n, n);
+        o.log_bytes_max = 2000;
+        o.flush_us = 5 * MS;
+        struct sim *sim = running(&o, n);
+        for (unsigned i = 0; i + 1 < n; i++)
+            sim_cut(sim, i, n - 1, true);
+        sim_run(sim, 3 * SECOND);
+        for (unsigned i = 0; i + 1 < n; i++)
+            sim_cut(sim, i, n - 1, false);
+        sim_run(sim, 5 * SECOND);
+        assert_true(sim->node[n - 1].ended);
+        assert_int_equal(hm_mesh_result(sim->node[n - 1].mesh)->status, HM_EREFUSED);
+        says(result(sim, n - 1), "is in nobody's log any more, so this node cannot catch up; start "
+                                 "it with the others, or "
+                                 "give the mesh a larger log");
+        sim_close(sim);
+    }
+}
+
+static void a_late_nohave_rules_nobody_out(void **state)
+{
+    (void)state;
+    struct sim_options o = sim_defaults(27, 2);
+    o.flush_us = 20 * MS;
+    struct sim *sim = running(&o, 2);
+    act.from = 0;
+    act.to = 1;
+    act.seq = (uint32_t)sim->node[0].n_records + 5;
+    act.on = act.answers_too = true;
+    sim->filter = lose_from_seq_on;
+    sim_run(sim, SECOND);
+    assert_true(counters(sim, 1)->wants_sent > 0);
+    struct hm_header late = {.type = HM_NOHAVE,
+                             .fingerprint = hm_mesh_fingerprint(sim->node[0].mesh),
+                             .life = sim->node[0].params.life,
+                             .nohave = {sim->node[0].params.life, 2}};
+    inject(sim, 1, 0, HM_CH_ANSWER, &late, NULL);
+    sim_run(sim, 2 * SECOND);
+    act.on = false;
+    sim_run(sim, 3 * SECOND);
+    assert_true(sim->node[1].up);
+    stop_and_close(sim, 0, SECOND);
+}
+
+static void the_log_stays_within_its_budget_and_repairs(void **state)
+{
+    (void)state;
+    struct sim_options o = sim_defaults(30, 4);
+    o.log_bytes_max = 60000;
+    o.flush_us = 3 * MS;
+    struct sim *sim = running(&o, 4);
+    struct sim_link link = {.latency_us = 300, .jitter_us = 100, .drop = .1};
+    sim_links(sim, &link);
+    sim_run(sim, 4 * SECOND);
+    for (unsigned i = 0; i < 4; i++) {
+        assert_true(counters(sim, i)->bytes_received > 4 * o.log_bytes_max);
+        assert_true(hm_mesh_log_bytes(sim->node[i].mesh) > o.log_bytes_max / 4);
+        assert_true(counters(sim, i)->repaired > 10);
+    }
+    stop_and_close(sim, 0, 10 * SECOND);
+}
+
+static void only_so_many_deltas_are_held(void **state)
+{
+    (void)state;
+    struct sim_options o = sim_defaults(31, 2);
+    o.flush_us = 5 * MS;
+    struct sim *sim = running(&o, 2);
+    sim_run(sim, 100 * MS);
+    act.from = 0;
+    act.seq = sim->node[1].seq[0] + 1;
+    sim->filter = lose_one;
+    sim_run(sim, SECOND);
+    assert_true(sim->node[0].n_records > act.seq + 80);
+    assert_int_equal(counters(sim, 1)->held, 64);
+    assert_true(counters(sim, 1)->refused_overflow > 0);
+    assert_int_equal(sim->node[1].seq[0], act.seq - 1);
+    sim->filter = NULL;
+    sim_run(sim, 3 * SECOND);
+    assert_true(sim->node[1].seq[0] > act.seq + 80);
+    stop_and_close(sim, 0, SECOND);
+}
+
+static void repair_keeps_up_with_a_lossy_stream(void **state)
+{
+    (void)state;
+    struct sim_options o = sim_defaults(32, 2);
+    o.flush_us = 5 * MS;
+    struct sim *sim = running(&o, 2);
+    struct sim_link link = {.latency_us = 200, .drop = .2};
+    sim_links(sim, &link);
+    sim_run(sim, 10 * SECOND);
+    assert_true(sim->node[0].n_records > 1500);
+    assert_true(sim->node[1].seq[0] + 150 > sim->node[0].n_records);
+    stop_and_close(sim, 0, 60 * SECOND);
+}
+
+static void a_flush_of_several_pieces_is_one_flush(void **state)
+{
+    (void)state;
+    struct sim_options o = sim_defaults(33, 2);
+    o.rows = 8100; /* 4050 blocks; a piece has 3900 at most */
+    o.dense = true;
+    o.flush_us = 50 * MS;
+    o.step_us = 40 * MS;
+    struct sim *sim = running(&o, 2);
+    struct sim_link link = {.latency_us = 200, .drop = .2};
+    sim_links(sim, &link);
+    sim_run(sim, 300 * MS);
+    assert_int_equal(sim->node[0].record[0].head.flush, sim->node[0].record[1].head.flush);
+    assert_false(sim->node[0].record[0].head.last_piece);
+    assert_true(sim->node[0].record[1].head.last_piece);
+    stop_and_close(sim, 0, 30 * SECOND);
+}
+
+static void connections_that_break_all_the_time_lose_nothing(void **state)
+{
+    (void)state;
+    struct sim_options o = sim_defaults(34, 4);
+    struct sim *sim = running(&o, 4);
+    for (unsigned i = 0; i < 100; i++) {
+        sim_reset(sim, hm_rng_below(&sim->rng, 4), hm_rng_below(&sim->rng, 4));
+        sim_run(sim, 15 * MS);
+    }
+    stop_and_close(sim, 0, 10 * SECOND);
+}
+
+/* ---- staleness ---- */
+
+/* The numbers themselves are checked by the harness, delta by delta. */
+static void staleness_is_the_difference_of_sets(void **state)
+{
+    (void)state;
+    struct sim_options o = sim_defaults(40, 5);
+    o.flush_us = 4 * MS;
+    struct sim *sim = running(&o, 5);
+    for (unsigned a = 0; a < 5; a++)
+        for (unsigned b = 0; b < 5; b++)
+            sim->link[a][b] = (struct sim_link){
+                .latency_us = 100 + 7000 * a + 3000 * b, .jitter_us = 5000, .drop = .02};
+    sim_run(sim, 2 * SECOND);
+    for (unsigned i = 0; i < 5; i++) {
+        const struct sim_tally *flushes = &sim->node[i].stale_flushes[(i + 1) % 5];
+        assert_true(flushes->n > 100);
+        assert_true(flushes->max > 5);
+        assert_true(sim->node[i].stale_steps[(i + 1) % 5].sum > flushes->sum);
+    }
+    stop_and_close(sim, 0, 20 * SECOND);
+}
+
+/* ---- strangers and damage ---- */
+
+static void an_old_beat_changes_nothing(void **state)
+{
+    (void)state;
+    struct sim_options o = sim_defaults(50, 2);
+    act.from = 1;
+    act.to = 0;
+    act.seq = HM_BEAT;
+    struct sim *sim = scene(&o, 2);
+    sim->filter = catch_type;
+    while (!act.n)
+        sim_run(sim, 100);
+    sim->filter = NULL;
+    assert_true(sim_run_until(sim, sim_all_running, SECOND));
+    sim_run(sim, SECOND);
+    struct hm_member_info before = member(sim, 0, 1);
+    assert_int_equal(before.phase, HM_RUNNING);
+    for (unsigned i = 0; i < 3; i++)
+        inject_bytes(sim, 0, act.caught.header, act.caught.header_n, act.caught.payload);
+    assert_int_equal(member(sim, 0, 1).phase, HM_RUNNING);
+    assert_int_equal(member(sim, 0, 1).rtt_us, before.rtt_us);
+    forget_caught();
+    for (unsigned k = 0; k < 2; k++)
+        sim->link[k][1 - k].duplicate = 1;
+    stop_and_close(sim, 0, SECOND);
+}
+
+static void another_configuration_is_ignored_and_counted(void **state)
+{
+    (void)state;
+    struct sim_options o = sim_defaults(51, 2);
+    struct sim *sim = running(&o, 2);
+    act.from = 1;
+    act.to = 0;
+    act.on = true;
+    sim->filter = catch_delta;
+    while (!act.n)
+        sim_run(sim, 100);
+    struct hm_header stranger = sim_header(&act.caught);
+    stranger.fingerprint ^= 1;
+    stranger.life = 99;
+    uint32_t before = sim->node[0].seq[1];
+    for (unsigned i = 1; i <= 3; i++) {
+        inject(sim, 0, 0, HM_CH_PUBLISHED, &stranger, act.caught.payload);
+        assert_int_equal(counters(sim, 0)->refused_fingerprint, i);
+    }
+    assert_int_equal(sim->node[0].seq[1], before);
+    const char *notes = sim->node[0].notes;
+    says(notes, "ignoring node 0000000000000063: it trains another configuration");
+    assert_null(strstr(strstr(notes, "ignoring") + 1, "ignoring")); /* once is enough */
+    assert_int_equal(hm_mesh_n_members(sim->node[0].mesh), 1);
+    sim->filter = NULL;
+    forget_caught();
+    stop_and_close(sim, 0, SECOND);
+}
+
+static struct hm_header greet(struct sim *sim, uint64_t fingerprint, const char *name,
+                              const char *value)
+{
+    struct hm_header hello = {.type = HM_HELLO, .fingerprint = fingerprint, .life = 4711};
+    strcpy(hello.hello.label, "stranger");
+    strcpy(hello.hello.rpc, "inproc://r9");
+    strcpy(hello.hello.pub, "inproc://p9");
+    struct hm_field field = {0};
+    snprintf(field.name, sizeof field.name, "%s", name ? name : "");
+    snprintf(field.value, sizeof field.value, "%s", value ? value : "");
+    struct hm_blob *payload = hm_blob_new(hm_hello_bound(&field, 1, 0, 0));
+    assert_non_null(payload);
+    payload = hm_blob_shrink(
+        payload, hm_hello_encode(&field, name != NULL, NULL, 0, NULL, 0, payload->bytes));
+    act.n = 0;
+    sim->filter = catch_type;
+    inject(sim, 0, 1, HM_CH_REQUEST, &hello, payload);
+    sim->filter = NULL;
+    hm_blob_drop(payload);
+    struct hm_header answer = act.n ? sim_header(&act.caught) : (struct hm_header){0};
+    forget_caught();
+    return answer;
+}
+
+static void a_contradiction_is_rejected_by_name(void **state)
+{
+    (void)state;
+    struct sim_options o = sim_defaults(52, 2);
+    struct sim *sim = running(&o, 2);
+    act.from = 0;
+    act.to = 1;
+    act.seq = HM_REJECT;
+    struct hm_header r = greet(sim, 0, "lambda", "0.5");
+    assert_int_equal(r.type, HM_REJECT);
+    assert_string_equal(r.reject.field, "lambda");
+    assert_string_equal(r.reject.ours, "0.0001");
+    assert_string_equal(r.reject.yours, "0.5");
+    r = greet(sim, 0, "colour", "red");
+    assert_string_equal(r.reject.field, "colour");
+    assert_string_equal(r.reject.ours, "(none)");
+    r = greet(sim, 12345, NULL, NULL);
+    assert_string_equal(r.reject.field, "fingerprint");
+    assert_int_equal(counters(sim, 0)->refused_hello, 3);
+    assert_int_equal(hm_mesh_n_members(sim->node[0].mesh), 1);
+
+    act.seq = HM_HELLO_OK;
+    assert_int_equal(greet(sim, 0, "lambda", "0.0001").type, HM_HELLO_OK);
+    assert_int_equal(greet(sim, 0, NULL, NULL).type, HM_HELLO_OK);
+    assert_int_equal(hm_mesh_n_members(sim->node[0].mesh), 1);
+    stop_and_close(sim, 0, SECOND);
+}
+
+static void flipped_bits_are_counted_and_repaired(void **state)
+{
+    (void)state;
+    struct sim_options o = sim_defaults(53, 3);
+    o.flush_us = 10 * MS;
+    struct sim *sim = running(&o, 3);
+    act.on = true;
+    sim->filter = flip_a_bit;
+    sim_run(sim, 2 * SECOND);
+    act.on = false;
+    sim_run(sim, SECOND);
+    uint64_t refused = 0, repaired = 0;
+    for (unsigned i = 0; i < 3; i++) {
+        refused += counters(sim, i)->refused_malformed + counters(sim, i)->refused_digest;
+        repaired += counters(sim, i)->repaired;
+    }
+    assert_true(act.n > 100);
+    assert_true(refused > 20);
+    assert_true(repaired > 20);
+    says(sim->node[1].notes, "it fails its check; asking for it again");
+    stop_and_close(sim, 0, 10 * SECOND);
+}
+
+/* Whether a header says the same of the delta: only who sent it and how many steps it counts may
+ * differ. Those two no check can tell from others: the life is the sender's alone to say, steps may
+ * rise by any number. */
+static bool same_delta(const struct hm_header *a, const struct hm_header *b)
+{
+    struct hm_delta_head head = a->delta;
+    head.steps = b->delta.steps;
+    return a->type == b->type && memcmp(&head, &b->delta, sizeof head) == 0 &&
+           a->fingerprint == b->fingerprint;
+}
+
+/* The next delta of node 0, which node 1 does not get until we say so. */
+static struct sim *scene_with_a_delta_caught(uint64_t seed)
+{
+    struct sim_options o = sim_defaults(seed, 2);
+    struct sim *sim = running(&o, 2);
+    sim_run(sim, 100 * MS);
+    act.from = 0;
+    act.to = 1;
+    act.n = 0;
+    act.on = true;
+    sim->filter = catch_delta;
+    while (!act.n)
+        sim_run(sim, 100);
+    struct hm_header right = sim_header(&act.caught);
+    assert_int_equal(right.delta.lo, sim->node[1].seq[0]);
+    return sim;
+}
+
+/* Packed forms need not be canonical: a flipped bit may say the same in another way. */
+static bool same_body(const struct sim *sim, const struct hm_delta_head *head,
+                      const struct hm_blob *payload)
+{
+    static uint8_t scratch[HM_RAW_MAX];
+    const struct hm_delta *right = &sim->node[0].record[head->lo].delta;
+    struct hm_delta delta;
+    assert_int_equal(hm_delta_init(&delta, head->n_blocks, NULL), HM_OK);
+    bool same = hm_unpack(&hm_kernels_ref, &sim->layout, head, payload->bytes + head->vectors_n,
+                          payload->n - head->vectors_n, scratch, &delta) == 0 &&
+                delta.n_blocks == right->n_blocks &&
+                memcmp(delta.block, right->block, delta.n_blocks * sizeof *delta.block) == 0 &&
+                memcmp(delta.q, right->q, delta.n_blocks * sizeof *delta.q) == 0;
+    hm_delta_fini(&delta);
+    return same;
+}
+
+static void no_wrong_bit_of_a_delta_changes_anything(void **state)
+{
+    (void)state;
+    struct sim *sim = scene_with_a_delta_caught(54);
+    struct hm_header right = sim_header(&act.caught);
+    uint32_t before = sim->node[1].seq[0];
+    for (size_t bit = 0; bit < 8 * act.caught.header_n; bit++) {
+        struct sim_message m = act.caught;
+        m.header[bit / 8] ^= (uint8_t)(1u << bit % 8);
+        struct hm_header wrong = sim_header(&m);
+        if (!same_delta(&wrong, &right))
+            inject_bytes(sim, 1, m.header, m.header_n, m.payload);
+        if (sim->node[1].seq[0] != before)
+            sim_fail(sim, 1, "accepted a delta whose header has bit %zu wrong", bit);
+    }
+    size_t n = act.caught.payload->n;
+    struct hm_blob *wrong = hm_blob_new(n);
+    assert_non_null(wrong);
+    for (size_t bit = 8 * right.delta.vectors_n; bit < 8 * n; bit++) {
+        memcpy(wrong->bytes, act.caught.payload->bytes, n);
+        wrong->bytes[bit / 8] ^= (uint8_t)(1u << bit % 8);
+        if (!same_body(sim, &right.delta, wrong))
+            inject_bytes(sim, 1, act.caught.header, act.caught.header_n, wrong);
+        if (sim->node[1].seq[0] != before)
+            sim_fail(sim, 1, "accepted a delta whose body has bit %zu wrong", bit);
+    }
+    hm_blob_drop(wrong);
+    sim->filter = NULL;
+    forget_caught();
+    stop_and_close(sim, 0,
+                   5 * SECOND); /* the streams that damage invented are no obstacle either */
+}
+
+static void no_part_of_a_delta_will_do(void **state)
+{
+    (void)state;
+    struct sim *sim = scene_with_a_delta_caught(55);
+    uint32_t before = sim->node[1].seq[0];
+    uint64_t refused = counters(sim, 1)->refused_malformed;
+    size_t n = act.caught.payload->n;
+    for (size_t part = 0; part < n; part++) {
+        struct hm_blob *short_one = hm_blob_new(part);
+        assert_non_null(short_one);
+        memcpy(short_one->bytes, act.caught.payload->bytes, part);
+        inject_bytes(sim, 1, act.caught.header, act.caught.header_n, short_one);
+        hm_blob_drop(short_one);
+    }
+    for (size_t part = 0; part < act.caught.header_n; part++)
+        inject_bytes(sim, 1, act.caught.header, part, act.caught.payload);
+    assert_int_equal(sim->node[1].seq[0], before);
+    assert_int_equal(counters(sim, 1)->refused_malformed - refused, n + act.caught.header_n);
+    inject_bytes(sim, 1, act.caught.header, act.caught.header_n, act.caught.payload);
+    assert_true(sim->node[1].seq[0] > before);
+    before = sim->node[1].seq[0];
+    uint64_t duplicates = counters(sim, 1)->duplicates;
+    inject_bytes(sim, 1, act.caught.header, act.caught.header_n, act.caught.payload);
+    assert_int_equal(sim->node[1].seq[0], before);
+    assert_int_equal(counters(sim, 1)->duplicates, duplicates + 1);
+    sim->filter = NULL;
+    forget_caught();
+    stop_and_close(sim, 0, 5 * SECOND);
+}
+
+static void a_damaged_base_is_noticed_by_its_owner(void **state)
+{
+    (void)state;
+    struct sim_options o = sim_defaults(56, 2);
+    struct sim *sim = running(&o, 2);
+    sim_run(sim, 200 * MS);
+    struct sim_node *node = &sim->node[1];
+    node->weights.b[sim->coordinate[5]] ^= 1;
+    sim->unchecked = true; /* the harness would say so first */
+    sim_stop(sim, 0, "enough");
+    sim_run(sim, SECOND);
+    assert_int_equal(hm_mesh_result(node->mesh)->status, HM_ECORRUPT);
+    says(result(sim, 1), "this replica's base differs from the sum of the deltas it applied");
+    sim_close(sim);
+}
+
+static void equal_vectors_with_unequal_digests_end_the_run(void **state)
+{
+    (void)state;
+    struct sim_options o = sim_defaults(57, 2);
+    o.step_us = 0;
+    struct sim *sim = scene(&o, 2);
+    act.from = 1;
+    act.to = 0;
+    act.seq = HM_BEAT;
+    sim->filter = catch_type;
+    assert_true(sim_run_until(sim, sim_all_running, SECOND));
+    sim_run(sim, SECOND);
+    struct hm_header beat = sim_header(&act.caught);
+    beat.beat.number += 1000;
+    beat.beat.digest ^= 1;
+    inject(sim, 0, 0, HM_CH_PUBLISHED, &beat, act.caught.payload);
+    assert_true(sim->node[0].ended);
+    assert_int_equal(hm_mesh_result(sim->node[0].mesh)->status, HM_ECORRUPT);
+    says(result(sim, 0), "this replica and n1's differ although both applied the same deltas");
+    forget_caught();
+    sim_close(sim);
+}
+
+/* ---- the end ---- */
+
+static void a_stop_spreads(void **state)
+{
+    (void)state;
+    struct sim_options o = sim_defaults(60, 5);
+    struct sim *sim = running(&o, 5);
+    sim_run(sim, 200 * MS);
+    sim_stop(sim, 3, "the user has seen enough");
+    ends(sim, SECOND);
+    for (unsigned i = 0; i < 5; i++)
+        assert_string_equal(result(sim, i), "the user has seen enough");
+    sim_close(sim);
+}
+
+static void a_budget_ends_the_mesh_with_the_sum_of_steps(void **state)
+{
+    (void)state;
+    struct sim_options o = sim_defaults(61, 4);
+    o.budget_steps = 3000;
+    struct sim *sim = running(&o, 4);
+    ends(sim, 20 * SECOND);
+    uint64_t made = 0;
+    for (unsigned i = 0; i < 4; i++)
+        made += sim->node[i].steps;
+    for (unsigned i = 0; i < 4; i++) {
+        assert_int_equal(hm_mesh_steps(sim->node[i].mesh), made);
+        assert_string_equal(result(sim, i), "budget used up");
+    }
+    assert_true(made >= 2997);
+    assert_true(made < 3300);
+    sim_close(sim);
+}
+
+static void a_healthy_mesh_ends_within_300_ms(void **state)
+{
+    (void)state;
+    for (unsigned n = 2; n <= 8; n++) {
+        struct sim_options o = sim_defaults(62 + n, n);
+        struct sim *sim = running(&o, n);
+        sim_run(sim, SECOND);
+        sim_stop(sim, 0, "enough");
+        ends(sim, SECOND);
+        if (last_end_us(sim) - sim->last_delta_us >= 300 * MS)
+            sim_fail(sim, 0, "%u nodes end %llu us after the last delta", n,
+                     (unsigned long long)(last_end_us(sim) - sim->last_delta_us));
+        sim_close(sim);
+    }
+}
+
+static void who_leaves_hands_over_what_it_owes(void **state)
+{
+    (void)state;
+    struct sim_options o = sim_defaults(70, 4);
+    struct sim *sim = running(&o, 4);
+    sim_run(sim, SECOND);
+    for (unsigned i = 0; i < 4; i++)
+        sim->link[i][2].latency_us = 200 * MS; /* it waits long for its last acknowledgement */
+    sim_run(sim, 500 * MS);
+    uint64_t turns = sim->node[2].n_turns;
+    sim_leave(sim, 2, "left by request");
+    sim_run(sim, 2 * SECOND);
+    assert_true(sim->node[2].ended);
+    assert_true(sim->node[2].n_turns - turns < 1500); /* it waits, it does not spin */
+    assert_int_equal(hm_mesh_result(sim->node[2].mesh)->status, HM_OK);
+    assert_int_equal(hm_mesh_result(sim->node[2].mesh)->clean, 0);
+    assert_string_equal(result(sim, 2), "left by request");
+    for (unsigned i = 0; i < 4; i++) {
+        assert_int_equal(sim->node[i].seq[2], sim->node[2].n_records);
+        if (i == 2)
+            continue;
+        assert_true(member(sim, i, 2).left);
+        assert_int_equal(hm_mesh_n_live(sim->node[i].mesh), 3);
+        says(sim->node[i].notes, "node n2 has left the mesh");
+    }
+    assert_int_equal(sim->node[2].steps, hm_mesh_own_published_steps(sim->node[2].mesh));
+    stop_and_close(sim, 0, SECOND);
+}
+
+static enum hm_phase awaited;
+
+static bool node_2_is_there(const struct sim *sim)
+{
+    return hm_mesh_phase(sim->node[2].mesh) >= awaited;
+}
+
+static bool lose_what_tells_of_the_phase(struct sim *sim, struct sim_message *m)
+{
+    return m->from != 2 || !node_2_is_there(sim);
+}
+
+/* In the moment in which it enters the phase, before anybody can have heard of it. */
+static void dies_entering(enum hm_phase phase)
+{
+    struct sim_options o = sim_defaults(80 + phase, 4);
+    o.gone_us = 3 * SECOND;
+    awaited = phase;
+    struct sim *sim = running(&o, 4);
+    sim->filter = lose_what_tells_of_the_phase;
+    sim_run(sim, 300 * MS);
+    if (phase > HM_RUNNING)
+        sim_stop(sim, 0, "enough");
+    assert_true(sim_run_until(sim, node_2_is_there, SECOND));
+    sim_crash(sim, 2);
+    sim_run(sim, 5 * SECOND);
+    sim_stop(sim, 0, "enough");
+    ends(sim, 9 * SECOND);
+    sim_close(sim);
+}
+
+/* Node 2's beats say that it is still looking for the others. */
+static bool seem_to_be_joining(struct sim *sim, struct sim_message *m)
+{
+    (void)sim;
+    struct hm_header h = sim_header(m);
+    if (m->from == 2 && h.type == HM_BEAT) {
+        h.beat.phase = HM_JOINING;
+        m->header_n = hm_wire_encode(&h, m->header);
+    }
+    return true;
+}
+
+static void dies_before_it_is_ready(void)
+{
+    struct sim_options o = sim_defaults(79, 4);
+    o.gone_us = 3 * SECOND;
+    o.step_us = 0;
+    struct sim *sim = scene(&o, 4);
+    sim->filter = seem_to_be_joining;
+    sim_run(sim, 500 * MS);
+    for (unsigned i = 0; i < 4; i++)
+        assert_true(i == 2 || hm_mesh_phase(sim->node[i].mesh) == HM_READY);
+    sim_crash(sim, 2);
+    assert_true(sim_run_until(sim, sim_all_running, 4 * SECOND));
+    stop_and_close(sim, 0, SECOND);
+}
+
+static void the_dead_are_no_obstacle_in_any_phase(void **state)
+{
+    (void)state;
+    dies_before_it_is_ready();
+    for (enum hm_phase phase = HM_RUNNING; phase < HM_PHASES; phase++)
+        dies_entering(phase);
+}
+
+static void half_the_mesh_may_die_at_once(void **state)
+{
+    (void)state;
+    struct sim_options o = sim_defaults(90, 6);
+    struct sim *sim = running(&o, 6);
+    sim_run(sim, 500 * MS);
+    for (unsigned i = 0; i < 3; i++)
+        sim_crash(sim, i);
+    sim_run(sim, 10 * SECOND);
+    assert_int_equal(hm_mesh_n_live(sim->node[5].mesh), 3);
+    says(sim->node[5].notes, "node n1 has been silent for 8.");
+    stop_and_close(sim, 4, SECOND);
+}
+
+/* ---- the slow, the frozen, the deaf ---- */
+
+static void a_frozen_peer_slows_nobody(void **state)
+{
+    (void)state;
+    for (unsigned fixed = 0; fixed < 2; fixed++) {
+        struct sim_options o = sim_defaults(100 + fixed, 4);
+        o.flush_us = fixed ? 10 * MS : 0;
+        struct sim *sim = running(&o, 4);
+        sim_run(sim, 2 * SECOND);
+        uint64_t interval = hm_mesh_flush_interval_us(sim->node[0].mesh);
+        size_t n = sim->node[0].n_records;
+        sim_run(sim, 2 * SECOND);
+        size_t before = sim->node[0].n_records - n;
+        sim_pause(sim, 3);
+        n = sim->node[0].n_records;
+        sim_run(sim, 2 * SECOND);
+        assert_true(hm_mesh_flush_interval_us(sim->node[0].mesh) < interval + interval / 4);
+        assert_true(sim->node[0].n_records - n > before * 3 / 4);
+        sim_resume(sim, 3);
+        sim_run(sim, 2 * SECOND);
+        stop_and_close(sim, 0, 5 * SECOND);
+    }
+}
+
+/* Frozen for longer than the time-out, and what came meanwhile is lost: a node that wakes up has no
+ * reason to think that all others are dead, and must not end on its own. */
+static void who_was_frozen_does_not_bury_the_others(void **state)
+{
+    (void)state;
+    struct sim_options o = sim_defaults(102, 2);
+    o.gone_us = 3 * SECOND;
+    struct sim *sim = running(&o, 2);
+    sim_run(sim, 500 * MS);
+    sim_pause(sim, 1);
+    sim_cut(sim, 0, 1, true);
+    sim_run(sim, 2500 * MS);
+    sim_cut(sim, 0, 1, false);
+    sim->link[0][1].cut = true;
+    sim_run(sim, 1000 * MS);
+    sim->link[0][1].cut = false;
+    sim_resume(sim, 1);
+    stop_and_close(sim, 1, 5 * SECOND);
+}
+
+static void a_subscription_that_died_is_dialled_anew(void **state)
+{
+    (void)state;
+    struct sim_options o = sim_defaults(103, 3);
+    struct sim *sim = running(&o, 3);
+    sim_run(sim, 200 * MS);
+    sim->link[0][1].sub_dead = true;
+    sim_run(sim, 5 * SECOND);
+    assert_true(counters(sim, 1)->redials > 0);
+    assert_false(sim->link[0][1].sub_dead);
+    assert_int_equal(counters(sim, 1)->peers_gone, 0);
+    assert_true(sim->node[1].seq[0] + 10 > sim->node[0].n_records);
+    stop_and_close(sim, 0, SECOND);
+}
+
+static void a_partition_heals(void **state)
+{
+    (void)state;
+    static const uint64_t FOR[] = {500 * MS, 3 * SECOND, 12 * SECOND};
+    for (unsigned i = 0; i < N_OF(FOR); i++) {
+        struct sim_options o = sim_defaults(104 + i, 5);
+        o.combine.rule = HM_RULE_AMPLIFY;
+        o.fractions = true;
+        struct sim *sim = running(&o, 5);
+        sim_run(sim, 300 * MS);
+        for (unsigned a = 0; a < 2; a++)
+            for (unsigned b = 2; b < 5; b++)
+                sim_cut(sim, a, b, true);
+        sim_run(sim, FOR[i]);
+        assert_int_equal(hm_mesh_n_live(sim->node[0].mesh), FOR[i] > 8 * SECOND ? 2 : 5);
+        for (unsigned a = 0; a < 2; a++)
+            for (unsigned b = 2; b < 5; b++)
+                sim_cut(sim, a, b, false);
+        sim_run(sim, 5 * SECOND);
+        assert_int_equal(hm_mesh_n_live(sim->node[0].mesh), 5);
+        stop_and_close(sim, 4, SECOND);
+    }
+}
+
+/* ---- the budget of bytes ---- */
+
+static void the_bandwidth_cap_is_kept(void **state)
+{
+    (void)state;
+    enum { CAP = 60000, BURST = CAP / 4, LARGEST = 3 * 600 };
+    struct sim_options o = sim_defaults(110, 4);
+    o.bandwidth = CAP;
+    o.dense = true;
+    struct sim *sim = running(&o, 4);
+    struct sim_link link = {.latency_us = 200, .drop = .05};
+    sim_links(sim, &link);
+    uint64_t from = sim->now_us, handed[4];
+    for (unsigned i = 0; i < 4; i++)
+        handed[i] = sim->node[i].bytes_handed;
+    for (unsigned second = 1; second <= 8; second++) {
+        sim_run(sim, SECOND);
+        for (unsigned i = 0; i < 4; i++) {
+            uint64_t bytes = sim->node[i].bytes_handed - handed[i],
+                     may = CAP * (sim->now_us - from) / SECOND;
+            if (bytes > may + 2 * BURST + LARGEST)
+                sim_fail(sim, i, "handed %llu bytes over in %u s", (unsigned long long)bytes,
+                         second);
+            assert_true(second < 4 || bytes > may / 2);
+        }
+    }
+    stop_and_close(sim, 0, 30 * SECOND);
+}
+
+static void a_bandwidth_cap_does_not_starve_repair(void **state)
+{
+    (void)state;
+    struct sim_options o = sim_defaults(111, 4);
+    o.bandwidth = 20000;
+    o.dense = true;
+    struct sim *sim = running(&o, 4);
+    sim_run(sim, 2 * SECOND);
+    sim->filter = lose_from_seq_on;
+    act.from = 1;
+    act.to = 2;
+    act.seq = (uint32_t)sim->node[1].n_records + 1;
+    act.on = true;
+    sim_run(sim, SECOND);
+    assert_true(sim->node[2].seq[1] + 5 > sim->node[1].n_records);
+    stop_and_close(sim, 0, 2 * SECOND);
+}
+
+/* ---- the rules of combination ---- */
+
+static void every_rule_conserves_what_workers_add(void **state)
+{
+    (void)state;
+    static const struct hm_combine COMBINE[] = {{HM_RULE_SUM, 0},
+                                                {HM_RULE_MEAN, 0},
+                                                {HM_RULE_AMPLIFY, 0},
+                                                {HM_RULE_AMPLIFY, 1},
+                                                {HM_RULE_AMPLIFY, 3}};
+    for (unsigned i = 0; i < 2 * N_OF(COMBINE); i++) {
+        struct sim_options o = sim_defaults(120 + i, 4);
+        o.combine = COMBINE[i / 2];
+        o.fractions = i % 2;
+        struct sim *sim = running(&o, 4);
+        sim_run(sim, SECOND);
+        stop_and_close(sim, 0, SECOND); /* checks it, exactly for whole units under the sum rule */
+    }
+}
+
+/* Whole units under the sum rule, nobody dies: what all workers added is B - B0, to the last unit.
+ */
+static void the_sum_of_all_work_is_the_model(void **state)
+{
+    (void)state;
+    struct sim_options o = sim_defaults(130, 5);
+    struct sim *sim = running(&o, 5);
+    struct sim_link link = {.latency_us = 500, .jitter_us = 2000, .drop = .2, .duplicate = .2};
+    sim_links(sim, &link);
+    sim_run(sim, SECOND);
+    sim_stop(sim, 0, "enough");
+    ends(sim, 60 * SECOND);
+    for (uint32_t k = 0; k < sim->n_coordinates; k++) {
+        uint32_t at = sim->coordinate[k];
+        double all = (double)(k % 7) - 3; /* B0 */
+        for (unsigned i = 0; i < 5; i++)
+            all += sim->node[i].credit[at];
+        assert_true(all == (double)(int32_t)sim->node[3].weights.b[at]);
+        assert_true(hm_cell_get(&sim->node[3].weights.w[at]) ==
+                    (float)all *
+                        hm_exp2i(hm_layout_tensor_of(&sim->layout, at / HM_BLOCK)->grid_exp));
+    }
+    sim_close(sim);
+}
+
+static void the_divisor_follows_the_live_nodes(void **state)
+{
+    (void)state;
+    struct sim_options o = sim_defaults(131, 2);
+    o.combine.rule = HM_RULE_AMPLIFY;
+    o.fractions = true;
+    struct sim *sim = running(&o, 2);
+    sim_run(sim, 500 * MS);
+    assert_true(hm_mesh_combination(sim->node[0].mesh).divisor == 2);
+    unsigned late = sim_start(sim, 1);
+    sim_run(sim, SECOND);
+    for (unsigned i = 0; i < 3; i++) {
+        assert_true(hm_mesh_combination(sim->node[i].mesh).divisor == 3);
+        assert_true(hm_mesh_combination(sim->node[i].mesh).step == 3);
+    }
+    sim_leave(sim, late, "left by request");
+    sim_run(sim, 2 * SECOND);
+    assert_true(hm_mesh_combination(sim->node[0].mesh).divisor == 2);
+    assert_true(hm_mesh_combination(sim->node[1].mesh).divisor == 2);
+    sim_crash(sim, 1);
+    sim_run(sim, 10 * SECOND);
+    assert_true(hm_mesh_combination(sim->node[0].mesh).divisor == 1);
+    stop_and_close(sim, 0, SECOND);
+}
+
+static void the_same_seed_gives_the_same_run(void **state)
+{
+    (void)state;
+    uint64_t digest[2], bytes[2];
+    for (unsigned i = 0; i < 2; i++) {
+        struct sim_options o = sim_defaults(140, 4);
+        struct sim *sim = scene(&o, 4);
+        struct sim_link link = {
+            .latency_us = 500, .jitter_us = 2000, .drop = .2, .duplicate = .2, .reorder = .2};
+        sim_links(sim, &link);
+        sim_run(sim, 3 * SECOND);
+        sim_stop(sim, 0, "enough");
+        ends(sim, 60 * SECOND);
+        digest[i] = hm_mesh_digest(sim->node[0].mesh);
+        bytes[i] = counters(sim, 1)->bytes_received;
+        sim_close(sim);
+    }
+    assert_true(digest[0] == digest[1]);
+    assert_true(bytes[0] == bytes[1]);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(nodes_find_each_other_from_one_address),
+        cmocka_unit_test(nobody_starts_before_all_expected_are_there),
+        cmocka_unit_test(who_hears_too_few_gives_up_with_a_sentence),
+        cmocka_unit_test(a_late_joiner_catches_up_and_trains),
+        cmocka_unit_test(who_died_comes_back_as_a_new_life),
+        cmocka_unit_test(deltas_apply_in_order_once_on_bad_links),
+        cmocka_unit_test(the_last_delta_before_silence_is_repaired_through_beats),
+        cmocka_unit_test(any_holder_repairs_when_the_origin_is_dead),
+        cmocka_unit_test(a_gap_goes_with_its_dead_origin),
+        cmocka_unit_test(what_nobody_keeps_any_more_fails_with_a_sentence),
+        cmocka_unit_test(a_late_nohave_rules_nobody_out),
+        cmocka_unit_test(the_log_stays_within_its_budget_and_repairs),
+        cmocka_unit_test(only_so_many_deltas_are_held),
+        cmocka_unit_test(repair_keeps_up_with_a_lossy_stream),
+        cmocka_unit_test(a_flush_of_several_pieces_is_one_flush),
+        cmocka_unit_test(connections_that_break_all_the_time_lose_nothing),
+        cmocka_unit_test(staleness_is_the_difference_of_sets),
+        cmocka_unit_test(an_old_beat_changes_nothing),
+        cmocka_unit_test(another_configuration_is_ignored_and_counted),
+        cmocka_unit_test(a_contradiction_is_rejected_by_name),
+        cmocka_unit_test(flipped_bits_are_counted_and_repaired),
+        cmocka_unit_test(no_wrong_bit_of_a_delta_changes_anything),
+        cmocka_unit_test(no_part_of_a_delta_will_do),
+        cmocka_unit_test(a_damaged_base_is_noticed_by_its_owner),
+        cmocka_unit_test(equal_vectors_with_unequal_digests_end_the_run),
+        cmocka_unit_test(a_stop_spreads),
+        cmocka_unit_test(a_budget_ends_the_mesh_with_the_sum_of_steps),
+        cmocka_unit_test(a_healthy_mesh_ends_within_300_ms),
+        cmocka_unit_test(who_leaves_hands_over_what_it_owes),
+        cmocka_unit_test(the_dead_are_no_obstacle_in_any_phase),
+        cmocka_unit_test(half_the_mesh_may_die_at_once),
+        cmocka_unit_test(a_frozen_peer_slows_nobody),
+        cmocka_unit_test(who_was_frozen_does_not_bury_the_others),
+        cmocka_unit_test(a_subscription_that_died_is_dialled_anew),
+        cmocka_unit_test(a_partition_heals),
+        cmocka_unit_test(the_bandwidth_cap_is_kept),
+        cmocka_unit_test(a_bandwidth_cap_does_not_starve_repair),
+        cmocka_unit_test(every_rule_conserves_what_workers_add),
+        cmocka_unit_test(the_sum_of_all_work_is_the_model),
+        cmocka_unit_test(the_divisor_follows_the_live_nodes),
+        cmocka_unit_test(the_same_seed_gives_the_same_run),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
