@@ -22,7 +22,7 @@
 #include <string.h>
 #include <time.h>
 
-enum { POINTS = 32, REPEATS = 5 };
+enum { POINTS = 32, REPEATS = 5, FIRST_OCTAVE = 16 /* blocks */ };
 
 static double now(void)
 {
@@ -318,23 +318,35 @@ static double bits_of(uint64_t count, uint64_t n)
     return count ? (double)count * log2((double)n / (double)count) : 0;
 }
 
-/* Order-0 entropy of a delta over all n coordinates, in bytes: what a code that knows the
- * frequencies of the values, and nothing else, needs at least. `values` has room for n. */
-static double entropy_bytes(const struct hm_delta *delta, uint64_t n, int32_t *values)
+/* Order-0 entropy of the coordinates in blocks [from, to) of a delta, in bytes: what a code that
+ * knows how often each value occurs there, and nothing else, needs at least. `values` has room for
+ * all of them. */
+static double entropy_bytes(const struct hm_delta *delta, uint32_t from, uint32_t to,
+                            int32_t *values)
 {
-    size_t n_values = 0, from = 0;
+    size_t n = (size_t)(to - from) * HM_BLOCK, n_values = 0, first = 0;
     for (uint32_t i = 0; i < delta->n_blocks; i++)
-        for (unsigned j = 0; j < HM_BLOCK; j++)
+        for (unsigned j = 0; delta->block[i] >= from && delta->block[i] < to && j < HM_BLOCK; j++)
             if (delta->q[i][j])
                 values[n_values++] = delta->q[i][j];
     qsort(values, n_values, sizeof *values, by_value);
     double bits = bits_of(n - n_values, n);
     for (size_t i = 1; i <= n_values; i++)
-        if (i == n_values || values[i] != values[from]) {
-            bits += bits_of(i - from, n);
-            from = i;
+        if (i == n_values || values[i] != values[first]) {
+            bits += bits_of(i - first, n);
+            first = i;
         }
     return bits / 8;
+}
+
+/* The same with the frequencies known in each octave of rank: features are numbered by falling
+ * frequency, so that a code which adapts along the ranks goes below the entropy of the whole. */
+static double octaves_bytes(const struct hm_delta *delta, uint32_t n_blocks, int32_t *values)
+{
+    double bytes = 0;
+    for (uint32_t from = 0, to = FIRST_OCTAVE; from < n_blocks; from = to, to *= 2)
+        bytes += entropy_bytes(delta, from, to < n_blocks ? to : n_blocks, values);
+    return bytes;
 }
 
 static json_t *deltas(const char *train, uint64_t k)
@@ -343,26 +355,28 @@ static json_t *deltas(const char *train, uint64_t k)
     struct place p = place_open(&walk.layout);
     const struct hm_kernels *table = hm_kernels_find("auto");
     int32_t *values = room(walk.weights.n * sizeof *values);
-    double entropy = 0, encoded = 0, packed = 0, nonzero = 0, listed = 0;
+    double entropy = 0, octaves = 0, encoded = 0, packed = 0, nonzero = 0, listed = 0;
     uint64_t n = walk.model->n_train / k;
     walk_restart(&walk);
     for (uint64_t i = 0; i < n; i++) {
         walk_on(&walk, k);
         extract(table, &walk.weights, &p);
         pack(table, &walk.layout, &p);
-        entropy += entropy_bytes(&p.delta, walk.weights.n, values);
+        entropy += entropy_bytes(&p.delta, 0, walk.layout.n_blocks, values);
+        octaves += octaves_bytes(&p.delta, walk.layout.n_blocks, values);
         encoded += p.head.raw_n;
         packed += (double)p.body_n;
         nonzero += p.delta.n_nonzero;
         listed += p.delta.n_blocks;
     }
     double coordinates = (double)n * (double)walk.weights.n, examples = (double)n * (double)k;
-    json_t *json = json_pack(
-        "{s:I, s:I, s:f, s:f, s:f, s:f, s:f, s:f, s:f}", "examples", (json_int_t)k, "deltas",
-        (json_int_t)n, "bytes_per_example", packed / examples, "bytes_per_coordinate",
-        packed / coordinates, "bytes_per_delta", packed / (double)n, "before_lz4_per_coordinate",
-        encoded / coordinates, "entropy_per_coordinate", entropy / coordinates, "nonzero",
-        nonzero / coordinates, "listed", listed * HM_BLOCK / coordinates);
+    json_t *json = json_pack("{s:I, s:I, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f}", "examples",
+                             (json_int_t)k, "deltas", (json_int_t)n, "bytes_per_example",
+                             packed / examples, "bytes_per_coordinate", packed / coordinates,
+                             "bytes_per_delta", packed / (double)n, "before_lz4_per_coordinate",
+                             encoded / coordinates, "entropy_per_coordinate", entropy / coordinates,
+                             "octaves_per_coordinate", octaves / coordinates, "nonzero",
+                             nonzero / coordinates, "listed", listed * HM_BLOCK / coordinates);
     free(values);
     place_close(&p);
     walk_close(&walk);
