@@ -75,11 +75,11 @@ class Hogmesh:
         """Where it listens."""
         return self.wait_for(r'--peer (\S+)', timeout).group(1)
 
-    def wait_for_training(self, n_children, timeout=30):
-        """Waits until the nodes of a run train; returns their pids."""
+    def wait_for_training(self, n_children, timeout=30, seconds=.3):
+        """Waits until the nodes of a run have used so many seconds, more than loading takes; returns their pids."""
         until(lambda: len(self.children()) == n_children, timeout, lambda: f'{n_children} nodes of {self}')
         children = self.children()
-        until(lambda: all(cpu_seconds(pid) > .3 for pid in children), timeout, lambda: f'no work in {self}')
+        until(lambda: all(cpu_seconds(pid) >= seconds for pid in children), timeout, lambda: f'no work in {self}')
         return children
 
     def kill(self):
@@ -94,6 +94,8 @@ class Hogmesh:
 
     def __str__(self):
         return f'{" ".join(self.command)}\nexit {self.code}\n{self.err[-3000:]}\n{self.out[-1500:]}'
+
+    __repr__ = __str__
 
 
 def processes():

@@ -8,8 +8,8 @@
 
 /* How a flag's text becomes a value of struct cli. */
 enum kind {
-    FILES_TRAIN, FILES_TEST, PEERS, TEXT, LABEL, REAL, POSITIVE, SECONDS, BYTES, WHOLE, LONG, FLAG,
-    PARTITION, COMBINE, AMPLIFY, FLUSH, RANK,
+    FILES_TRAIN, FILES_TEST, PEERS, TEXT, LABEL, POSITIVE, FRACTION, SECONDS, BYTES, COUNT, LONG_COUNT, LONG, FLAG,
+    PARTITION, COMBINE, AMPLIFY, FLUSH, RANK, NUMBER,
 };
 
 struct flag {
@@ -27,29 +27,29 @@ static const struct flag flags[] = {
     {"test", "FILE", "rows to score on; may be repeated", 'd', 0, FILES_TEST, 0},
     {"topics", "FILE", "LYRL2004 topics (rcv1-v2.topics.qrels); the files are then LYRL2004 vectors", 'd', 0, TEXT, AT(node.train.topics)},
     {"topic", "NAME", "the positive topic (default CCAT), or the positive label in lists of labels", 'd', 0, TEXT, AT(node.train.topic)},
-    {"features", "N", "number of features (default: the largest met)", 'd', 0, WHOLE, AT(node.train.n_features)},
+    {"features", "N", "number of features (default: the largest met)", 'd', 0, COUNT, AT(node.train.n_features)},
     {"no-cache", NULL, "neither read nor write FILE.hmcache", 'd', 0, FLAG, AT(node.train.no_cache)},
     {"epochs", "E", "passes over the training rows, mesh-wide (default 5)", 'o', 0, POSITIVE, AT(node.train.epochs)},
-    {"steps", "S", "examples to train on, mesh-wide", 'o', 0, LONG, AT(node.train.steps)},
+    {"steps", "S", "examples to train on, mesh-wide", 'o', 0, LONG_COUNT, AT(node.train.steps)},
     {"seconds", "T", "training time", 'o', 0, POSITIVE, AT(node.train.seconds)},
-    {"target-accuracy", "A", "stop when a node scores B at or above this fraction", 'o', 0, POSITIVE, AT(node.target_accuracy)},
+    {"target-accuracy", "A", "stop when a node scores B at or above this fraction", 'o', 0, FRACTION, AT(node.target_accuracy)},
     {"lambda", "L", "regularisation (default 1e-4)", 'o', 0, POSITIVE, AT(node.train.lambda)},
     {"lr", "ETA0", "first step size (default: chosen on the first 1,001 rows)", 'o', 0, POSITIVE, AT(node.train.lr)},
-    {"batch", "B", "examples whose gradient is taken at the same weights (default 1)", 'o', 0, WHOLE, AT(node.train.batch)},
+    {"batch", "B", "examples whose gradient is taken at the same weights (default 1)", 'o', 0, COUNT, AT(node.train.batch)},
     {"seed", "N", "seed of everything drawn (default 0)", 'o', 0, LONG, AT(node.train.seed)},
     {"partition", "none|split|labels", "which rows a node trains on: all, its part, its labels (default none)", 'o', 0, PARTITION, 0},
-    {"combine", "RULE", "how nodes' steps add up: auto, sum, amplify, mean", 'o', 0, COMBINE, 0},
+    {"combine", "auto|sum|amplify|mean", "how nodes' steps add up (default auto)", 'o', 0, COMBINE, 0},
     {"amplify", "auto|L", "factor of the amplified walk (default: the number of live nodes)", 'o', 0, AMPLIFY, 0},
     {"flush", "auto|20ms|step", "cadence of deltas (default auto)", 'm', 0, FLUSH, 0},
     {"bandwidth", "50MB", "cap on all bytes a node hands to its sockets a second", 'm', 0, BYTES, AT(node.bandwidth)},
     {"log-bytes", "256MB", "deltas a node keeps for repair", 'm', 0, LONG, AT(node.log_bytes)},
-    {"threads", "T", "worker threads a node (default 1)", 'm', 't', WHOLE, AT(node.train.threads)},
+    {"threads", "T", "worker threads a node (default 1)", 'm', 't', COUNT, AT(node.train.threads)},
     {"isa", "auto|sse2|avx2|avx512|ref", "instruction set of the kernels", 'm', 0, TEXT, AT(node.isa)},
-    {"nodes", "N", "node processes (default 2)", 'r', 'n', WHOLE, AT(n)},
+    {"nodes", "N", "node processes (default 2)", 'r', 'n', COUNT, AT(n)},
     {"peer", "HOST:PORT", "address of any node of the mesh; may be repeated", 'j', 0, PEERS, 0},
     {"bind", "HOST:PORT", "where to listen (default 127.0.0.1, any port; PORT + 1 is taken too)", 'j', 0, TEXT, AT(node.bind)},
     {"advertise", "HOST[:PORT]", "address that peers shall dial instead", 'j', 0, TEXT, AT(node.advertise)},
-    {"expect", "N", "start when N nodes have heard each other (default 2; 1: train alone)", 'j', 0, WHOLE, AT(node.expect)},
+    {"expect", "N", "start when N nodes have heard each other (default 2; 1: train alone)", 'j', 0, COUNT, AT(node.expect)},
     {"join-timeout", "30s", "give up waiting for them after so long", 'j', 0, SECONDS, AT(node.join_timeout)},
     {"label", "NAME", "this node's name", 'j', 0, LABEL, 0},
     {"rank", "I/N", "part of the data that this node takes, I from 0", 'j', 0, RANK, 0},
@@ -58,16 +58,16 @@ static const struct flag flags[] = {
     {"json", NULL, "print the summary as one JSON object, the last line of stdout", 'w', 0, FLAG, AT(json)},
     {"quiet", NULL, "no progress, no tables", 'w', 0, FLAG, AT(quiet)},
     {"to", "FILE", "where to write; the extension names the format", 'x', 0, TEXT, AT(to)},
-    {"rows", "N", "training rows (default 781265)", 's', 0, LONG, AT(rows)},
+    {"rows", "N", "training rows (default 781265)", 's', 0, LONG_COUNT, AT(rows)},
     {"out", "DIR", "folder for train.svm and test.svm", 's', 0, TEXT, AT(out)},
     {"seed", "N", "seed (default 1)", 's', 0, LONG, AT(node.train.seed)},
-    {"threads", "T", "threads (default: all cores)", 's', 't', WHOLE, AT(node.train.threads)},
+    {"threads", "T", "threads (default: all cores)", 's', 't', COUNT, AT(node.train.threads)},
     {"quiet", NULL, "no progress", 's', 0, FLAG, AT(quiet)},
-    {"report-fd", "FD", NULL, 'i', 0, WHOLE, AT(report_fd)},
-    {"local-nodes", "N", NULL, 'i', 0, WHOLE, AT(node.local_nodes)},
+    {"report-fd", "FD", NULL, 'i', 0, NUMBER, AT(report_fd)},
+    {"local-nodes", "N", NULL, 'i', 0, COUNT, AT(node.local_nodes)},
 };
 
-enum { N_FLAGS = sizeof flags / sizeof flags[0] };
+enum { N_FLAGS = sizeof flags / sizeof flags[0], THREADS_MAX = 256 };
 
 static int bad(const struct flag *flag, const char *text, const char *expected)
 {
@@ -195,14 +195,16 @@ static int set_rank(struct cli *cli, const struct flag *flag, const char *text)
 static int set_number(struct cli *cli, const struct flag *flag, const char *text)
 {
     char *at = (char *)cli + flag->at;
-    const char *rest;
     double x;
     int ok = flag->kind == SECONDS ? parse_seconds(text, &x) : parse_scaled(text, &x);
-    (void)rest;
     switch (flag->kind) {
     case POSITIVE:
         if (!ok || x <= 0)
             return bad(flag, text, "a number above 0");
+        break;
+    case FRACTION:
+        if (!ok || x <= 0 || x > 1)
+            return bad(flag, text, "a fraction above 0 and up to 1, such as 0.95,");
         break;
     case SECONDS:
         if (!ok)
@@ -212,14 +214,17 @@ static int set_number(struct cli *cli, const struct flag *flag, const char *text
         if (!ok || x <= 0)
             return bad(flag, text, "an amount such as 50MB");
         break;
-    case WHOLE:
+    case COUNT:
+    case NUMBER:
+        if (!ok || x != floor(x) || x > 2e9 || (flag->kind == COUNT && x < 1))
+            return bad(flag, text, flag->kind == COUNT ? "a whole number from 1 on" : "a whole number");
+        *(unsigned *)(void *)at = (unsigned)x;
+        return EXIT_DONE;
     case LONG:
-        if (!ok || x != floor(x) || x > (flag->kind == LONG ? 9e15 : 2e9))
-            return bad(flag, text, "a whole number");
-        if (flag->kind == LONG)
-            *(uint64_t *)(void *)at = (uint64_t)x;
-        else
-            *(unsigned *)(void *)at = (unsigned)x;
+    case LONG_COUNT:
+        if (!ok || x != floor(x) || x > 9e15 || (flag->kind == LONG_COUNT && x < 1))
+            return bad(flag, text, flag->kind == LONG_COUNT ? "a whole number from 1 on" : "a whole number");
+        *(uint64_t *)(void *)at = (uint64_t)x;
         return EXIT_DONE;
     default:
         break;
@@ -265,13 +270,20 @@ static int offered(const struct flag *flag, const struct command *command)
     return flag->group == 'i' || strchr(command->flags, flag->group) != NULL;
 }
 
+static int too_many(const char *what, unsigned n, unsigned most)
+{
+    fprintf(stderr, "hogmesh: %u %s are more than can be had; the most are %u\n", n, what, most);
+    return EXIT_USAGE;
+}
+
 int cli_parse(struct cli *cli, const struct command *command, int argc, char **argv)
 {
     struct option option[N_FLAGS + 2] = {0};
-    char letters[2 * N_FLAGS + 2] = ":";
-    size_t n_letters = 1;
+    char letters[2 * N_FLAGS + 3] = ":h";
+    size_t n_letters = 2;
     int n = 0, code, which[N_FLAGS];
     *cli = (struct cli){.node = hm_node_defaults(), .report_fd = -1};
+    cli->node.expect = 2;
     for (int i = 0; i < N_FLAGS; i++) {
         if (!offered(&flags[i], command))
             continue;
@@ -303,13 +315,19 @@ int cli_parse(struct cli *cli, const struct command *command, int argc, char **a
         if (status)
             return status;
     }
-    for (; optind < argc; optind++)
-        if (cli->n_arguments < 16)
+    for (; optind < argc; optind++) {
+        if (cli->n_arguments == (unsigned)command->n_arguments) {
+            fprintf(stderr, "hogmesh %s: '%s' is one argument too many; see 'hogmesh %s --help'\n", command->name,
+                    argv[optind], command->name);
+            return EXIT_USAGE;
+        }
+        if (cli->n_arguments < ARGUMENTS_MAX)
             cli->argument[cli->n_arguments++] = argv[optind];
-    if (cli->node.train.threads < 1 || cli->node.train.threads > 256) {
-        fprintf(stderr, "hogmesh: -t: 1 to 256 threads\n");
-        return EXIT_USAGE;
     }
+    if (cli->node.train.threads > THREADS_MAX)
+        return too_many("threads", cli->node.train.threads, THREADS_MAX);
+    if (cli->n > HM_PEERS_MAX || cli->node.expect > HM_PEERS_MAX)
+        return too_many("nodes", cli->n ? cli->n : cli->node.expect, HM_PEERS_MAX);
     return EXIT_DONE;
 }
 

@@ -8,6 +8,8 @@
 
 enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_UNCLEAN = 3, EXIT_PEERS = 4, EXIT_INTERRUPTED = 130 };
 
+enum { ARGUMENTS_MAX = 16 };
+
 struct cli {
     struct hm_node_options node;
     unsigned n;             /* -n */
@@ -18,7 +20,7 @@ struct cli {
     int report_fd;          /* internal: where a node of `run` reports; -1: nowhere */
     int rank_given;
     uint64_t rows;          /* synth */
-    const char *argument[16]; /* what is left */
+    const char *argument[ARGUMENTS_MAX]; /* what is left */
     unsigned n_arguments;
     const char *const *argv; /* flags as given, for passing on */
     int argc;
@@ -32,6 +34,7 @@ struct command {
     const char *examples;   /* two lines, with what they do */
     const char *flags;      /* groups of flags it takes, one letter each; see cli.c */
     int takes_workload;
+    int n_arguments;        /* most that may be left when the flags are taken out; -1: any number */
     int (*main)(struct cli *cli);
 };
 

@@ -176,8 +176,6 @@ int cmd_join(struct cli *cli)
     self.screen = screen_open(cli->quiet || cli->report_fd >= 0);
     if (!allowed_to_bind(cli))
         return EXIT_USAGE;
-    if (cli->node.expect == 0)
-        cli->node.expect = 1;
     catch_signals();
     cli->node.log = on_log;
     cli->node.bound = on_bound;

@@ -15,6 +15,8 @@
 
 enum { NODES_MAX = HM_PEERS_MAX, LINE_MAX_BYTES = 8 << 20 };
 
+#define GRACE_SECONDS .5
+
 struct child {
     pid_t pid;
     int fd;                  /* reports come here; -1 at the end */
@@ -33,7 +35,9 @@ static struct {
     char seed[HM_ENDPOINT_MAX + 1]; /* where the first node is reached */
     volatile sig_atomic_t interrupts;
     int told;
-    int failed_status;
+    int training;            /* a node has begun */
+    double hopeless_since;   /* when a node was lost before any had begun; 0: none */
+    int failed_status;       /* of the first node that failed */
     char failed_text[1024];
 } run;
 
@@ -147,18 +151,24 @@ static void take_report(struct child *child, json_t *json)
     if (strcmp(event, "log") == 0 && json_integer_value(json_object_get(json, "level")) >= HM_NOTE_WARNING)
         screen_say(&run.screen, "hogmesh: %s: %s", child->label, json_string_value(json_object_get(json, "text")));
     if (strcmp(event, "status") == 0) {
+        const char *stage = json_string_value(json_object_get(json, "stage"));
+        run.training |= stage && strcmp(stage, "join") != 0;
         json_decref(child->status);
         child->status = json_incref(json);
     }
     if (strcmp(event, "end") == 0) {
+        run.training = 1;
         json_decref(child->end);
         child->end = json_incref(json);
     }
     if (strcmp(event, "failed") == 0) {
         const char *text = json_string_value(json_object_get(json, "error"));
-        if (!run.failed_status || strcmp(run.failed_text, text) != 0)
+        int status = (int)json_integer_value(json_object_get(json, "status"));
+        if (!run.failed_status || (strcmp(run.failed_text, text) != 0 && status != HM_ESTOPPED))
             screen_say(&run.screen, "hogmesh: %s: %s", child->label, text);
-        run.failed_status = (int)json_integer_value(json_object_get(json, "status"));
+        if (run.failed_status)
+            return;
+        run.failed_status = status;
         snprintf(run.failed_text, sizeof run.failed_text, "%s", text);
     }
 }
@@ -207,9 +217,24 @@ static void reap(void)
             child->reaped = 1;
             child->exit_status = status;
             if (WIFSIGNALED(status))
-                screen_say(&run.screen, "hogmesh: %s (pid %d) died of signal %d (%s); the others go on", child->label,
-                           (int)pid, WTERMSIG(status), strsignal(WTERMSIG(status)));
+                screen_say(&run.screen, "hogmesh: %s (pid %d) died of signal %d (%s)%s", child->label, (int)pid,
+                           WTERMSIG(status), strsignal(WTERMSIG(status)), run.training ? "; the others go on" : "");
+            if (!run.hopeless_since)
+                run.hopeless_since = screen_now();
         }
+}
+
+/* The nodes wait for each other before they train, so when one is lost before that the others wait in vain. Their word that
+ * they train may still be on its way when a node's end is seen. */
+static void give_up_hope(void)
+{
+    if (run.training || run.told || !run.hopeless_since || screen_now() - run.hopeless_since < GRACE_SECONDS)
+        return;
+    screen_say(&run.screen, "hogmesh: a node was lost before training began; stopping the others");
+    if (!run.failed_status)
+        run.failed_status = HM_EIO;
+    run.told = 1;
+    signal_children(SIGTERM);
 }
 
 /* ---- showing ---- */
@@ -290,6 +315,7 @@ static void serve(int (*done)(void))
                     break;
                 }
         reap();
+        give_up_hope();
         heed_interrupts();
         if (screen_due(&run.screen))
             show();
@@ -337,7 +363,8 @@ static int conclude(const struct cli *cli)
     json_decref(nodes);
     int agreed = json_is_true(json_object_get(summary, "clean")) && json_is_true(json_object_get(summary, "equal_hashes"));
     int any = json_is_string(json_object_get(summary, "model_hash"));
-    if (any && cli->out && summary_keep(summary, NULL, cli->out, &err))
+    enum hm_status kept = any && cli->out ? summary_keep(summary, NULL, cli->out, &err) : HM_OK;
+    if (kept)
         fprintf(stderr, "hogmesh: %s\n", err.text);
     if (any && !cli->quiet)
         summary_print(summary, cli->json ? stderr : stdout);
@@ -348,11 +375,12 @@ static int conclude(const struct cli *cli)
     json_decref(summary);
     if (run.told > 1)
         return EXIT_INTERRUPTED;
-    err.text[0] = 0;
     if (!any && run.failed_status)
         return run.failed_status == HM_EUSAGE ? EXIT_USAGE
                : run.failed_status == HM_EREFUSED || run.failed_status == HM_ETIMEOUT ? EXIT_PEERS
                                                                                      : EXIT_FAILED;
+    if (agreed && kept)
+        return EXIT_FAILED;
     return agreed ? EXIT_DONE : any ? EXIT_UNCLEAN : EXIT_FAILED;
 }
 
@@ -362,10 +390,6 @@ int cmd_run(struct cli *cli)
     run.cli = cli;
     run.screen = screen_open(cli->quiet);
     run.n = cli->n ? cli->n : 2;
-    if (run.n > NODES_MAX) {
-        fprintf(stderr, "hogmesh: -n %u: 1 to %d nodes\n", run.n, NODES_MAX);
-        return EXIT_USAGE;
-    }
     for (unsigned i = 0; i < run.n; i++)
         run.child[i].fd = -1;
     enum hm_status status = cli->out ? make_directory(cli->out, &err) : HM_OK;
