@@ -79,7 +79,9 @@ class Hogmesh:
         """Waits until the nodes of a run have used so many seconds, more than loading takes; returns their pids."""
         until(lambda: len(self.children()) == n_children, timeout, lambda: f'{n_children} nodes of {self}')
         children = self.children()
-        until(lambda: all(cpu_seconds(pid) >= seconds for pid in children), timeout, lambda: f'no work in {self}')
+        until(lambda: self.process.poll() is not None or all(cpu_seconds(pid) >= seconds for pid in children), timeout,
+              lambda: f'no work in {self}')
+        assert self.process.poll() is None, f'over before it was seen at work: {self}'
         return children
 
     def kill(self):
