@@ -13,7 +13,8 @@
 /* How a flush makes q of W - B * grid (the combination rule chooses; protocol thread only). */
 struct hm_publish {
     float divisor;  /* L >= 1: q = round((W - B * grid) / (L * grid)) */
-    int dead_zone;  /* 1: leave |W - B * grid| < L * grid for later; 0: publish from half a unit on */
+    int dead_zone;  /* 1: leave |W - B * grid| < L * grid for later; 0: publish all above L / 2 * grid (where 2 L is
+                     * not whole, above (L / 2 + 1/4) * grid): repeated, such flushes come to an end */
 };
 
 /* What a flush met besides its delta. Counts of coordinates. */

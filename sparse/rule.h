@@ -19,13 +19,22 @@ struct rule {
     float back;     /* (L - 1) * grid */
 };
 
+/* More than this is published without a dead zone: half a unit. W within +-HM_RANGE units of the grid is a multiple of
+ * 1/4 of it at the worst, and rounding what is taken back to that can turn a remainder above L/2 into one below -L/2,
+ * back and forth for ever. It cannot where L/2 is a multiple of 1/4 itself; for other L the quarter stays in W. */
+static inline float rule_keep(float divisor, float grid)
+{
+    float slack = rintf(2 * divisor) == 2 * divisor ? 0 : grid / 4;
+    return divisor * grid / 2 + slack;
+}
+
 static inline struct rule rule_of(int grid_exp, const struct hm_publish *publish)
 {
     assert(publish->divisor >= 1);
     float grid = hm_exp2i(grid_exp), unit = publish->divisor * grid;
     return (struct rule){
         .grid = grid,
-        .least = publish->dead_zone ? unit : nextafterf(unit / 2, INFINITY),
+        .least = publish->dead_zone ? unit : nextafterf(rule_keep(publish->divisor, grid), INFINITY),
         .per_unit = 1 / unit,
         .back = (publish->divisor - 1) * grid,
     };
