@@ -238,6 +238,7 @@ static inline void planes_of_lanes(const int32_t *q, int32_t less, struct planes
         byte[0][j] = (uint8_t)v[j];
     }
     unsigned width = all ? 32 - (unsigned)__builtin_clz(all) : 0;
+    assert(width <= CODEC_LAYERS);
     planes_of_bytes(byte[0], width < 8 ? width : 8, planes->bit);
     for (unsigned s = 8; s < width; s += 8) {
         for (unsigned j = 0; j < HM_BLOCK; j++)
@@ -592,13 +593,13 @@ static int decode(const uint8_t *in, size_t len, uint32_t from, uint32_t to, str
 /* sum of T(j) * x[j] modulo 2^64, from 32-bit halves of T: x * T = x * low(T) + 2^32 * (x * high(T)). */
 static inline uint64_t digest_lanes(const int32_t *x)
 {
-    int64_t low = 0;
+    uint64_t low = 0; /* wraps: one product may take 63 bits */
     uint32_t high = 0;
     for (unsigned j = 0; j < HM_BLOCK; j++) {
-        low += (int64_t)x[j] * digest_low[j];
+        low += (uint64_t)((int64_t)x[j] * digest_low[j]);
         high += (uint32_t)x[j] * digest_high[j];
     }
-    return (uint64_t)low + ((uint64_t)high << 32);
+    return low + ((uint64_t)high << 32);
 }
 
 static uint64_t digest(const struct hm_delta *delta)

@@ -325,6 +325,8 @@ static uint32_t get_block(struct bit_reader *bits, int list, int dense, int32_t 
         n = get_sparse(bits, list, position, &k);
     }
     get_magnitudes(bits, v, n, k);
+    if (bits->failed)
+        return 0; /* k may be 31 then, and v + 1 beyond an int32 */
     memset(q, 0, HM_BLOCK * sizeof *q);
     for (unsigned i = 0; i < n; i++) {
         int32_t m = (int32_t)(v[i] + !dense);
