@@ -156,23 +156,67 @@ static void extract(struct hm_weights *weights, uint32_t from, uint32_t to,
 
 /* ---- apply ---- */
 
+/* gain: w[j] += u[j] in place, j < 64. Cells that gain nothing are not written, lest adds of others
+ * to them get lost: lane by lane where a vector can be stored in part, else (branches cost more than
+ * they save) 16 lanes at a time. */
+#if defined(HM_TSAN)
+
+static inline void gain(hm_cell *restrict w, const float *restrict u)
+{
+    for (unsigned j = 0; j < HM_BLOCK; j++)
+        if (u[j] != 0)
+            hm_cell_add(&w[j], u[j]);
+}
+
+#elif defined(__AVX512F__) && !defined(HM_PORTABLE)
+
+static inline void gain(hm_cell *restrict cells, const float *restrict u)
+{
+    hm_plain *w = (hm_plain *)(void *)cells;
+    for (unsigned j = 0; j < HM_BLOCK; j += 16) {
+        __m512 x = _mm512_loadu_ps(u + j);
+        __mmask16 some = _mm512_cmp_ps_mask(x, _mm512_setzero_ps(), _CMP_NEQ_OQ);
+        _mm512_mask_storeu_ps(w + j, some, _mm512_add_ps(_mm512_loadu_ps(w + j), x));
+    }
+}
+
+#elif defined(__AVX2__) && !defined(HM_PORTABLE)
+
+static inline void gain(hm_cell *restrict cells, const float *restrict u)
+{
+    hm_plain *w = (hm_plain *)(void *)cells;
+    for (unsigned j = 0; j < HM_BLOCK; j += 8) {
+        __m256 x = _mm256_loadu_ps(u + j);
+        __m256 some = _mm256_cmp_ps(x, _mm256_setzero_ps(), _CMP_NEQ_OQ);
+        __m256 sum = _mm256_add_ps(_mm256_loadu_ps(w + j), x);
+        _mm256_maskstore_ps(w + j, _mm256_castps_si256(some), sum);
+    }
+}
+
+#else
+
 enum { GROUP = 16 };
 
-static inline int group_is_zero(const int32_t *q)
+/* Of +0.0 and -0.0: all bits but the signs. */
+static inline int group_is_zero(const float *u)
 {
-#if defined(__AVX512F__) && !defined(HM_PORTABLE)
-    __m512i x = _mm512_loadu_si512(q);
-    return !_mm512_test_epi32_mask(x, x);
-#else
     uint64_t any = 0;
     for (unsigned j = 0; j < GROUP; j += 2) {
         uint64_t two;
-        memcpy(&two, q + j, sizeof two);
+        memcpy(&two, u + j, sizeof two);
         any |= two;
     }
-    return !any;
-#endif
+    return !(any & 0x7fffffff7fffffff);
 }
+
+static inline void gain(hm_cell *restrict w, const float *restrict u)
+{
+    for (unsigned g = 0; g < HM_BLOCK; g += GROUP)
+        if (!group_is_zero(u + g))
+            hm_cells_add(w + g, u + g, GROUP);
+}
+
+#endif
 
 static inline void add_to_base(uint32_t *restrict b, const int32_t *restrict q)
 {
@@ -180,7 +224,6 @@ static inline void add_to_base(uint32_t *restrict b, const int32_t *restrict q)
         b[j] += (uint32_t)q[j];
 }
 
-/* W gains in groups of 16 lanes that hold anything: idle ones keep their cache lines and concurrent adds. */
 static inline void apply_block(const int32_t *restrict q, hm_cell *restrict w, uint32_t *restrict b,
                                float grid)
 {
@@ -188,9 +231,7 @@ static inline void apply_block(const int32_t *restrict q, hm_cell *restrict w, u
     add_to_base(b, q);
     for (unsigned j = 0; j < HM_BLOCK; j++)
         u[j] = rule_gain(q[j], grid);
-    for (unsigned g = 0; g < HM_BLOCK; g += GROUP)
-        if (1)
-            hm_cells_add(w + g, u + g, GROUP);
+    gain(w, u);
 }
 
 static void apply_block_metered(const int32_t *q, hm_cell *w, uint32_t *b, float grid,
