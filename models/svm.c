@@ -295,6 +295,8 @@ static enum hm_status adopt_rule(struct hm_svm_model *svm, const struct hm_field
     enum hm_status status = hm_fields_number(config, "amplify", 0, 1e6, &amplify, err);
     if (status)
         return status;
+    if (amplify > 0 && amplify < 1)
+        return hm_fail(err, HM_EINPUT, "field 'amplify' is %g; 0 (live nodes) or at least 1 is expected", amplify);
     for (unsigned i = 0; i < sizeof rule_name / sizeof rule_name[0]; i++)
         if (name && strcmp(name, rule_name[i]) == 0) {
             svm->base.combine = (struct hm_combine){(enum hm_rule)i, (float)amplify};

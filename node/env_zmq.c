@@ -18,10 +18,10 @@
 
 enum {
     HWM = 64,
+    RECEIVE_HWM = 128, /* a full queue stalls the connection, and an error on a stalled one aborts libzmq 4.3.4 */
     DEALER_HWM = 16,
     MESSAGE_BYTES_MAX = 2 << 20,
-    HEARTBEAT_MS = 1000,
-    HEARTBEAT_TIMEOUT_MS = 15000,
+    KEEPALIVE_S = 10,
     HANDSHAKE_MS = 3000,
     RECONNECT_MS = 2, /* peers start together: the default of 100 costs a start-up of 200 ms */
     RECONNECT_MAX_MS = 2000,
@@ -73,10 +73,13 @@ static void *open_socket(struct zmq_env *z, int type, int hwm)
     int64_t bytes_max = MESSAGE_BYTES_MAX;
     zmq_setsockopt(socket, ZMQ_MAXMSGSIZE, &bytes_max, sizeof bytes_max);
     set(socket, ZMQ_SNDHWM, hwm);
-    set(socket, ZMQ_RCVHWM, hwm);
+    set(socket, ZMQ_RCVHWM, RECEIVE_HWM);
     set(socket, ZMQ_LINGER, 0);
-    set(socket, ZMQ_HEARTBEAT_IVL, HEARTBEAT_MS);
-    set(socket, ZMQ_HEARTBEAT_TIMEOUT, HEARTBEAT_TIMEOUT_MS);
+    /* No ZMTP heartbeats: under back-pressure they are not read, time out, and cut healthy connections (libzmq issues 3937
+     * and 4841). Our own beats tell who lives, and silence is answered by dialling anew. */
+    set(socket, ZMQ_TCP_KEEPALIVE, 1);
+    set(socket, ZMQ_TCP_KEEPALIVE_IDLE, KEEPALIVE_S);
+    set(socket, ZMQ_TCP_KEEPALIVE_INTVL, KEEPALIVE_S);
     set(socket, ZMQ_HANDSHAKE_IVL, HANDSHAKE_MS);
     set(socket, ZMQ_RECONNECT_IVL, RECONNECT_MS);
     set(socket, ZMQ_RECONNECT_IVL_MAX, RECONNECT_MAX_MS);

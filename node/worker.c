@@ -3,6 +3,10 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+enum { CROWDED_NICE = 10 };
 
 static uint64_t load(const _Atomic uint64_t *x)
 {
@@ -141,10 +145,20 @@ static void work(struct worker *worker)
     settle(worker, &step);
 }
 
+/* With more workers on this host than processors, protocol threads, which need little, go first: a peer that does not
+ * get its turn for seconds looks dead to the others. */
+static void make_way(const struct hm_node *node)
+{
+    long processors = sysconf(_SC_NPROCESSORS_ONLN);
+    if (processors > 0 && (long)(node->options.local_nodes * node->n_workers) > processors)
+        setpriority(PRIO_PROCESS, (id_t)gettid(), CROWDED_NICE);
+}
+
 static void *worker_main(void *argument)
 {
     struct worker *worker = argument;
     struct hm_node *node = worker->node;
+    make_way(node);
     while (!atomic_load(&node->shared.running) && !atomic_load(&node->shared.ended))
         wait_for_driver(node);
     work(worker);

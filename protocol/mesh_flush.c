@@ -8,12 +8,14 @@
 
 enum {
     INTERVAL_MIN_US = 100,
-    INTERVAL_MAX_US = 200000,
+    INTERVAL_MAX_US = 2000000,
+    RTT_LEAST_US = 200,
+    RTT_MOST_US = 1000000,
     INTERVAL_ALONE_US = 10000, /* nobody listens: only B must be fresh enough to be scored */
     PIECE_BLOCKS_MAX = 3900,   /* that many full blocks fit into a payload beside the vectors */
     LAG_FLUSHES_MAX = 8,
     CAP_LEAST = 1024, CAP_FIRST = 16384, CAP_INTERVALS = 4, CAP_PARTS = 2,
-    FLUSHES_LEAST = 8, /* of each node in a run with a budget, however short: unflushed steps are steps unseen */
+    FLUSHES_LEAST = 12, /* of each node in a run with a budget, however short: unflushed steps are steps unseen */
 };
 
 static const double OVERHEAD = .12; /* part of a core that publishing and receiving may take */
@@ -50,14 +52,20 @@ bool hm_mesh_may_serve(struct hm_mesh *mesh)
 
 /* ---- pacing ---- */
 
-/* One-way delay to the farthest live peer, from the round trips of beats. */
-static double delay_us(const struct hm_mesh *mesh)
+uint64_t hm_mesh_rtt_us(const struct hm_mesh *mesh)
 {
-    uint64_t rtt = 200;
+    uint64_t rtt = RTT_LEAST_US;
     for (unsigned i = 0; i < MEMBERS_MAX; i++)
         if (hm_member_live(&mesh->member[i]) && mesh->member[i].rtt_us > rtt)
             rtt = mesh->member[i].rtt_us;
-    return .5 * (double)(rtt < 200000 ? rtt : 200000);
+    return rtt;
+}
+
+/* One way to the farthest live peer, from the round trips of beats. */
+static double delay_us(const struct hm_mesh *mesh)
+{
+    uint64_t rtt = hm_mesh_rtt_us(mesh);
+    return .5 * (double)(rtt < RTT_MOST_US ? rtt : RTT_MOST_US);
 }
 
 /* Back-pressure: when most peers that we hear are many flushes behind, flush less often; when they keep up, come

@@ -70,25 +70,49 @@ struct member *hm_mesh_member_add(struct hm_mesh *mesh, const struct hm_peer_ent
 
 /* ---- beats ---- */
 
-static size_t peers(const struct hm_mesh *mesh, struct hm_peer_entry *entry)
+static struct hm_peer_entry entry_of(const struct hm_mesh *mesh, const struct member *m)
+{
+    uint64_t age = m->beat ? mesh->now_us - m->beat_us : 0;
+    struct hm_peer_entry entry = {.life = m->life,
+                                  .phase = (uint8_t)m->phase,
+                                  .gone = m->gone,
+                                  .beat = m->beat,
+                                  .age_us = age < UINT32_MAX ? (uint32_t)age : UINT32_MAX};
+    memcpy(entry.label, m->label, sizeof m->label);
+    memcpy(entry.rpc, m->rpc, sizeof m->rpc);
+    memcpy(entry.pub, m->pub, sizeof m->pub);
+    return entry;
+}
+
+/* The list is sorted by life. */
+static size_t insert(struct hm_peer_entry *entry, size_t n, const struct hm_peer_entry *one)
+{
+    size_t at = n;
+    for (; at && entry[at - 1].life > one->life; at--)
+        entry[at] = entry[at - 1];
+    entry[at] = *one;
+    return n + 1;
+}
+
+/* Who waits for being named: it counts beats that name it as a sign that we hear it. */
+static bool is_new(const struct member *m)
+{
+    return m->phase < HM_RUNNING;
+}
+
+/* Everybody known; or, for beats of a mesh that runs and knows itself, who is new and in turn some of the others: a
+ * list of all in every beat would be most of what a large mesh sends. */
+static size_t peers(const struct hm_mesh *mesh, bool all, struct hm_peer_entry *entry)
 {
     size_t n = 0;
-    for (unsigned i = 0; i < MEMBERS_MAX; i++) {
-        const struct member *m = &mesh->member[i];
-        if (!m->life || m->left || m->refused)
+    unsigned in_turn = 0, first = (unsigned)(mesh->beat * BEAT_PEERS) % MEMBERS_MAX;
+    for (unsigned k = 0; k < MEMBERS_MAX; k++) {
+        const struct member *m = &mesh->member[(first + k) % MEMBERS_MAX];
+        if (!m->life || m->left || m->refused || (!all && !is_new(m) && in_turn == BEAT_PEERS))
             continue;
-        size_t at = n++;
-        for (; at && entry[at - 1].life > m->life; at--)
-            entry[at] = entry[at - 1];
-        uint64_t age = m->beat ? mesh->now_us - m->beat_us : 0;
-        entry[at] = (struct hm_peer_entry){.life = m->life,
-                                           .phase = (uint8_t)m->phase,
-                                           .gone = m->gone,
-                                           .beat = m->beat,
-                                           .age_us = age < UINT32_MAX ? (uint32_t)age : UINT32_MAX};
-        memcpy(entry[at].label, m->label, sizeof m->label);
-        memcpy(entry[at].rpc, m->rpc, sizeof m->rpc);
-        memcpy(entry[at].pub, m->pub, sizeof m->pub);
+        in_turn += !is_new(m);
+        struct hm_peer_entry one = entry_of(mesh, m);
+        n = insert(entry, n, &one);
     }
     return n;
 }
@@ -133,7 +157,7 @@ void hm_mesh_beat(struct hm_mesh *mesh)
         memcpy(beat->stop_reason, mesh->stop_reason, sizeof beat->stop_reason);
     struct hm_vv_entry vv[HM_STREAMS_MAX];
     struct hm_peer_entry peer[MEMBERS_MAX];
-    size_t n_vv = hm_mesh_vector(mesh, vv), n_peers = peers(mesh, peer);
+    size_t n_vv = hm_mesh_vector(mesh, vv), n_peers = peers(mesh, mesh->phase < HM_RUNNING, peer);
     struct hm_blob *payload = hm_blob_new(HM_BEAT_BOUND(n_vv, n_peers));
     if (payload) {
         payload = hm_blob_shrink(payload, hm_beat_encode(vv, n_vv, peer, n_peers, payload->bytes));
@@ -182,7 +206,7 @@ static void learn_vector(struct hm_mesh *mesh, struct member *member)
         /* The origin's own beat comes down the same pipe as its deltas, so what it names and we lack is lost;
          * a third party's beat may only have been faster. */
         if (e->seq > s->link.seq)
-            hm_mesh_want(mesh, s, e->life == member->life ? 5000 : 100000);
+            hm_mesh_want(mesh, s, e->life == member->life ? 5000 : hm_mesh_patience_us(mesh));
     }
 }
 
@@ -299,7 +323,7 @@ static void answer_hello(struct hm_mesh *mesh, const struct hm_event *event, boo
     memcpy(header.hello.pub, mesh->params.pub, sizeof header.hello.pub);
     const struct hm_fields *config = mesh->params.config;
     struct hm_peer_entry peer[MEMBERS_MAX];
-    size_t n_peers = peers(mesh, peer), n_fields = full ? config->n : 0, n_bulk = full ? mesh->params.bulk_n : 0;
+    size_t n_peers = peers(mesh, true, peer), n_fields = full ? config->n : 0, n_bulk = full ? mesh->params.bulk_n : 0;
     struct hm_blob *payload = hm_blob_new(hm_hello_bound(config->field, n_fields, n_peers, n_bulk));
     if (!payload)
         return;

@@ -7,8 +7,18 @@ enum {
     WANT_BYTES = HM_PAYLOAD_MAX,
     SERVE_BYTES_MAX = 4 << 20,
     FOLLOW_US = 20000,              /* between the deltas of one answer it takes less */
+    PATIENCE_LEAST_US = 100000,
+    PATIENCE_MOST_US = 4000000,
     PATIENCE_US = 2 * BEAT_MAX_US,  /* until nobody's having a delta is believed */
 };
+
+/* How long what is missing may only be late: two round trips of the farthest peer, for a host where processes wait
+ * for their turn has long ones, and asking for what is on its way makes them longer. */
+uint64_t hm_mesh_patience_us(const struct hm_mesh *mesh)
+{
+    uint64_t twice = 2 * hm_mesh_rtt_us(mesh);
+    return twice < PATIENCE_LEAST_US ? PATIENCE_LEAST_US : twice < PATIENCE_MOST_US ? twice : PATIENCE_MOST_US;
+}
 
 /* Arms a request for what follows the stream's vector, unless one is armed already. */
 void hm_mesh_want(struct hm_mesh *mesh, struct stream *stream, uint64_t delay_us)
@@ -115,7 +125,7 @@ static void ask(struct hm_mesh *mesh, struct stream *stream)
     hm_mesh_send(mesh, slot, &header, NULL);
     mesh->counters.wants_sent++;
     stream->want_tries++;
-    uint64_t wait = 100000u << (stream->want_tries < 5 ? stream->want_tries - 1 : 4);
+    uint64_t wait = hm_mesh_patience_us(mesh) << (stream->want_tries < 5 ? stream->want_tries - 1 : 4);
     stream->want_at = mesh->now_us + wait + hm_rng_below(&mesh->rng, (uint32_t)wait / 2);
 }
 

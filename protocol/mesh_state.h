@@ -17,6 +17,7 @@ enum {
     BEAT_MAX_US = 500000,
     BEAT_BUSY_US = 25000,        /* between beats while the mesh gathers or agrees that it has ended */
     BEAT_SOON_US = 2000,         /* least distance of beats that answer a subscription or news of a peer */
+    BEAT_PEERS = 8,              /* peers that a beat of a running mesh names besides the new ones */
     BEAT_FEW = 4,                /* both hold for so few peers and grow with their number: all hear all */
     EXIT_MAX_US = 5000000,
     PAUSE_US = 500000,           /* between ticks: the whole process stood still */
@@ -169,6 +170,7 @@ void hm_mesh_on_extracted(struct hm_mesh *mesh, const struct hm_event *event);
 void hm_mesh_trim(struct hm_mesh *mesh);
 void hm_mesh_feel_lag(struct hm_mesh *mesh, struct member *member, const struct hm_span_entry *span, size_t n);
 void hm_mesh_spend(struct hm_mesh *mesh, size_t bytes);
+uint64_t hm_mesh_rtt_us(const struct hm_mesh *mesh); /* of the farthest live peer */
 bool hm_mesh_may_serve(struct hm_mesh *mesh);
 
 /* mesh_receive.c: deltas of others */
@@ -178,6 +180,7 @@ void hm_mesh_drop_held(struct hm_mesh *mesh, struct stream *stream);
 
 /* mesh_repair.c: gaps */
 void hm_mesh_want(struct hm_mesh *mesh, struct stream *stream, uint64_t delay_us);
+uint64_t hm_mesh_patience_us(const struct hm_mesh *mesh);
 void hm_mesh_answered(struct hm_mesh *mesh, struct stream *stream);
 void hm_mesh_on_want(struct hm_mesh *mesh, const struct hm_event *event, const struct hm_header *header);
 void hm_mesh_on_nohave(struct hm_mesh *mesh, const struct hm_header *header);
