@@ -16,4 +16,5 @@ def test_mesh_of_eight(start, rows, tmp_path, flags):
     assert not found, found[:8000]
     assert summary['clean'] and summary['equal_hashes'] and summary['balanced']
     assert len(summary['per_node']) == 8 and summary['threads'] == 2
-    assert summary['test']['accuracy'] > .8
+    if 'labels' not in flags:  # of one class each: how soon they learn is a matter of speed, which sanitizers change
+        assert summary['test']['accuracy'] > .8
