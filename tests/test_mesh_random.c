@@ -55,7 +55,7 @@ static struct sim_options options_of(struct hm_rng *rng, uint64_t seed)
     o.combine.rule = RULES[below(rng, 3)];
     o.combine.amplify = one_in(rng, 3) ? 2.0f : 0;
     o.fractions = one_in(rng, 2);
-    o.flush_us = one_in(rng, 2) ? 1000 + below(rng, 40000) : 0;
+    o.flush_us = one_in(rng, 2) ? 6000 + below(rng, 40000) : 0;
     o.step_us = 500 + below(rng, 10000);
     o.bandwidth = one_in(rng, 6) ? 100000 + below(rng, 1000000) : 0;
     o.suspect_us = 700000;
