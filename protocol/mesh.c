@@ -375,7 +375,8 @@ unsigned hm_mesh_n_live(const struct hm_mesh *mesh)
 {
     unsigned n = 1;
     for (unsigned i = 0; i < MEMBERS_MAX; i++)
-        n += hm_member_live(&mesh->member[i]) && mesh->member[i].phase <= HM_RUNNING;
+        n += hm_member_live(&mesh->member[i]) &&
+             (mesh->member[i].phase == HM_READY || mesh->member[i].phase == HM_RUNNING);
     return n;
 }
 

@@ -61,6 +61,8 @@ struct member *hm_mesh_member_add(struct hm_mesh *mesh, const struct hm_peer_ent
         return NULL;
     }
     *member = (struct member){.life = peer->life, .added_us = mesh->now_us};
+    for (size_t i = 0; i < mesh->n_streams; i++) /* what the slot's former peer did not have says nothing of this one */
+        mesh->stream[i]->nohave_from &= ~((uint64_t)1 << slot_of(mesh, member));
     memcpy(member->label, peer->label, sizeof member->label);
     memcpy(member->rpc, peer->rpc, sizeof member->rpc);
     memcpy(member->pub, peer->pub, sizeof member->pub);
@@ -210,9 +212,23 @@ static void learn_vector(struct hm_mesh *mesh, struct member *member)
     }
 }
 
+/* Streams are compared one by one: where both have applied the same deltas of a life, their sums and steps must be
+ * equal, whatever else either of them has applied. */
+static bool agrees(const struct hm_vv_entry *e, const struct stream *s)
+{
+    return e->seq != s->link.seq || (e->digest == s->digest && e->steps == s->link.steps);
+}
+
 static void check_digest(struct hm_mesh *mesh, struct member *member)
 {
-    if (member->digest == hm_mesh_digest(mesh) || !hm_mesh_same_vector(mesh, member->vv, member->n_vv))
+    bool same = true;
+    for (size_t i = 0; i < member->n_vv && same; i++) {
+        const struct stream *s = hm_mesh_stream(mesh, member->vv[i].life);
+        same = !s || agrees(&member->vv[i], s);
+    }
+    if (same && hm_mesh_same_vector(mesh, member->vv, member->n_vv))
+        same = member->digest == hm_mesh_digest(mesh);
+    if (same)
         return;
     hm_mesh_finish(mesh, HM_ECORRUPT,
                    "this replica and %s's differ although both applied the same deltas (digests %016llx, %016llx): one of "

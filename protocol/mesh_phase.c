@@ -22,6 +22,25 @@ static bool caught_up(const struct hm_mesh *mesh)
     return true;
 }
 
+/* A joiner need not have all at one instant, which a lossy and busy mesh may never grant: what was there when it had
+ * heard everybody is enough. */
+static void mark_goal(struct hm_mesh *mesh)
+{
+    if (mesh->goal_marked)
+        return;
+    mesh->goal_marked = true;
+    for (size_t i = 0; i < mesh->n_streams; i++)
+        mesh->stream[i]->join_goal = mesh->stream[i]->head;
+}
+
+static bool reached_goal(const struct hm_mesh *mesh)
+{
+    for (size_t i = 0; i < mesh->n_streams; i++)
+        if (mesh->stream[i]->link.seq < mesh->stream[i]->join_goal)
+            return false;
+    return true;
+}
+
 struct census {
     unsigned heard, mutual, pending, ready, running;
 };
@@ -57,7 +76,11 @@ static void give_up_joining(struct hm_mesh *mesh, const struct census *c)
     char names[160];
     names_heard(mesh, names, sizeof names);
     double waited = (double)(mesh->now_us - mesh->opened_us) / 1e6;
-    if (!c->heard)
+    if (c->mutual + 1 >= mesh->params.expect)
+        hm_mesh_finish(mesh, HM_ETIMEOUT, "could not catch up with the mesh in %.0f s; the network loses too much, or the mesh is "
+                                          "faster than this node",
+                       waited);
+    else if (!c->heard)
         hm_mesh_finish(mesh, HM_ETIMEOUT,
                        "found no other node in %.0f s (%u expected); check --peer and that they run, or train alone with "
                        "--expect 1",
@@ -73,7 +96,10 @@ static void join(struct hm_mesh *mesh)
     uint64_t waited = mesh->now_us - mesh->opened_us;
     bool enough = c.mutual + 1 >= mesh->params.expect || (c.running && c.mutual == c.heard);
     bool quiet = !c.pending || waited > JOIN_QUIET_US;
-    if (enough && c.mutual == c.heard && quiet && caught_up(mesh))
+    bool gathered = enough && c.mutual == c.heard && quiet;
+    if (gathered)
+        mark_goal(mesh);
+    if (gathered && reached_goal(mesh))
         hm_mesh_enter(mesh, HM_READY);
     else if (waited > mesh->params.join_timeout_us)
         give_up_joining(mesh, &c);

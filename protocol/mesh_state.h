@@ -36,6 +36,7 @@ struct stream {
     uint32_t flush;        /* flushes completely applied */
     uint64_t digest;       /* cumulative, after link.seq */
     uint32_t head;         /* highest seq that somebody may have */
+    uint32_t join_goal;    /* what a joiner has to have before it takes part */
     uint32_t named;        /* highest seq given up as lost with its origin; 0: none */
     uint32_t flush_start;  /* flush and link.steps when the running accumulation began */
     uint64_t steps_start;
@@ -81,6 +82,7 @@ struct hm_mesh {
     bool working;       /* START was given and WORK_ENDED has not come */
     bool ending;        /* END_WORK was given */
     bool drained;       /* the final flush has published everything */
+    bool goal_marked;   /* join_goal of the streams is set */
     bool leaving;       /* this node goes, the mesh stays */
     bool finished;
     bool stop;
