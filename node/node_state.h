@@ -85,7 +85,8 @@ struct hm_node {
     uint64_t status_due_us;
     uint64_t rate_steps, rate_us, rate;
     uint64_t spent_us;       /* the driver's processor time at the last extract */
-    uint64_t train_us, agree_us; /* when training and agreement began */
+    _Atomic uint64_t train_us; /* when training began; 0: not yet. The driver writes it, the scorer reads it too */
+    uint64_t agree_us;         /* when agreement began */
     struct hm_link *links;
     struct hm_node_report report;
 };

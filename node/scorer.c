@@ -34,6 +34,8 @@ static bool fetch(struct hm_node *node)
 static void record(struct hm_node *node, const struct hm_score *score, uint64_t steps)
 {
     struct scorer *scorer = &node->scorer;
+    uint64_t began = node->train_us; /* 0 when the first score is over before training begins */
+    double seconds = began ? (double)(hm_node_now(node) - began) / 1e6 : 0;
     pthread_mutex_lock(&scorer->mutex);
     scorer->newest = *score;
     if (scorer->n_curve == HM_CURVE_MAX) { /* halve the resolution of what is past */
@@ -41,8 +43,7 @@ static void record(struct hm_node *node, const struct hm_score *score, uint64_t 
             scorer->curve[i] = scorer->curve[2 * i];
         scorer->n_curve = HM_CURVE_MAX / 2;
     }
-    scorer->curve[scorer->n_curve++] =
-        (struct hm_curve_point){(double)(hm_node_now(node) - node->train_us) / 1e6, steps, *score};
+    scorer->curve[scorer->n_curve++] = (struct hm_curve_point){seconds, steps, *score};
     pthread_mutex_unlock(&scorer->mutex);
 }
 

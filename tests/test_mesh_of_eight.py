@@ -4,7 +4,7 @@ import os
 import pytest
 
 
-@pytest.mark.parametrize('flags', [['--flush', 'auto'], ['--flush', 'step'], ['--partition', 'labels', '--flush', '2ms']])
+@pytest.mark.parametrize('flags', [['--flush', 'auto', '--target-accuracy', .9999], ['--flush', 'step'], ['--partition', 'labels', '--flush', '2ms']])
 def test_mesh_of_eight(start, rows, tmp_path, flags):
     log = f'log_path={tmp_path}/sanitizer'
     env = {name: f'{os.environ.get(name, "")}:{log}'.lstrip(':')

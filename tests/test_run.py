@@ -198,7 +198,8 @@ def test_interrupt_stops_the_mesh(start, run, rows, tmp_path):
     assert score['accuracy'] > .9
     assert json.loads((out / 'summary.json').read_text())['model_hash'] == summary['model_hash']
     curve = [json.loads(line) for line in (out / 'curve.jsonl').read_text().splitlines()]
-    assert curve and all(a['steps'] <= b['steps'] for a, b in zip(curve, curve[1:]))
+    assert curve and all(a['steps'] <= b['steps'] and a['seconds'] <= b['seconds'] for a, b in zip(curve, curve[1:]))
+    assert curve[-1]['seconds'] <= summary['train_seconds'] + .1
 
 
 def test_second_interrupt_leaves_at_once(start, rows):
