@@ -122,6 +122,7 @@ struct hm_model {
     const struct hm_model_ops *ops;
     uint64_t n_train, n_test;    /* examples */
     uint64_t budget_steps;       /* mesh-wide; 0: none */
+    double seconds;              /* training time; 0: no limit */
     unsigned batch;              /* examples of one gradient, >= 1 */
     unsigned chunk;              /* most examples of one step call */
     size_t scratch_bytes;        /* of each worker */

@@ -173,13 +173,15 @@ static void insist(const struct hm_model *model, struct hm_fields *fields)
     if (o->lambda > 0)
         hm_fields_set(fields, "lambda", "%.17g", o->lambda);
     if (o->lr > 0)
-        hm_fields_set(fields, "eta0", "%.17g", o->lr);
+        hm_fields_set(fields, "lr", "%.17g", o->lr);
     if (o->epochs > 0)
         hm_fields_set(fields, "epochs", "%.17g", o->epochs);
     if (o->steps)
         hm_fields_set(fields, "steps", "%llu", (unsigned long long)o->steps);
     if (o->seed)
         hm_fields_set(fields, "seed", "%llu", (unsigned long long)o->seed);
+    if (o->seconds > 0)
+        hm_fields_set(fields, "seconds", "%.17g", o->seconds);
     if (o->batch)
         hm_fields_set(fields, "batch", "%u", o->batch);
     if (o->combine_given) {
@@ -217,7 +219,8 @@ static enum hm_status found(struct hm_model *model, struct hm_fields *config, st
     int grid = grid_of_v(lambda, m * t0 + run, mean_row_norm(&svm->train));
     hm_fields_set(config, "workload", "svm");
     hm_fields_set(config, "lambda", "%.17g", lambda);
-    hm_fields_set(config, "eta0", "%.17g", eta0);
+    hm_fields_set(config, "lr", "%.17g", eta0);
+    hm_fields_set(config, "seconds", "%.17g", o->seconds);
     hm_fields_set(config, "t0", "%.17g", m * t0);
     hm_fields_set(config, "epochs", "%.17g", epochs);
     hm_fields_set(config, "steps", "%llu", (unsigned long long)o->steps);
@@ -319,6 +322,7 @@ static enum hm_status adopt(struct hm_model *model, const struct hm_fields *conf
         (status = hm_fields_number(config, "batch", 1, HM_SVM_CHUNK, &batch, err)) ||
         (status = hm_fields_u64(config, "budget", &svm->base.budget_steps, err)) ||
         (status = hm_fields_u64(config, "seed", &svm->seed, err)) ||
+        (status = hm_fields_number(config, "seconds", 0, 1e12, &svm->base.seconds, err)) ||
         (status = adopt_rule(svm, config, err)) || (status = adopt_layout(svm, config, layout, err)) ||
         (status = adopt_order(svm, config, bulk_bytes, n_bulk, err)))
         return status;

@@ -177,7 +177,7 @@ static void hear(struct hm_node *node)
 static void heed_stops(struct hm_node *node)
 {
     int wanted = atomic_load(&node->stop_wanted);
-    double seconds = node->options.train.seconds;
+    double seconds = node->model->seconds;
     struct hm_event event = event_of(node, wanted == 2 ? HM_EV_LEAVE : HM_EV_STOP);
     event.reason = NULL;
     if (wanted)
@@ -215,7 +215,7 @@ void hm_driver_run(struct hm_node *node)
         if (node->ended)
             break;
         uint64_t wake = hm_mesh_wake_us(node->mesh, atomic_load(&node->shared.running));
-        double seconds = node->options.train.seconds;
+        double seconds = node->model->seconds;
         if (seconds > 0 && node->train_us && node->train_us + (uint64_t)(seconds * 1e6) > hm_node_now(node)) {
             uint64_t end = node->train_us + (uint64_t)(seconds * 1e6);
             wake = end < wake ? end : wake;
