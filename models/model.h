@@ -1,17 +1,15 @@
 /* What a workload is: one row of a table of functions, and a model made by it.
  *
- * A model knows data, arithmetic and schedule; it knows nothing of peers. The node calls it in this order:
+ * A model knows data, arithmetic and schedule; it knows nothing of peers. The node calls it in this
+ * order:
  *
  *     open       read the data, as the user's options say
  *     insist     what this node cannot give way on (explicit flags, facts of its data)
- *     found      [first node]  choose the configuration   |  [joiner] the configuration comes from a peer
- *     adopt      take the configuration: fixes schedule and layout
- *     init       B0
- *     shard      which examples this node takes
- *     step       from worker threads, until the run is over
- *     score      of B, at any time, from one thread beside the workers
- *     export     the final model, in the formats that the field's tools load
- *     close
+ *     found      [first node]  choose the configuration   |  [joiner] the configuration comes from
+ * a peer adopt      take the configuration: fixes schedule and layout init       B0 shard which
+ * examples this node takes step       from worker threads, until the run is over score      of B,
+ * at any time, from one thread beside the workers export     the final model, in the formats that
+ * the field's tools load close
  */
 #ifndef HM_MODELS_MODEL_H
 #define HM_MODELS_MODEL_H
@@ -30,7 +28,8 @@ enum hm_partition {
     HM_PARTITION_LABELS, /* each node has its own labels */
 };
 
-/* What the user asked for. A number that is 0 or a pointer that is NULL was not given, unless said otherwise. */
+/* What the user asked for. A number that is 0 or a pointer that is NULL was not given, unless said
+ * otherwise. */
 struct hm_train_options {
     const char *train[HM_FILES_MAX];
     unsigned n_train;
@@ -40,18 +39,19 @@ struct hm_train_options {
     uint32_t n_features;
     int no_cache;
     double lambda, lr;
-    double epochs;               /* mesh-wide */
-    uint64_t steps;              /* mesh-wide */
+    double epochs;  /* mesh-wide */
+    uint64_t steps; /* mesh-wide */
     double seconds;
-    unsigned batch;              /* examples whose gradient is taken at the same weights */
+    unsigned batch; /* examples whose gradient is taken at the same weights */
     uint64_t seed;
     struct hm_combine combine;
     int combine_given;
-    unsigned nodes;              /* expected at the start */
-    unsigned threads;            /* of this node */
+    unsigned nodes;   /* expected at the start */
+    unsigned threads; /* of this node */
 };
 
-/* Examples that one node trains on: [begin, begin + n) of the training set, around its end, or those listed. */
+/* Examples that one node trains on: [begin, begin + n) of the training set, around its end, or
+ * those listed. */
 struct hm_shard {
     uint64_t begin, n;
     const uint32_t *index; /* [n] or NULL; owned by the model */
@@ -59,21 +59,22 @@ struct hm_shard {
 
 /* One worker thread's place to work in. */
 struct hm_step {
-    hm_cell *w;              /* shared weights, by the layout */
-    uint64_t from, n;        /* positions in the shard: examples from .. from + n, n <= model's chunk */
-    double t;                /* mesh-wide steps before this chunk, as estimated here */
-    float scale;             /* factor on a local step (the combination rule's) */
-    float t_per_step;        /* mesh-wide steps that pass for each own one */
-    void *scratch;           /* [scratch_bytes] of this thread, zeroed at the start, 64-byte aligned */
-    uint64_t held;           /* out: examples whose steps are in the scratch, not in w, as yet */
-    uint64_t n_sampled, n_wiped; /* out, added to: sampled adds, and those that wiped out another's (race_loss) */
+    hm_cell *w;       /* shared weights, by the layout */
+    uint64_t from, n; /* positions in the shard: examples from .. from + n, n <= model's chunk */
+    double t;         /* mesh-wide steps before this chunk, as estimated here */
+    float scale;      /* factor on a local step (the combination rule's) */
+    float t_per_step; /* mesh-wide steps that pass for each own one */
+    void *scratch;    /* [scratch_bytes] of this thread, zeroed at the start, 64-byte aligned */
+    uint64_t held;    /* out: examples whose steps are in the scratch, not in w, as yet */
+    uint64_t n_sampled,
+        n_wiped; /* out, added to: sampled adds, and those that wiped out another's (race_loss) */
 };
 
 struct hm_score {
-    uint64_t n;              /* examples scored */
-    double loss;             /* mean over examples, without regularisation */
-    double cost;             /* the objective: loss + regularisation */
-    double accuracy;         /* fraction */
+    uint64_t n;      /* examples scored */
+    double loss;     /* mean over examples, without regularisation */
+    double cost;     /* the objective: loss + regularisation */
+    double accuracy; /* fraction */
 };
 
 enum hm_set { HM_TRAIN_SET, HM_TEST_SET };
@@ -81,8 +82,8 @@ enum hm_set { HM_TRAIN_SET, HM_TEST_SET };
 struct hm_model;
 
 struct hm_model_ops {
-    const char *name;        /* "svm" */
-    const char *help;        /* one line */
+    const char *name; /* "svm" */
+    const char *help; /* one line */
     enum hm_combine_default { HM_DEFAULT_AMPLIFY, HM_DEFAULT_SUM } combine_default;
 
     enum hm_status (*open)(struct hm_model **model, const struct hm_train_options *options,
@@ -93,40 +94,44 @@ struct hm_model_ops {
     /* Bulk data that joiners need beside the configuration (borrowed; may be NULL). */
     const uint8_t *(*bulk)(const struct hm_model *model, size_t *n);
 
-    /* Fixes schedule and layout. bulk is what bulk() of the first node gave, or NULL for that node itself. */
-    enum hm_status (*adopt)(struct hm_model *model, const struct hm_fields *config, const uint8_t *bulk, size_t n_bulk,
-                            struct hm_layout *layout, struct hm_err *err);
-    void (*init)(const struct hm_model *model, struct hm_weights *weights); /* writes B0 into weights->b */
+    /* Fixes schedule and layout. bulk is what bulk() of the first node gave, or NULL for that node
+     * itself. */
+    enum hm_status (*adopt)(struct hm_model *model, const struct hm_fields *config,
+                            const uint8_t *bulk, size_t n_bulk, struct hm_layout *layout,
+                            struct hm_err *err);
+    void (*init)(const struct hm_model *model,
+                 struct hm_weights *weights); /* writes B0 into weights->b */
 
-    enum hm_status (*shard)(struct hm_model *model, enum hm_partition partition, unsigned rank, unsigned n,
-                            struct hm_shard *shard, struct hm_err *err);
+    enum hm_status (*shard)(struct hm_model *model, enum hm_partition partition, unsigned rank,
+                            unsigned n, struct hm_shard *shard, struct hm_err *err);
     void (*step)(const struct hm_model *model, const struct hm_shard *shard, struct hm_step *step);
 
-    /* Before a final extract, and at least every few milliseconds: adds what the thread's scratch still holds back to
-     * W. Called by the worker itself. NULL: nothing is held back. */
+    /* Before a final extract, and at least every few milliseconds: adds what the thread's scratch
+     * still holds back to W. Called by the worker itself. NULL: nothing is held back. */
     void (*settle)(const struct hm_model *model, struct hm_step *step);
 
-    /* Scores B (grid units, by the layout) with the S mesh-wide steps that belong to it, by `threads` threads. n = 0 in
-     * the result when the model has no such set. */
-    enum hm_status (*score)(struct hm_model *model, const uint32_t *b, uint64_t steps, enum hm_set set, unsigned threads,
-                            struct hm_score *score, struct hm_err *err);
+    /* Scores B (grid units, by the layout) with the S mesh-wide steps that belong to it, by
+     * `threads` threads. n = 0 in the result when the model has no such set. */
+    enum hm_status (*score)(struct hm_model *model, const uint32_t *b, uint64_t steps,
+                            enum hm_set set, unsigned threads, struct hm_score *score,
+                            struct hm_err *err);
 
     /* Writes the model to `path`, in the format that its extension names. */
-    enum hm_status (*save)(struct hm_model *model, const uint32_t *b, uint64_t steps, const char *path,
-                             struct hm_err *err);
+    enum hm_status (*save)(struct hm_model *model, const uint32_t *b, uint64_t steps,
+                           const char *path, struct hm_err *err);
     void (*close)(struct hm_model *model);
 };
 
 /* What every model begins with. Written by open and adopt. */
 struct hm_model {
     const struct hm_model_ops *ops;
-    uint64_t n_train, n_test;    /* examples */
-    uint64_t budget_steps;       /* mesh-wide; 0: none */
-    double seconds;              /* training time; 0: no limit */
-    unsigned batch;              /* examples of one gradient, >= 1 */
-    unsigned chunk;              /* most examples of one step call */
-    size_t scratch_bytes;        /* of each worker */
-    struct hm_combine combine;   /* the mesh's rule, by adopt */
+    uint64_t n_train, n_test;  /* examples */
+    uint64_t budget_steps;     /* mesh-wide; 0: none */
+    double seconds;            /* training time; 0: no limit */
+    unsigned batch;            /* examples of one gradient, >= 1 */
+    unsigned chunk;            /* most examples of one step call */
+    size_t scratch_bytes;      /* of each worker */
+    struct hm_combine combine; /* the mesh's rule, by adopt */
 };
 
 extern const struct hm_model_ops hm_svm;

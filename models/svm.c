@@ -1,13 +1,14 @@
 /* A linear SVM: hinge loss with L2 regularisation, by stochastic gradient descent in V form.
  *
- * Minimise (1/n) sum max(0, 1 - y (w.x + b)) + (lambda/2) |w|^2 with step eta_t = 1 / (lambda (T0 + t)) (Bottou,
- * Large-Scale Machine Learning with Stochastic Gradient Descent, COMPSTAT 2010; svmsgd). Write w = V / c with
- * c = lambda (T0 + t): the shrinking of w is then in c alone, and a step is
+ * Minimise (1/n) sum max(0, 1 - y (w.x + b)) + (lambda/2) |w|^2 with step eta_t = 1 / (lambda (T0 +
+ * t)) (Bottou, Large-Scale Machine Learning with Stochastic Gradient Descent, COMPSTAT 2010;
+ * svmsgd). Write w = V / c with c = lambda (T0 + t): the shrinking of w is then in c alone, and a
+ * step is
  *
  *     if y (V.x + b c) < c:  V += y x,  b += 0.01 y / c
  *
- * and nothing else. V is a plain sum of examples, so steps of many nodes add in any order, and the scale is a
- * function of the mesh-wide step count that every replica knows.
+ * and nothing else. V is a plain sum of examples, so steps of many nodes add in any order, and the
+ * scale is a function of the mesh-wide step count that every replica knows.
  */
 #include "models/svm.h"
 
@@ -19,13 +20,14 @@
 #include <string.h>
 
 enum {
-    SAMPLE_ROWS = 1001, /* rows that choose eta0, as svmsgd does */
+    SAMPLE_ROWS = 1001,         /* rows that choose eta0, as svmsgd does */
     BULK_FEATURES_MAX = 250000, /* an order of so many features fits into one message */
 };
 
 static const double LAMBDA_DEFAULT = 1e-4;
 static const double EPOCHS_DEFAULT = 5;
-static const double SECONDS_ROWS = 2e7; /* rows a second a node may reach, for the range of V under a time budget */
+static const double SECONDS_ROWS =
+    2e7; /* rows a second a node may reach, for the range of V under a time budget */
 
 struct hm_svm_model *hm_svm_of(struct hm_model *model)
 {
@@ -39,8 +41,9 @@ static const struct hm_svm_model *of(const struct hm_model *model)
 
 /* ---- data ---- */
 
-static enum hm_status open_set(struct hm_rows *rows, const char *const *file, unsigned n, const struct hm_svm_model *svm,
-                               const struct hm_progress *progress, struct hm_err *err)
+static enum hm_status open_set(struct hm_rows *rows, const char *const *file, unsigned n,
+                               const struct hm_svm_model *svm, const struct hm_progress *progress,
+                               struct hm_err *err)
 {
     const struct hm_train_options *o = &svm->options;
     struct hm_rows_source source = {.n_files = n,
@@ -94,7 +97,8 @@ static void close_model(struct hm_model *model)
 
 /* ---- schedule ---- */
 
-static double sample_cost(const struct hm_rows *rows, uint64_t n, double eta, double lambda, float *w)
+static double sample_cost(const struct hm_rows *rows, uint64_t n, double eta, double lambda,
+                          float *w)
 {
     memset(w, 0, rows->n_features * sizeof *w);
     double scale = 1, bias = 0, loss = 0, norm = 0;
@@ -114,14 +118,16 @@ static double sample_cost(const struct hm_rows *rows, uint64_t n, double eta, do
 }
 
 /* svmsgd's rule: the power of two that serves best on a sample, as a constant step. */
-static enum hm_status choose_eta0(const struct hm_rows *rows, double lambda, double *eta0, struct hm_err *err)
+static enum hm_status choose_eta0(const struct hm_rows *rows, double lambda, double *eta0,
+                                  struct hm_err *err)
 {
     float *w = malloc(rows->n_features * sizeof *w);
     if (!w)
         return hm_fail(err, HM_ENOMEM, "svm: no memory for %u features", rows->n_features);
     uint64_t n = rows->n_rows < SAMPLE_ROWS ? rows->n_rows : SAMPLE_ROWS;
     double lo = 1, hi = 2;
-    double lo_cost = sample_cost(rows, n, lo, lambda, w), hi_cost = sample_cost(rows, n, hi, lambda, w);
+    double lo_cost = sample_cost(rows, n, lo, lambda, w),
+           hi_cost = sample_cost(rows, n, hi, lambda, w);
     while (lo_cost < hi_cost && lo > 1e-12) {
         hi = lo;
         hi_cost = lo_cost;
@@ -152,9 +158,9 @@ static double mean_row_norm(const struct hm_rows *rows)
     return sum > 0 ? sum / (double)n : 1;
 }
 
-/* The grid of V: a fine one, 2^-5 for rows of unit norm, unless the largest V that the schedule can reach needs a
- * coarser one to stay within the range. |w| stays below 16 / |x| on data worth training on, and below
- * sqrt(2 / lambda) always. */
+/* The grid of V: a fine one, 2^-5 for rows of unit norm, unless the largest V that the schedule can
+ * reach needs a coarser one to stay within the range. |w| stays below 16 / |x| on data worth
+ * training on, and below sqrt(2 / lambda) always. */
 static int grid_of_v(double lambda, double t_end, double row_norm)
 {
     double w_max = fmin(16 * fmax(1, 1 / row_norm), sqrt(2 / lambda));
@@ -231,7 +237,8 @@ static enum hm_status found(struct hm_model *model, struct hm_fields *config, st
     hm_fields_set(config, "combine", "%s", rule_name[o->combine.rule]);
     hm_fields_set(config, "amplify", "%.9g", (double)o->combine.amplify);
     hm_fields_set(config, "order", "%016llx", (unsigned long long)svm->train.order_hash);
-    hm_fields_set(config, "tensors", "v:1x%u:%d,b:1x1:%d", svm->train.n_features, grid, HM_SVM_BIAS_GRID);
+    hm_fields_set(config, "tensors", "v:1x%u:%d,b:1x1:%d", svm->train.n_features, grid,
+                  HM_SVM_BIAS_GRID);
     return HM_OK;
 }
 
@@ -244,8 +251,8 @@ static const uint8_t *bulk(const struct hm_model *model, size_t *n)
 
 /* ---- adopting a configuration ---- */
 
-static enum hm_status adopt_order(struct hm_svm_model *svm, const struct hm_fields *config, const uint8_t *bytes,
-                                  size_t n_bytes, struct hm_err *err)
+static enum hm_status adopt_order(struct hm_svm_model *svm, const struct hm_fields *config,
+                                  const uint8_t *bytes, size_t n_bytes, struct hm_err *err)
 {
     uint32_t n = svm->layout.tensor[0].cols;
     const char *hash_text = hm_fields_get(config, "order");
@@ -260,29 +267,33 @@ static enum hm_status adopt_order(struct hm_svm_model *svm, const struct hm_fiel
         memcpy(svm->order, svm->train.order, n * sizeof *svm->order);
     else
         return hm_fail(err, HM_EREFUSED,
-                       "field 'order': the mesh numbers %u features in another order than this node's data gives; with more "
+                       "field 'order': the mesh numbers %u features in another order than this "
+                       "node's data gives; with more "
                        "than %d features all nodes must load the same training file",
                        n, BULK_FEATURES_MAX);
     for (uint32_t i = 0; i < n; i++)
         if (svm->order[i] >= HM_FEATURES_MAX)
-            return hm_fail(err, HM_ECORRUPT, "field 'order': feature %u is out of range", svm->order[i]);
+            return hm_fail(err, HM_ECORRUPT, "field 'order': feature %u is out of range",
+                           svm->order[i]);
     if (hm_order_hash(svm->order, n) != hash)
-        return hm_fail(err, HM_ECORRUPT, "field 'order': the order of features does not have the hash %s", hash_text);
+        return hm_fail(err, HM_ECORRUPT,
+                       "field 'order': the order of features does not have the hash %s", hash_text);
     if (!svm->train.n_rows || svm->train.order_hash == hash)
         return HM_OK;
     enum hm_status status = hm_rows_reorder(&svm->train, svm->order, n, 0, err);
     return status ? hm_context(err, status, "field 'order'") : HM_OK;
 }
 
-static enum hm_status adopt_layout(struct hm_svm_model *svm, const struct hm_fields *config, struct hm_layout *layout,
-                                   struct hm_err *err)
+static enum hm_status adopt_layout(struct hm_svm_model *svm, const struct hm_fields *config,
+                                   struct hm_layout *layout, struct hm_err *err)
 {
     unsigned cols;
     int grid, bias_grid, used = 0;
     const char *text = hm_fields_get(config, "tensors");
-    if (!text || sscanf(text, "v:1x%u:%d,b:1x1:%d%n", &cols, &grid, &bias_grid, &used) != 3 || text[used] || !cols ||
-        cols > HM_FEATURES_MAX)
-        return hm_fail(err, HM_EINPUT, "field 'tensors' is '%.60s', which no svm has", text ? text : "");
+    if (!text || sscanf(text, "v:1x%u:%d,b:1x1:%d%n", &cols, &grid, &bias_grid, &used) != 3 ||
+        text[used] || !cols || cols > HM_FEATURES_MAX)
+        return hm_fail(err, HM_EINPUT, "field 'tensors' is '%.60s', which no svm has",
+                       text ? text : "");
     svm->layout = (struct hm_layout){0};
     enum hm_status status = hm_layout_add(&svm->layout, "v", 1, cols, grid, err);
     if (!status)
@@ -291,7 +302,8 @@ static enum hm_status adopt_layout(struct hm_svm_model *svm, const struct hm_fie
     return status;
 }
 
-static enum hm_status adopt_rule(struct hm_svm_model *svm, const struct hm_fields *config, struct hm_err *err)
+static enum hm_status adopt_rule(struct hm_svm_model *svm, const struct hm_fields *config,
+                                 struct hm_err *err)
 {
     const char *name = hm_fields_get(config, "combine");
     double amplify;
@@ -299,22 +311,26 @@ static enum hm_status adopt_rule(struct hm_svm_model *svm, const struct hm_field
     if (status)
         return status;
     if (amplify > 0 && amplify < 1)
-        return hm_fail(err, HM_EINPUT, "field 'amplify' is %g; 0 (live nodes) or at least 1 is expected", amplify);
+        return hm_fail(err, HM_EINPUT,
+                       "field 'amplify' is %g; 0 (live nodes) or at least 1 is expected", amplify);
     for (unsigned i = 0; i < sizeof rule_name / sizeof rule_name[0]; i++)
         if (name && strcmp(name, rule_name[i]) == 0) {
             svm->base.combine = (struct hm_combine){(enum hm_rule)i, (float)amplify};
             return HM_OK;
         }
-    return hm_fail(err, HM_EINPUT, "field 'combine' is '%.40s'; sum, amplify or mean is expected", name ? name : "");
+    return hm_fail(err, HM_EINPUT, "field 'combine' is '%.40s'; sum, amplify or mean is expected",
+                   name ? name : "");
 }
 
-static enum hm_status adopt(struct hm_model *model, const struct hm_fields *config, const uint8_t *bulk_bytes,
-                            size_t n_bulk, struct hm_layout *layout, struct hm_err *err)
+static enum hm_status adopt(struct hm_model *model, const struct hm_fields *config,
+                            const uint8_t *bulk_bytes, size_t n_bulk, struct hm_layout *layout,
+                            struct hm_err *err)
 {
     struct hm_svm_model *svm = hm_svm_of(model);
     const char *workload = hm_fields_get(config, "workload");
     if (!workload || strcmp(workload, "svm") != 0)
-        return hm_fail(err, HM_EREFUSED, "field 'workload': the mesh trains '%.31s', this node svm", workload ? workload : "?");
+        return hm_fail(err, HM_EREFUSED, "field 'workload': the mesh trains '%.31s', this node svm",
+                       workload ? workload : "?");
     double batch;
     enum hm_status status;
     if ((status = hm_fields_number(config, "lambda", 1e-300, 1e300, &svm->lambda, err)) ||
@@ -323,7 +339,8 @@ static enum hm_status adopt(struct hm_model *model, const struct hm_fields *conf
         (status = hm_fields_u64(config, "budget", &svm->base.budget_steps, err)) ||
         (status = hm_fields_u64(config, "seed", &svm->seed, err)) ||
         (status = hm_fields_number(config, "seconds", 0, 1e12, &svm->base.seconds, err)) ||
-        (status = adopt_rule(svm, config, err)) || (status = adopt_layout(svm, config, layout, err)) ||
+        (status = adopt_rule(svm, config, err)) ||
+        (status = adopt_layout(svm, config, layout, err)) ||
         (status = adopt_order(svm, config, bulk_bytes, n_bulk, err)))
         return status;
     svm->base.batch = (unsigned)batch;
@@ -339,20 +356,23 @@ static enum hm_status adopt(struct hm_model *model, const struct hm_fields *conf
 static void init(const struct hm_model *model, struct hm_weights *weights)
 {
     (void)model;
-    memset(weights->b, 0, weights->n * sizeof weights->b[0]); /* the objective is convex: nothing is gained by chance */
+    memset(weights->b, 0,
+           weights->n *
+               sizeof weights->b[0]); /* the objective is convex: nothing is gained by chance */
 }
 
 /* ---- shards ---- */
 
 /* Rows sorted by label, in equal parts: with two nodes each sees one class only. */
-static enum hm_status shard_by_label(struct hm_svm_model *svm, unsigned rank, unsigned n, struct hm_shard *shard,
-                                     struct hm_err *err)
+static enum hm_status shard_by_label(struct hm_svm_model *svm, unsigned rank, unsigned n,
+                                     struct hm_shard *shard, struct hm_err *err)
 {
     uint64_t rows = svm->train.n_rows, from = rows * rank / n, to = rows * (rank + 1) / n, at = 0;
     free(svm->index);
     svm->index = malloc((to - from + 1) * sizeof *svm->index);
     if (!svm->index || rows > UINT32_MAX)
-        return hm_fail(err, HM_ENOMEM, "svm: no memory for a partition of %llu rows", (unsigned long long)rows);
+        return hm_fail(err, HM_ENOMEM, "svm: no memory for a partition of %llu rows",
+                       (unsigned long long)rows);
     for (int label = 1; label >= -1; label -= 2)
         for (uint64_t r = 0; r < rows; r++)
             if (svm->train.label[r] == label) {
@@ -364,18 +384,20 @@ static enum hm_status shard_by_label(struct hm_svm_model *svm, unsigned rank, un
     return HM_OK;
 }
 
-static enum hm_status shard(struct hm_model *model, enum hm_partition partition, unsigned rank, unsigned n,
-                            struct hm_shard *out, struct hm_err *err)
+static enum hm_status shard(struct hm_model *model, enum hm_partition partition, unsigned rank,
+                            unsigned n, struct hm_shard *out, struct hm_err *err)
 {
     struct hm_svm_model *svm = hm_svm_of(model);
     uint64_t rows = svm->train.n_rows, from = rows * rank / n, to = rows * (rank + 1) / n;
     assert(rank < n);
     if (rows < n && partition != HM_PARTITION_NONE)
-        return hm_fail(err, HM_EUSAGE, "svm: %llu rows cannot be split among %u nodes", (unsigned long long)rows, n);
+        return hm_fail(err, HM_EUSAGE, "svm: %llu rows cannot be split among %u nodes",
+                       (unsigned long long)rows, n);
     if (partition == HM_PARTITION_LABELS)
         return shard_by_label(svm, rank, n, out, err);
     uint64_t turn = svm->seed ? hm_mix(svm->seed) % rows : 0;
-    *out = (struct hm_shard){(from + turn) % rows, partition == HM_PARTITION_SPLIT ? to - from : rows, NULL};
+    *out = (struct hm_shard){(from + turn) % rows,
+                             partition == HM_PARTITION_SPLIT ? to - from : rows, NULL};
     return HM_OK;
 }
 

@@ -9,7 +9,7 @@
 #include <stdio.h>
 
 enum {
-    HM_SVM_CHUNK = 1024,   /* examples of one step call */
+    HM_SVM_CHUNK = 1024, /* examples of one step call */
     HM_SVM_BIAS_GRID = -18,
 };
 
@@ -19,14 +19,14 @@ struct hm_svm_model {
     struct hm_model base;
     struct hm_train_options options;
     struct hm_rows train, test;
-    int test_ordered;         /* test has the mesh's order of features */
+    int test_ordered; /* test has the mesh's order of features */
     double lambda, t0;
-    uint64_t seed;            /* turns the order of rows: which one the mesh begins with */
-    struct hm_layout layout;  /* tensor 0: V, 1 x n; tensor 1: bias, 1 x 1 */
+    uint64_t seed;           /* turns the order of rows: which one the mesh begins with */
+    struct hm_layout layout; /* tensor 0: V, 1 x n; tensor 1: bias, 1 x 1 */
     uint32_t n_features;
-    uint32_t *order;          /* [n_features] source feature of each rank, as the mesh has it */
-    uint32_t *index;          /* of a shard by labels */
-    atomic_int *merging;      /* 1 while a thread merges its private copy into W */
+    uint32_t *order;     /* [n_features] source feature of each rank, as the mesh has it */
+    uint32_t *index;     /* of a shard by labels */
+    atomic_int *merging; /* 1 while a thread merges its private copy into W */
 };
 
 struct hm_svm_model *hm_svm_of(struct hm_model *model);
@@ -37,11 +37,12 @@ void hm_svm_settle(const struct hm_model *model, struct hm_step *step);
 size_t hm_svm_scratch_bytes(const struct hm_svm_model *svm);
 
 /* svm_score.c */
-enum hm_status hm_svm_score(struct hm_model *model, const uint32_t *b, uint64_t steps, enum hm_set set, unsigned threads,
-                            struct hm_score *score, struct hm_err *err);
+enum hm_status hm_svm_score(struct hm_model *model, const uint32_t *b, uint64_t steps,
+                            enum hm_set set, unsigned threads, struct hm_score *score,
+                            struct hm_err *err);
 
 /* svm_save.c */
-enum hm_status hm_svm_save(struct hm_model *model, const uint32_t *b, uint64_t steps, const char *path,
-                           struct hm_err *err);
+enum hm_status hm_svm_save(struct hm_model *model, const uint32_t *b, uint64_t steps,
+                           const char *path, struct hm_err *err);
 
 #endif

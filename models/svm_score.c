@@ -20,13 +20,15 @@ struct job {
     double bias;
     struct block *block;
     uint64_t n_blocks;
-    atomic_uint_fast64_t next; /* relaxed: blocks are independent, joining the threads publishes results */
+    atomic_uint_fast64_t
+        next; /* relaxed: blocks are independent, joining the threads publishes results */
 };
 
 static void score_block(const struct job *job, uint64_t which)
 {
     const struct hm_rows *rows = job->rows;
-    uint64_t from = which * BLOCK_ROWS, to = from + BLOCK_ROWS < rows->n_rows ? from + BLOCK_ROWS : rows->n_rows;
+    uint64_t from = which * BLOCK_ROWS,
+             to = from + BLOCK_ROWS < rows->n_rows ? from + BLOCK_ROWS : rows->n_rows;
     struct block sum = {0};
     for (uint64_t r = from; r < to; r++) {
         double z = rows->label[r] * (hm_row_dot(rows, r, job->w) + job->bias);
@@ -60,7 +62,8 @@ static void run(struct job *job, unsigned threads)
 }
 
 /* w = V / c of the mesh-wide step count that belongs to B: never of a newer one. Returns |w|^2. */
-static double weights_of(const struct hm_svm_model *svm, const uint32_t *b, uint64_t steps, float *w)
+static double weights_of(const struct hm_svm_model *svm, const uint32_t *b, uint64_t steps,
+                         float *w)
 {
     const struct hm_tensor *v = &svm->layout.tensor[0];
     double scale = ldexp(1, v->grid_exp) / (svm->lambda * (svm->t0 + (double)steps)), norm = 0;
@@ -77,8 +80,9 @@ static double bias_of(const struct hm_svm_model *svm, const uint32_t *b)
     return ldexp((int32_t)b[hm_tensor_at(t)], t->grid_exp);
 }
 
-enum hm_status hm_svm_score(struct hm_model *model, const uint32_t *b, uint64_t steps, enum hm_set set, unsigned threads,
-                            struct hm_score *score, struct hm_err *err)
+enum hm_status hm_svm_score(struct hm_model *model, const uint32_t *b, uint64_t steps,
+                            enum hm_set set, unsigned threads, struct hm_score *score,
+                            struct hm_err *err)
 {
     const struct hm_svm_model *svm = hm_svm_of(model);
     struct job job = {.rows = set == HM_TRAIN_SET ? &svm->train : &svm->test};

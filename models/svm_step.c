@@ -1,10 +1,11 @@
 /* The SVM's step on shared weights.
  *
- * One thread works on W itself. Several threads of one node would pass the cache lines of the hottest features back
- * and forth at every row (T = 2 measured 0.15 to 0.8 times T = 1), so each has a private copy of W, and every few
- * thousand rows adds what it has changed into W, in place, and takes over what W has become: the head of the
- * features, which nearly every row touches, more often than the tail. A thread that finds another one merging does
- * not wait but works on. Wide sets, where a merge would cost more than sharing does, are worked on directly.
+ * One thread works on W itself. Several threads of one node would pass the cache lines of the
+ * hottest features back and forth at every row (T = 2 measured 0.15 to 0.8 times T = 1), so each
+ * has a private copy of W, and every few thousand rows adds what it has changed into W, in place,
+ * and takes over what W has become: the head of the features, which nearly every row touches, more
+ * often than the tail. A thread that finds another one merging does not wait but works on. Wide
+ * sets, where a merge would cost more than sharing does, are worked on directly.
  */
 #include "models/svm.h"
 
@@ -17,18 +18,21 @@
 #include <string.h>
 
 enum {
-    AHEAD = 600,        /* elements, about 8 rows, fetched ahead of their use: +9 % over none, farther brings nothing */
-    METER_EVERY = 256,  /* one of so many violators is added by the metered add, twenty times as dear as a plain one */
-    METER_MERGES = 16,  /* likewise of merges */
-    HEAD = 4096,        /* features that are merged often */
-    HEAD_EVERY = 2048,  /* rows of a thread between merges of the head, and of everything */
+    AHEAD = 600, /* elements, about 8 rows, fetched ahead of their use: +9 % over none, farther
+                    brings nothing */
+    METER_EVERY = 256, /* one of so many violators is added by the metered add, twenty times as dear
+                          as a plain one */
+    METER_MERGES = 16, /* likewise of merges */
+    HEAD = 4096,       /* features that are merged often */
+    HEAD_EVERY = 2048, /* rows of a thread between merges of the head, and of everything */
     FULL_EVERY = 8192,
     PRIVATE_MAX = 65536, /* coordinates of a model that threads copy */
 };
 
 /* What a worker thread keeps between steps. */
 struct local {
-    hm_cell *mine, *base;     /* own copy, and its value at the last merge: mine - base is not in W yet */
+    hm_cell *mine,
+        *base; /* own copy, and its value at the last merge: mine - base is not in W yet */
     uint32_t since_head, since_full, merges;
 };
 
@@ -64,10 +68,12 @@ static inline vec4 load4(const float *x)
 
 static inline vec4 gather4(const uint16_t *id, const hm_cell *w)
 {
-    return (vec4){hm_cell_get(w + id[0]), hm_cell_get(w + id[1]), hm_cell_get(w + id[2]), hm_cell_get(w + id[3])};
+    return (vec4){hm_cell_get(w + id[0]), hm_cell_get(w + id[1]), hm_cell_get(w + id[2]),
+                  hm_cell_get(w + id[3])};
 }
 
-/* Two vectors of four, the weights inserted one by one: 7 % over four scalar sums, 19 % over AVX-512's gather. */
+/* Two vectors of four, the weights inserted one by one: 7 % over four scalar sums, 19 % over
+ * AVX-512's gather. */
 HOT float dot16(const float *restrict x, const uint16_t *restrict id, uint32_t n, const hm_cell *w)
 {
     vec4 a = {0}, b = {0};
@@ -83,7 +89,8 @@ HOT float dot16(const float *restrict x, const uint16_t *restrict id, uint32_t n
     return (a[0] + a[1]) + (a[2] + a[3]) + rest;
 }
 
-static float dot32(const float *restrict x, const uint32_t *restrict id, uint32_t n, const hm_cell *w)
+static float dot32(const float *restrict x, const uint32_t *restrict id, uint32_t n,
+                   const hm_cell *w)
 {
     float a = 0, b = 0;
     uint32_t k = 0;
@@ -96,7 +103,8 @@ static float dot32(const float *restrict x, const uint32_t *restrict id, uint32_
     return a + b;
 }
 
-HOT void add16(float u, const float *restrict x, const uint16_t *restrict id, uint32_t n, hm_cell *w)
+HOT void add16(float u, const float *restrict x, const uint16_t *restrict id, uint32_t n,
+               hm_cell *w)
 {
     uint32_t k = 0;
     for (; k + 4 <= n; k += 4) {
@@ -109,7 +117,8 @@ HOT void add16(float u, const float *restrict x, const uint16_t *restrict id, ui
         hm_cell_add(w + id[k], u * x[k]);
 }
 
-static void add32(float u, const float *restrict x, const uint32_t *restrict id, uint32_t n, hm_cell *w)
+static void add32(float u, const float *restrict x, const uint32_t *restrict id, uint32_t n,
+                  hm_cell *w)
 {
     for (uint32_t k = 0; k < n; k++)
         hm_cell_add(w + id[k], u * x[k]);
@@ -129,23 +138,27 @@ HOT void row_add(const struct hm_rows *rows, uint64_t from, uint32_t n, float u,
         add32(u, rows->value + from, rows->id32 + from, n, w);
 }
 
-static __attribute__((noinline)) void row_add_metered(const struct hm_rows *rows, uint64_t from, uint32_t n, float u, hm_cell *w,
-                            struct hm_step *step)
+static __attribute__((noinline)) void row_add_metered(const struct hm_rows *rows, uint64_t from,
+                                                      uint32_t n, float u, hm_cell *w,
+                                                      struct hm_step *step)
 {
     for (uint64_t k = from; k < from + n; k++)
-        step->n_wiped += hm_cell_add_metered(w + (rows->id16 ? rows->id16[k] : rows->id32[k]), u * rows->value[k]);
+        step->n_wiped += hm_cell_add_metered(w + (rows->id16 ? rows->id16[k] : rows->id32[k]),
+                                             u * rows->value[k]);
     step->n_sampled += n;
 }
 
-/* A fixed number of lines, not one for each line of the row: a loop would be one more wrong guess a row. Addresses
- * past the end are harmless to a prefetch. Rows are used once an epoch, hence not to be kept. */
+/* A fixed number of lines, not one for each line of the row: a loop would be one more wrong guess a
+ * row. Addresses past the end are harmless to a prefetch. Rows are used once an epoch, hence not to
+ * be kept. */
 HOT void prefetch_rows(const struct hm_rows *rows, uint64_t from)
 {
     const char *x = (const char *)rows->value + (from + AHEAD) * sizeof *rows->value;
     for (int k = 0; k < 5; k++)
         __builtin_prefetch(x + 64 * k, 0, 0);
     size_t width = rows->id16 ? sizeof *rows->id16 : sizeof *rows->id32;
-    const char *id = (rows->id16 ? (const char *)rows->id16 : (const char *)rows->id32) + (from + AHEAD) * width;
+    const char *id =
+        (rows->id16 ? (const char *)rows->id16 : (const char *)rows->id32) + (from + AHEAD) * width;
     for (int k = 0; k < 3; k++)
         __builtin_prefetch(id + 64 * k, 0, 0);
 }
@@ -158,7 +171,8 @@ struct place {
     int shared;
 };
 
-static inline uint64_t row_at(const struct hm_svm_model *svm, const struct hm_shard *shard, uint64_t position)
+static inline uint64_t row_at(const struct hm_svm_model *svm, const struct hm_shard *shard,
+                              uint64_t position)
 {
     if (shard->index)
         return shard->index[position];
@@ -166,14 +180,15 @@ static inline uint64_t row_at(const struct hm_svm_model *svm, const struct hm_sh
     return r < svm->train.n_rows ? r : r - svm->train.n_rows;
 }
 
-/* A violator that is to be metered: chosen by its number, a counter would need a cell of its own. */
+/* A violator that is to be metered: chosen by its number, a counter would need a cell of its own.
+ */
 static inline int is_metered(uint64_t row)
 {
     return row * 0x9E3779B97F4A7C15u >> 56 == 0;
 }
 
-HOT void update(const struct hm_rows *rows, uint64_t r, uint64_t from, uint32_t n, float c, const struct place *place,
-                struct hm_step *step)
+HOT void update(const struct hm_rows *rows, uint64_t r, uint64_t from, uint32_t n, float c,
+                const struct place *place, struct hm_step *step)
 {
     const float u = step->scale * (float)rows->label[r];
     if (__builtin_expect(place->shared && is_metered(r), 0))
@@ -184,7 +199,8 @@ HOT void update(const struct hm_rows *rows, uint64_t r, uint64_t from, uint32_t 
 }
 
 /* One example after the other: each sees the steps of those before it. Returns c after the last. */
-HOT float step_row(const struct hm_rows *rows, uint64_t r, float c, const struct place *place, struct hm_step *step)
+HOT float step_row(const struct hm_rows *rows, uint64_t r, float c, const struct place *place,
+                   struct hm_step *step)
 {
     const uint64_t from = rows->start[r];
     const uint32_t n = (uint32_t)(rows->start[r + 1] - from);
@@ -195,8 +211,8 @@ HOT float step_row(const struct hm_rows *rows, uint64_t r, float c, const struct
     return c;
 }
 
-static float step_run(const struct hm_rows all, uint64_t from, uint64_t to, float c, float dc, struct place place,
-                      struct hm_step *step)
+static float step_run(const struct hm_rows all, uint64_t from, uint64_t to, float c, float dc,
+                      struct place place, struct hm_step *step)
 {
     /* Both by value: nothing that others may write is read inside the loop. */
     for (uint64_t r = from; r < to; r++)
@@ -204,11 +220,12 @@ static float step_run(const struct hm_rows all, uint64_t from, uint64_t to, floa
     return c;
 }
 
-static void step_singly(const struct hm_svm_model *svm, const struct hm_shard *shard, struct hm_step *step,
-                        const struct place *place)
+static void step_singly(const struct hm_svm_model *svm, const struct hm_shard *shard,
+                        struct hm_step *step, const struct place *place)
 {
     const struct hm_rows *rows = &svm->train;
-    float c = (float)(svm->lambda * (svm->t0 + step->t)), dc = (float)(svm->lambda * (double)step->t_per_step);
+    float c = (float)(svm->lambda * (svm->t0 + step->t)),
+          dc = (float)(svm->lambda * (double)step->t_per_step);
     if (!shard->index) {
         uint64_t from = (shard->begin + step->from) % rows->n_rows, to = from + step->n;
         c = step_run(*rows, from, to < rows->n_rows ? to : rows->n_rows, c, dc, *place, step);
@@ -221,15 +238,16 @@ static void step_singly(const struct hm_svm_model *svm, const struct hm_shard *s
 }
 
 /* A mini-batch: all its gradients are taken at the same weights, then added. */
-static void step_batch(const struct hm_svm_model *svm, const struct hm_shard *shard, struct hm_step *step,
-                       const struct place *place)
+static void step_batch(const struct hm_svm_model *svm, const struct hm_shard *shard,
+                       struct hm_step *step, const struct place *place)
 {
     const struct hm_rows *rows = &svm->train;
     uint8_t violator[HM_SVM_CHUNK];
     float c = (float)(svm->lambda * (svm->t0 + step->t));
     for (uint64_t i = 0; i < step->n; i++) {
         uint64_t r = row_at(svm, shard, step->from + i), from = rows->start[r];
-        float z = row_dot(rows, from, (uint32_t)(rows->start[r + 1] - from), place->v) + hm_cell_get(place->bias) * c;
+        float z = row_dot(rows, from, (uint32_t)(rows->start[r + 1] - from), place->v) +
+                  hm_cell_get(place->bias) * c;
         violator[i] = (float)rows->label[r] * z < c;
     }
     for (uint64_t i = 0; i < step->n; i++) {
@@ -258,8 +276,10 @@ static struct local *local_of(const struct hm_svm_model *svm, struct hm_step *st
     return local;
 }
 
-/* w += mine - base, and both copies become what w is. Straight on: leaving out what was not touched is slower. */
-static void merge_range(hm_cell *restrict w, hm_cell *restrict mine, hm_cell *restrict base, size_t from, size_t to)
+/* w += mine - base, and both copies become what w is. Straight on: leaving out what was not touched
+ * is slower. */
+static void merge_range(hm_cell *restrict w, hm_cell *restrict mine, hm_cell *restrict base,
+                        size_t from, size_t to)
 {
     for (size_t i = from; i < to; i++) {
         float x = hm_cell_get(w + i) + (hm_cell_get(mine + i) - hm_cell_get(base + i));
@@ -307,7 +327,8 @@ static void merge_head(const struct hm_svm_model *svm, struct local *local, stru
     local->merges++;
 }
 
-/* Two merges at once would lose much of each other; acquire and release order one after the other. */
+/* Two merges at once would lose much of each other; acquire and release order one after the other.
+ */
 static int try_token(const struct hm_svm_model *svm)
 {
     return !atomic_load_explicit(svm->merging, memory_order_relaxed) &&
@@ -319,15 +340,16 @@ static void return_token(const struct hm_svm_model *svm)
     atomic_store_explicit(svm->merging, 0, memory_order_release);
 }
 
-/* Threads that walk apart do harm in proportion to the relative change of c meanwhile, so merges are frequent at
- * first and rarer as t grows. */
+/* Threads that walk apart do harm in proportion to the relative change of c meanwhile, so merges
+ * are frequent at first and rarer as t grows. */
 static uint32_t head_every(const struct hm_svm_model *svm, double t)
 {
     double grown = (svm->t0 + t) / (32. * svm->options.threads);
     return grown < HEAD_EVERY ? (uint32_t)grown : HEAD_EVERY;
 }
 
-static void merge_when_due(const struct hm_svm_model *svm, struct local *local, struct hm_step *step)
+static void merge_when_due(const struct hm_svm_model *svm, struct local *local,
+                           struct hm_step *step)
 {
     if (local->since_head < head_every(svm, step->t) || !try_token(svm))
         return;
@@ -356,7 +378,8 @@ void hm_svm_step(const struct hm_model *model, const struct hm_shard *shard, str
     const struct hm_svm_model *svm = of(model);
     struct local *local = works_privately(svm) ? local_of(svm, step) : NULL;
     hm_cell *w = local ? local->mine : step->w;
-    struct place place = {w + hm_tensor_at(&svm->layout.tensor[0]), w + hm_tensor_at(&svm->layout.tensor[1]), !local};
+    struct place place = {w + hm_tensor_at(&svm->layout.tensor[0]),
+                          w + hm_tensor_at(&svm->layout.tensor[1]), !local};
     if (svm->base.batch > 1)
         step_batch(svm, shard, step, &place);
     else

@@ -1,4 +1,5 @@
-/* The driver: feeds the mesh what happens, carries out what it says. The one thread that owns sockets, B and the mesh. */
+/* The driver: feeds the mesh what happens, carries out what it says. The one thread that owns
+ * sockets, B and the mesh. */
 #include "node/node_state.h"
 
 #include <math.h>
@@ -9,8 +10,9 @@ enum { MESSAGES_A_TURN = 256, STATUS_US = 250000 };
 
 static struct hm_event event_of(struct hm_node *node, enum hm_event_type type)
 {
-    return (struct hm_event){
-        .type = type, .now_us = hm_node_now(node), .own_steps = hm_node_settled(node) - node->taken};
+    return (struct hm_event){.type = type,
+                             .now_us = hm_node_now(node),
+                             .own_steps = hm_node_settled(node) - node->taken};
 }
 
 /* Numbers that workers go by. */
@@ -47,7 +49,8 @@ static double residual_norm(const struct hm_node *node)
         double grid = ldexp(1, t->grid_exp);
         size_t at = hm_tensor_at(t), n = (size_t)t->n_blocks * HM_BLOCK;
         for (size_t k = at; k < at + n; k++) {
-            double owed = (double)hm_cell_get(&node->weights.w[k]) / grid - (int32_t)node->weights.b[k];
+            double owed =
+                (double)hm_cell_get(&node->weights.w[k]) / grid - (int32_t)node->weights.b[k];
             sum += owed * owed;
         }
     }
@@ -61,14 +64,16 @@ static void rescale(struct hm_node *node, float factor)
         float grid = hm_exp2i(t->grid_exp);
         size_t at = hm_tensor_at(t), n = (size_t)t->n_blocks * HM_BLOCK;
         for (size_t k = at; k < at + n; k++) {
-            float owed = hm_cell_get(&node->weights.w[k]) - (float)(int32_t)node->weights.b[k] * grid;
+            float owed =
+                hm_cell_get(&node->weights.w[k]) - (float)(int32_t)node->weights.b[k] * grid;
             if (owed != 0)
                 hm_cell_add(&node->weights.w[k], factor * owed);
         }
     }
 }
 
-/* Processor time of this thread, in microseconds: a wall clock would count the workers that share the core. */
+/* Processor time of this thread, in microseconds: a wall clock would count the workers that share
+ * the core. */
 static uint64_t processor_us(void)
 {
     struct timespec t;
@@ -84,7 +89,8 @@ static void extract(struct hm_node *node, const struct hm_action *action)
     atomic_fetch_add(&node->shared.extracts_begun, 1);
     uint64_t steps = hm_node_settled(node) - node->taken;
     node->delta.n_blocks = node->delta.n_nonzero = 0;
-    node->kernels->extract(&node->weights, 0, node->layout.n_blocks, &action->extract.publish, &node->delta, &stats);
+    node->kernels->extract(&node->weights, 0, node->layout.n_blocks, &action->extract.publish,
+                           &node->delta, &stats);
     node->taken += steps;
     if (steps || node->delta.n_blocks)
         node->report.last_apply_us = hm_node_now(node);
@@ -99,7 +105,8 @@ static void extract(struct hm_node *node, const struct hm_action *action)
     event.extracted.cost_us = (uint32_t)(spent - node->spent_us);
     node->spent_us = spent;
     if (action->extract.verify)
-        event.extracted.digest = node->kernels->digest_dense(node->weights.b, node->layout.n_blocks);
+        event.extracted.digest =
+            node->kernels->digest_dense(node->weights.b, node->layout.n_blocks);
     hm_mesh_step(node->mesh, &event);
     atomic_fetch_add(&node->shared.extracts_done, 1);
 }
@@ -167,7 +174,8 @@ static void step(struct hm_node *node, const struct hm_event *event)
 static void hear(struct hm_node *node)
 {
     struct hm_event event;
-    for (unsigned i = 0; i < MESSAGES_A_TURN && !node->ended && node->env->ops->receive(node->env, &event); i++) {
+    for (unsigned i = 0;
+         i < MESSAGES_A_TURN && !node->ended && node->env->ops->receive(node->env, &event); i++) {
         event.now_us = hm_node_now(node);
         event.own_steps = hm_node_settled(node) - node->taken;
         step(node, &event);
@@ -184,7 +192,8 @@ static void heed_stops(struct hm_node *node)
         event.reason = wanted == 2 ? "left by request" : "stopped by request";
     else if (atomic_load(&node->scorer.target_reached))
         event.reason = "target accuracy reached";
-    else if (seconds > 0 && node->train_us && (double)(event.now_us - node->train_us) >= seconds * 1e6)
+    else if (seconds > 0 && node->train_us &&
+             (double)(event.now_us - node->train_us) >= seconds * 1e6)
         event.reason = "time is up";
     if (event.reason && !node->stop_told) {
         node->stop_told = true;
@@ -216,7 +225,8 @@ void hm_driver_run(struct hm_node *node)
             break;
         uint64_t wake = hm_mesh_wake_us(node->mesh, atomic_load(&node->shared.running));
         double seconds = node->model->seconds;
-        if (seconds > 0 && node->train_us && node->train_us + (uint64_t)(seconds * 1e6) > hm_node_now(node)) {
+        if (seconds > 0 && node->train_us &&
+            node->train_us + (uint64_t)(seconds * 1e6) > hm_node_now(node)) {
             uint64_t end = node->train_us + (uint64_t)(seconds * 1e6);
             wake = end < wake ? end : wake;
         }

@@ -1,7 +1,7 @@
 /* The environment of a node: clock, randomness, and the wires to its peers.
  *
- * The driver runs over this table, so the same driver runs over sockets (node/env_zmq.c) and, later, in a
- * simulator. All calls come from the driver thread, except wake.
+ * The driver runs over this table, so the same driver runs over sockets (node/env_zmq.c) and,
+ * later, in a simulator. All calls come from the driver thread, except wake.
  */
 #ifndef HM_NODE_ENV_H
 #define HM_NODE_ENV_H
@@ -14,12 +14,13 @@ struct hm_env_ops {
     /* Monotonic microseconds. Any thread. */
     uint64_t (*now_us)(struct hm_env *env);
 
-    /* Carries out CONNECT, DISCONNECT, SEND, REPLY or BROADCAST. Never blocks; what a full queue or a missing
-     * peer refuses is dropped, as a network would, and counted. */
+    /* Carries out CONNECT, DISCONNECT, SEND, REPLY or BROADCAST. Never blocks; what a full queue or
+     * a missing peer refuses is dropped, as a network would, and counted. */
     void (*carry_out)(struct hm_env *env, const struct hm_action *action);
 
-    /* Takes the next thing that arrived as MESSAGE or SUBSCRIBED event (time and steps are the caller's to fill
-     * in). Returns 1, or 0 when nothing is there. What the event points to is valid until the next call. */
+    /* Takes the next thing that arrived as MESSAGE or SUBSCRIBED event (time and steps are the
+     * caller's to fill in). Returns 1, or 0 when nothing is there. What the event points to is
+     * valid until the next call. */
     int (*receive)(struct hm_env *env, struct hm_event *event);
 
     /* Blocks until something arrives, wake is called, or the time has come. */
@@ -35,16 +36,18 @@ struct hm_env_ops {
 struct hm_env {
     const struct hm_env_ops *ops;
     char rpc[HM_ENDPOINT_MAX + 1], pub[HM_ENDPOINT_MAX + 1]; /* where peers reach this node */
-    uint64_t n_dropped; /* messages that queues refused */
+    uint64_t n_dropped;                                      /* messages that queues refused */
 };
 
-/* Sockets of a node with this life. bind: "HOST:PORT"; port 0 takes any, otherwise PORT + 1 is taken too (the
- * publisher). advertise: "HOST" or "HOST:PORT" as peers are to dial it, NULL: the bound address, and for a
- * wildcard the first address of this host that is not loopback. Errors say what to do (port in use, unknown host). */
-enum hm_status hm_env_zmq_open(struct hm_env **env, uint64_t life, const char *bind, const char *advertise,
-                               struct hm_err *err);
+/* Sockets of a node with this life. bind: "HOST:PORT"; port 0 takes any, otherwise PORT + 1 is
+ * taken too (the publisher). advertise: "HOST" or "HOST:PORT" as peers are to dial it, NULL: the
+ * bound address, and for a wildcard the first address of this host that is not loopback. Errors say
+ * what to do (port in use, unknown host). */
+enum hm_status hm_env_zmq_open(struct hm_env **env, uint64_t life, const char *bind,
+                               const char *advertise, struct hm_err *err);
 
 /* "HOST:PORT" or "tcp://HOST:PORT" to an endpoint; HM_EUSAGE when it is neither. */
-enum hm_status hm_endpoint_parse(const char *text, char *endpoint /* [HM_ENDPOINT_MAX + 1] */, struct hm_err *err);
+enum hm_status hm_endpoint_parse(const char *text, char *endpoint /* [HM_ENDPOINT_MAX + 1] */,
+                                 struct hm_err *err);
 
 #endif

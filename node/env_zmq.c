@@ -1,5 +1,5 @@
-/* Sockets: one XPUB that everybody subscribes to, one SUB that subscribes to everybody, one ROUTER that answers, one
- * DEALER per peer that asks. The one file that knows libzmq. */
+/* Sockets: one XPUB that everybody subscribes to, one SUB that subscribes to everybody, one ROUTER
+ * that answers, one DEALER per peer that asks. The one file that knows libzmq. */
 #include "node/env.h"
 
 #include <arpa/inet.h>
@@ -18,7 +18,8 @@
 
 enum {
     HWM = 64,
-    RECEIVE_HWM = 128, /* a full queue stalls the connection, and an error on a stalled one aborts libzmq 4.3.4 */
+    RECEIVE_HWM = 128, /* a full queue stalls the connection, and an error on a stalled one aborts
+                          libzmq 4.3.4 */
     DEALER_HWM = 16,
     MESSAGE_BYTES_MAX = 2 << 20,
     KEEPALIVE_S = 10,
@@ -75,8 +76,9 @@ static void *open_socket(struct zmq_env *z, int type, int hwm)
     set(socket, ZMQ_SNDHWM, hwm);
     set(socket, ZMQ_RCVHWM, RECEIVE_HWM);
     set(socket, ZMQ_LINGER, 0);
-    /* No ZMTP heartbeats: under back-pressure they are not read, time out, and cut healthy connections (libzmq issues 3937
-     * and 4841). Our own beats tell who lives, and silence is answered by dialling anew. */
+    /* No ZMTP heartbeats: under back-pressure they are not read, time out, and cut healthy
+     * connections (libzmq issues 3937 and 4841). Our own beats tell who lives, and silence is
+     * answered by dialling anew. */
     set(socket, ZMQ_TCP_KEEPALIVE, 1);
     set(socket, ZMQ_TCP_KEEPALIVE_IDLE, KEEPALIVE_S);
     set(socket, ZMQ_TCP_KEEPALIVE_INTVL, KEEPALIVE_S);
@@ -105,7 +107,8 @@ static void dial(struct zmq_env *z, unsigned slot, const char *rpc, const char *
         return;
     set(peer->dealer, ZMQ_IMMEDIATE, 1); /* no queue to a peer that is not there */
     zmq_setsockopt(peer->dealer, ZMQ_ROUTING_ID, z->routing_id, sizeof z->routing_id);
-    /* An endpoint that does not parse came from a peer: it stays undialled, the peer counts as silent. */
+    /* An endpoint that does not parse came from a peer: it stays undialled, the peer counts as
+     * silent. */
     if (rpc[0] && zmq_connect(peer->dealer, rpc) != 0)
         z->base.n_dropped++;
     if (pub[0] && zmq_connect(z->sub, pub) == 0)
@@ -203,9 +206,10 @@ static struct hm_blob *copy_payload(void *socket)
     return blob;
 }
 
-/* Reads [route] header payload. Returns 1 with an event, 0 when the socket is empty, -1 for a message of another
- * shape, which is skipped. */
-static int receive_from(struct zmq_env *z, void *socket, enum hm_channel channel, struct hm_event *event)
+/* Reads [route] header payload. Returns 1 with an event, 0 when the socket is empty, -1 for a
+ * message of another shape, which is skipped. */
+static int receive_from(struct zmq_env *z, void *socket, enum hm_channel channel,
+                        struct hm_event *event)
 {
     if (channel == HM_CH_REQUEST) {
         if (zmq_msg_recv(&z->route, socket, ZMQ_DONTWAIT) < 0)
@@ -254,11 +258,14 @@ static int receive_one(struct zmq_env *z, unsigned which, struct hm_event *event
     case 2:
         return receive_from(z, z->sub, HM_CH_PUBLISHED, event);
     default:
-        return z->peer[which - 3].dealer ? receive_from(z, z->peer[which - 3].dealer, HM_CH_ANSWER, event) : 0;
+        return z->peer[which - 3].dealer
+                   ? receive_from(z, z->peer[which - 3].dealer, HM_CH_ANSWER, event)
+                   : 0;
     }
 }
 
-/* Reads one socket until it is empty, then goes to the next; done when a whole round found nothing. */
+/* Reads one socket until it is empty, then goes to the next; done when a whole round found nothing.
+ */
 static int receive(struct hm_env *env, struct hm_event *event)
 {
     struct zmq_env *z = of(env);
@@ -280,13 +287,15 @@ static int receive(struct hm_env *env, struct hm_event *event)
 static void wait_until(struct hm_env *env, uint64_t until_us)
 {
     struct zmq_env *z = of(env);
-    /* An absolute timer: zmq_poll's own time-out counts in milliseconds, flushes in fractions of one. */
+    /* An absolute timer: zmq_poll's own time-out counts in milliseconds, flushes in fractions of
+     * one. */
     uint64_t at = until_us ? until_us : 1;
     struct itimerspec when = {.it_value = {(time_t)(at / 1000000), (long)(at % 1000000) * 1000}};
     timerfd_settime(z->timer_fd, TFD_TIMER_ABSTIME, &when, NULL);
     zmq_pollitem_t item[5 + HM_PEERS_MAX] = {
-        {NULL, z->timer_fd, ZMQ_POLLIN, 0}, {NULL, z->wake_fd, ZMQ_POLLIN, 0}, {z->xpub, 0, ZMQ_POLLIN, 0},
-        {z->router, 0, ZMQ_POLLIN, 0},      {z->sub, 0, ZMQ_POLLIN, 0},
+        {NULL, z->timer_fd, ZMQ_POLLIN, 0}, {NULL, z->wake_fd, ZMQ_POLLIN, 0},
+        {z->xpub, 0, ZMQ_POLLIN, 0},        {z->router, 0, ZMQ_POLLIN, 0},
+        {z->sub, 0, ZMQ_POLLIN, 0},
     };
     int n = 5;
     for (unsigned i = 0; i < HM_PEERS_MAX; i++)
@@ -315,9 +324,13 @@ enum hm_status hm_endpoint_parse(const char *text, char *endpoint, struct hm_err
     char *end;
     long port = colon ? strtol(colon + 1, &end, 10) : -1;
     /* Colons within the host are those of an IPv6 address, in brackets. */
-    int several = colon && memchr(host, ':', (size_t)(colon - host)) && (host[0] != '[' || colon[-1] != ']');
-    if (!colon || several || colon == host || !colon[1] || *end || port < 0 || port > 65535 || strlen(host) > HM_ENDPOINT_MAX - 6)
-        return hm_fail(err, HM_EUSAGE, "'%.100s' is not an address; expected HOST:PORT, such as 192.168.1.7:7000", text);
+    int several =
+        colon && memchr(host, ':', (size_t)(colon - host)) && (host[0] != '[' || colon[-1] != ']');
+    if (!colon || several || colon == host || !colon[1] || *end || port < 0 || port > 65535 ||
+        strlen(host) > HM_ENDPOINT_MAX - 6)
+        return hm_fail(err, HM_EUSAGE,
+                       "'%.100s' is not an address; expected HOST:PORT, such as 192.168.1.7:7000",
+                       text);
     snprintf(endpoint, HM_ENDPOINT_MAX + 1, "tcp://%s", host);
     return HM_OK;
 }
@@ -331,8 +344,9 @@ static int first_address(char *out, size_t room)
     for (struct ifaddrs *a = all; a && !found; a = a->ifa_next)
         if (a->ifa_addr && a->ifa_addr->sa_family == AF_INET && (a->ifa_flags & IFF_UP) &&
             !(a->ifa_flags & IFF_LOOPBACK))
-            found = inet_ntop(AF_INET, &((const struct sockaddr_in *)(const void *)a->ifa_addr)->sin_addr, out,
-                              (socklen_t)room) != NULL;
+            found = inet_ntop(AF_INET,
+                              &((const struct sockaddr_in *)(const void *)a->ifa_addr)->sin_addr,
+                              out, (socklen_t)room) != NULL;
     freeifaddrs(all);
     return found;
 }
@@ -343,11 +357,15 @@ static enum hm_status bind_socket(void *socket, const char *endpoint, struct hm_
         return HM_OK;
     int e = errno;
     if (e == EADDRINUSE)
-        return hm_fail(err, HM_EIO, "%s is in use by another process; choose another with --bind HOST:PORT, or port 0 for any",
+        return hm_fail(err, HM_EIO,
+                       "%s is in use by another process; choose another with --bind HOST:PORT, or "
+                       "port 0 for any",
                        endpoint + 6);
     if (e == EADDRNOTAVAIL || e == ENODEV)
-        return hm_fail(err, HM_EIO, "%s is not an address of this machine; see 'ip addr', or use --bind 0.0.0.0:PORT",
-                       endpoint + 6);
+        return hm_fail(
+            err, HM_EIO,
+            "%s is not an address of this machine; see 'ip addr', or use --bind 0.0.0.0:PORT",
+            endpoint + 6);
     return hm_fail(err, HM_EIO, "cannot bind %s: %s", endpoint + 6, zmq_strerror(e));
 }
 
@@ -363,13 +381,17 @@ static enum hm_status advertised(void *socket, const char *advertise, char *out,
     if (advertise)
         snprintf(host, sizeof host, "%s", advertise);
     else if (strcmp(host, "0.0.0.0") == 0 && !first_address(host, sizeof host))
-        return hm_fail(err, HM_EIO, "this machine has no network address to advertise; give one with --advertise HOST");
+        return hm_fail(
+            err, HM_EIO,
+            "this machine has no network address to advertise; give one with --advertise HOST");
     if ((size_t)snprintf(out, HM_ENDPOINT_MAX + 1, "tcp://%s:%s", host, port) > HM_ENDPOINT_MAX)
-        return hm_fail(err, HM_EUSAGE, "the address to advertise is longer than %d bytes", HM_ENDPOINT_MAX);
+        return hm_fail(err, HM_EUSAGE, "the address to advertise is longer than %d bytes",
+                       HM_ENDPOINT_MAX);
     return HM_OK;
 }
 
-static enum hm_status bind_both(struct zmq_env *z, const char *bind, const char *advertise, struct hm_err *err)
+static enum hm_status bind_both(struct zmq_env *z, const char *bind, const char *advertise,
+                                struct hm_err *err)
 {
     char rpc[HM_ENDPOINT_MAX + 1], pub[HM_ENDPOINT_MAX + 8], host[HM_ENDPOINT_MAX + 1] = "";
     enum hm_status status = hm_endpoint_parse(bind, rpc, err);
@@ -411,7 +433,8 @@ static void close_env(struct hm_env *env, int linger_ms)
     for (unsigned i = 0; i < HM_PEERS_MAX; i++)
         if (z->peer[i].dealer)
             zmq_close(z->peer[i].dealer);
-    /* Only the publisher lingers: it holds our LEAVE. A request to a peer that has gone would be waited for in vain. */
+    /* Only the publisher lingers: it holds our LEAVE. A request to a peer that has gone would be
+     * waited for in vain. */
     if (z->xpub)
         set(z->xpub, ZMQ_LINGER, linger_ms);
     void *rest[] = {z->xpub, z->router, z->sub};
@@ -442,15 +465,16 @@ static enum hm_status open_sockets(struct zmq_env *z, struct hm_err *err)
     z->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     if (!z->xpub || !z->sub || !z->router || z->timer_fd < 0 || z->wake_fd < 0)
         return hm_fail(err, HM_EIO, "cannot open sockets: %s (see ulimit -n)", zmq_strerror(errno));
-    set(z->xpub, ZMQ_XPUB_VERBOSE, 1); /* a repeated subscription shows too: it is answered by a beat */
+    set(z->xpub, ZMQ_XPUB_VERBOSE,
+        1); /* a repeated subscription shows too: it is answered by a beat */
     set(z->router, ZMQ_ROUTER_MANDATORY, 1);
     set(z->router, ZMQ_ROUTER_HANDOVER, 1); /* a peer that re-dials keeps its name */
     zmq_setsockopt(z->sub, ZMQ_SUBSCRIBE, "", 0);
     return HM_OK;
 }
 
-enum hm_status hm_env_zmq_open(struct hm_env **env, uint64_t life, const char *bind, const char *advertise,
-                               struct hm_err *err)
+enum hm_status hm_env_zmq_open(struct hm_env **env, uint64_t life, const char *bind,
+                               const char *advertise, struct hm_err *err)
 {
     struct zmq_env *z = calloc(1, sizeof *z);
     if (!z)

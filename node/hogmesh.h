@@ -9,8 +9,8 @@
  *     if (hm_node_open(&node, &options, &err) || hm_node_run(node, &err))
  *         fprintf(stderr, "%s\n", err.text);
  *
- * The library reads no environment, installs no signal handlers, prints nothing and never exits: what there is to
- * say goes to the callbacks, from the thread that runs the node.
+ * The library reads no environment, installs no signal handlers, prints nothing and never exits:
+ * what there is to say goes to the callbacks, from the thread that runs the node.
  */
 #ifndef HM_NODE_HOGMESH_H
 #define HM_NODE_HOGMESH_H
@@ -24,16 +24,16 @@ enum hm_flush_mode { HM_FLUSH_AUTO, HM_FLUSH_EVERY, HM_FLUSH_STEP };
 
 /* How a node stands while it runs. */
 struct hm_node_status {
-    const char *stage;          /* "load", "join", "train", "agree", "done" */
+    const char *stage; /* "load", "join", "train", "agree", "done" */
     enum hm_phase phase;
-    double seconds;             /* since training began here; 0 before */
-    uint64_t steps, budget;     /* mesh-wide */
+    double seconds;               /* since training began here; 0 before */
+    uint64_t steps, budget;       /* mesh-wide */
     uint64_t own_steps, own_rate; /* of this node; steps per second lately */
     unsigned n_live;
-    struct hm_score score;      /* newest; n = 0: none yet */
-    double staleness;           /* mean, in flushes */
-    uint32_t lag;               /* flushes that the slowest peer is behind */
-    uint64_t seq;               /* deltas published */
+    struct hm_score score; /* newest; n = 0: none yet */
+    double staleness;      /* mean, in flushes */
+    uint32_t lag;          /* flushes that the slowest peer is behind */
+    uint64_t seq;          /* deltas published */
     uint64_t repaired, bytes_sent, bytes_received;
 };
 
@@ -41,31 +41,33 @@ struct hm_node_options {
     const char *workload;
     struct hm_train_options train;
     enum hm_partition partition;
-    int rank;                   /* of this node among `ranks` for the partition; -1: by the order of lives at the start */
+    int rank; /* of this node among `ranks` for the partition; -1: by the order of lives at the
+                 start */
     unsigned ranks;
 
     char label[HM_LABEL_MAX + 1]; /* empty: host name and process id */
     const char *bind, *advertise; /* "HOST:PORT"; bind NULL: 127.0.0.1, any port */
     const char *peer[HM_SEEDS_MAX];
     unsigned n_peers;
-    unsigned expect;            /* nodes to wait for, this one included */
-    double join_timeout;        /* seconds */
+    unsigned expect;     /* nodes to wait for, this one included */
+    double join_timeout; /* seconds */
 
     enum hm_flush_mode flush;
-    double flush_interval;      /* seconds, of HM_FLUSH_EVERY */
-    double bandwidth;           /* bytes a second; 0: no limit */
-    uint64_t log_bytes;         /* 0: chosen from model, memory and nodes on this host */
-    unsigned local_nodes;       /* of the mesh on this host, for that choice; >= 1 */
-    const char *isa;            /* NULL or "auto" */
-    double target_accuracy;     /* 0: none */
-    double score_every;         /* seconds between scores for the curve; 0: no curve */
-    double suspect, gone;       /* seconds of silence; 0: 2 and 8 */
-    uint64_t life;              /* 0: random */
+    double flush_interval;  /* seconds, of HM_FLUSH_EVERY */
+    double bandwidth;       /* bytes a second; 0: no limit */
+    uint64_t log_bytes;     /* 0: chosen from model, memory and nodes on this host */
+    unsigned local_nodes;   /* of the mesh on this host, for that choice; >= 1 */
+    const char *isa;        /* NULL or "auto" */
+    double target_accuracy; /* 0: none */
+    double score_every;     /* seconds between scores for the curve; 0: no curve */
+    double suspect, gone;   /* seconds of silence; 0: 2 and 8 */
+    uint64_t life;          /* 0: random */
 
     struct hm_progress progress; /* of loading */
     void (*log)(void *context, enum hm_note_level level, const char *text);
-    void (*bound)(void *context, const char *endpoint);               /* once peers can reach this node */
-    void (*status)(void *context, const struct hm_node_status *status); /* four times a second while it runs */
+    void (*bound)(void *context, const char *endpoint); /* once peers can reach this node */
+    void (*status)(void *context,
+                   const struct hm_node_status *status); /* four times a second while it runs */
     void *context;
 };
 
@@ -80,28 +82,29 @@ struct hm_curve_point {
 struct hm_node_report {
     enum hm_status status;
     int clean;
-    char text[HM_NOTE_MAX + 1];        /* why it ended */
+    char text[HM_NOTE_MAX + 1]; /* why it ended */
     char label[HM_LABEL_MAX + 1];
     uint64_t life;
-    char model_hash[65];               /* hex; of configuration, steps and B */
-    uint64_t steps, own_steps;         /* S that belongs to the model; of this node */
+    char model_hash[65];       /* hex; of configuration, steps and B */
+    uint64_t steps, own_steps; /* S that belongs to the model; of this node */
     uint64_t start_us, first_step_us, last_apply_us, end_us; /* monotonic clock of this host */
     double load_seconds, join_seconds, train_seconds, agree_seconds, score_seconds;
     struct hm_counters counters;
-    uint64_t vector_seq;               /* sum of the final vector: deltas published by anybody */
+    uint64_t vector_seq; /* sum of the final vector: deltas published by anybody */
     uint64_t own_seq;
     uint64_t lost, n_dropped;
-    uint64_t n_sampled, n_wiped;       /* of the adds; race_loss = wiped / sampled */
-    double residual_norm;              /* of W - B * grid before the final flush, in grid units, root mean square */
+    uint64_t n_sampled, n_wiped; /* of the adds; race_loss = wiped / sampled */
+    double
+        residual_norm; /* of W - B * grid before the final flush, in grid units, root mean square */
     struct hm_tally staleness, staleness_steps;
     size_t n_links;
-    const struct hm_link *link;        /* [n_links] of other origins */
-    struct hm_score test, train;       /* n = 0: not scored here */
+    const struct hm_link *link;  /* [n_links] of other origins */
+    struct hm_score test, train; /* n = 0: not scored here */
     size_t n_curve;
     const struct hm_curve_point *curve;
     const char *isa;
     int is_first;
-    uint64_t memory_bound;             /* bytes: model, log budget, held deltas, queues (see README, G9) */
+    uint64_t memory_bound; /* bytes: model, log budget, held deltas, queues (see README, G9) */
     uint64_t log_bytes, log_budget;
 };
 
@@ -109,15 +112,17 @@ struct hm_node;
 
 struct hm_node_options hm_node_defaults(void);
 
-/* Loads the data and gets ready; the node joins nobody yet. Options are copied, strings borrowed until close. On
- * failure *node is NULL. */
-enum hm_status hm_node_open(struct hm_node **node, const struct hm_node_options *options, struct hm_err *err);
+/* Loads the data and gets ready; the node joins nobody yet. Options are copied, strings borrowed
+ * until close. On failure *node is NULL. */
+enum hm_status hm_node_open(struct hm_node **node, const struct hm_node_options *options,
+                            struct hm_err *err);
 
-/* Joins or founds the mesh, trains, agrees, scores. Blocks until the run is over. HM_OK when the node ended as it
- * should: CLEAN, or by hm_node_stop(leave). Call once. */
+/* Joins or founds the mesh, trains, agrees, scores. Blocks until the run is over. HM_OK when the
+ * node ended as it should: CLEAN, or by hm_node_stop(leave). Call once. */
 enum hm_status hm_node_run(struct hm_node *node, struct hm_err *err);
 
-/* Asks for an end: of the whole mesh, or (leave) of this node only. Any thread, and signal handlers. */
+/* Asks for an end: of the whole mesh, or (leave) of this node only. Any thread, and signal
+ * handlers. */
 void hm_node_stop(struct hm_node *node, int leave);
 
 const struct hm_node_report *hm_node_report(const struct hm_node *node);
@@ -134,13 +139,14 @@ struct hm_model_file {
     struct hm_fields config;
     uint64_t steps;
     struct hm_layout layout;
-    uint32_t *b;          /* [hm_layout_n] */
+    uint32_t *b; /* [hm_layout_n] */
     uint8_t *bulk;
     size_t bulk_n;
     char model_hash[65];
 };
 
-/* Reads and checks a file; HM_ECORRUPT when it is not what was written. Close it also after a failure. */
+/* Reads and checks a file; HM_ECORRUPT when it is not what was written. Close it also after a
+ * failure. */
 enum hm_status hm_model_file_open(struct hm_model_file *file, const char *path, struct hm_err *err);
 void hm_model_file_close(struct hm_model_file *file);
 

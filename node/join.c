@@ -1,4 +1,5 @@
-/* Before there is a mesh: a node founds the configuration, or asks its seeds for the one that exists. */
+/* Before there is a mesh: a node founds the configuration, or asks its seeds for the one that
+ * exists. */
 #include "node/node_state.h"
 
 #include <stdio.h>
@@ -39,8 +40,8 @@ static int ask(struct hm_node *node, unsigned slot)
     return node->env->n_dropped == dropped;
 }
 
-static enum hm_status adopt(struct hm_node *node, const struct hm_header *header, const struct hm_blob *payload,
-                            struct hm_err *err)
+static enum hm_status adopt(struct hm_node *node, const struct hm_header *header,
+                            const struct hm_blob *payload, struct hm_err *err)
 {
     struct hm_field field[HM_FIELDS_MAX];
     size_t n_fields, n_bulk;
@@ -48,14 +49,16 @@ static enum hm_status adopt(struct hm_node *node, const struct hm_header *header
     node->peers = calloc(HM_PEERS_MAX, sizeof *node->peers);
     if (!node->peers)
         return hm_fail(err, HM_ENOMEM, "no memory to join");
-    if (!payload || hm_hello_decode(payload->bytes, payload->n, field, HM_FIELDS_MAX, &n_fields, node->peers,
-                                    HM_PEERS_MAX - 1, &node->n_peers, &bulk, &n_bulk))
-        return hm_fail(err, HM_ECORRUPT, "node %s answered with a malformed configuration", header->hello.label);
+    if (!payload || hm_hello_decode(payload->bytes, payload->n, field, HM_FIELDS_MAX, &n_fields,
+                                    node->peers, HM_PEERS_MAX - 1, &node->n_peers, &bulk, &n_bulk))
+        return hm_fail(err, HM_ECORRUPT, "node %s answered with a malformed configuration",
+                       header->hello.label);
     enum hm_status status = hm_config_adopt(&node->config, field, n_fields, err);
     if (status)
         return status;
     if (hm_config_fingerprint(&node->config) != header->fingerprint)
-        return hm_fail(err, HM_ECORRUPT, "node %s's configuration does not have the fingerprint it names",
+        return hm_fail(err, HM_ECORRUPT,
+                       "node %s's configuration does not have the fingerprint it names",
                        header->hello.label);
     node->bulk_owned = malloc(n_bulk ? n_bulk : 1);
     if (!node->bulk_owned)
@@ -68,7 +71,8 @@ static enum hm_status adopt(struct hm_node *node, const struct hm_header *header
     memcpy(host->label, header->hello.label, sizeof host->label);
     memcpy(host->rpc, header->hello.rpc, sizeof host->rpc);
     memcpy(host->pub, header->hello.pub, sizeof host->pub);
-    status = node->model->ops->adopt(node->model, &node->config, node->bulk, node->bulk_n, &node->layout, err);
+    status = node->model->ops->adopt(node->model, &node->config, node->bulk, node->bulk_n,
+                                     &node->layout, err);
     return status ? hm_context(err, status, "join the mesh of %s", host->label) : HM_OK;
 }
 
@@ -76,13 +80,15 @@ static enum hm_status refused(const struct hm_header *header, struct hm_err *err
 {
     const struct hm_reject_head *r = &header->reject;
     return hm_fail(err, HM_EREFUSED,
-                   "the mesh refuses this node: field '%s' is '%s' here and '%s' there; leave the flag away to adopt the "
+                   "the mesh refuses this node: field '%s' is '%s' here and '%s' there; leave the "
+                   "flag away to adopt the "
                    "mesh's, or start all nodes with the same",
                    r->field, r->yours, r->ours);
 }
 
 /* Waits for one answer. *answered is set when the question is settled, either way. */
-static enum hm_status listen(struct hm_node *node, uint64_t until_us, int *answered, struct hm_err *err)
+static enum hm_status listen(struct hm_node *node, uint64_t until_us, int *answered,
+                             struct hm_err *err)
 {
     struct hm_event event;
     while (!*answered && hm_node_now(node) < until_us && !atomic_load(&node->stop_wanted)) {
@@ -93,9 +99,11 @@ static enum hm_status listen(struct hm_node *node, uint64_t until_us, int *answe
                 continue; /* others may greet us: they will again, when we can answer */
             switch (hm_wire_decode(event.message.header, event.message.header_n, &header)) {
             case HM_WIRE_BAD_VERSION:
-                return hm_fail(err, HM_EREFUSED, "the mesh speaks another version of the protocol than this program (%d); "
-                                                 "install the same version everywhere",
-                               HM_WIRE_VERSION);
+                return hm_fail(
+                    err, HM_EREFUSED,
+                    "the mesh speaks another version of the protocol than this program (%d); "
+                    "install the same version everywhere",
+                    HM_WIRE_VERSION);
             case HM_WIRE_OK:
                 break;
             default:
@@ -118,7 +126,8 @@ static enum hm_status unanswered(const struct hm_node *node, struct hm_err *err)
     for (unsigned i = 0; i < node->options.n_peers && at < sizeof seeds; i++)
         at += (size_t)snprintf(seeds + at, sizeof seeds - at, " %s", node->options.peer[i]);
     return hm_fail(err, HM_ETIMEOUT,
-                   "no peer answered within %.0f s:%s; check that a node runs there, the port, and the firewall",
+                   "no peer answered within %.0f s:%s; check that a node runs there, the port, and "
+                   "the firewall",
                    node->options.join_timeout, seeds);
 }
 
@@ -127,8 +136,10 @@ static enum hm_status ask_around(struct hm_node *node, unsigned n_seeds, struct 
     uint64_t give_up = hm_node_now(node) + (uint64_t)(node->options.join_timeout * 1e6);
     int answered = 0;
     enum hm_status status = HM_OK;
-    /* Sockets refuse what is sent before the connection stands: try often until one has taken the question. */
-    for (uint64_t every = 2000; !status && !answered; every = every * 2 < ASK_EVERY_US ? every * 2 : ASK_EVERY_US) {
+    /* Sockets refuse what is sent before the connection stands: try often until one has taken the
+     * question. */
+    for (uint64_t every = 2000; !status && !answered;
+         every = every * 2 < ASK_EVERY_US ? every * 2 : ASK_EVERY_US) {
         int asked = 0;
         if (atomic_load(&node->stop_wanted))
             return hm_fail(err, HM_ESTOPPED, "stopped before a peer answered");
@@ -141,9 +152,10 @@ static enum hm_status ask_around(struct hm_node *node, unsigned n_seeds, struct 
     return status;
 }
 
-/* Dials the seeds, leaving out this node itself, so that all nodes may be given the same list: whoever is first in it
- * founds the mesh. */
-static enum hm_status dial_seeds(struct hm_node *node, unsigned *n_seeds, int *first, struct hm_err *err)
+/* Dials the seeds, leaving out this node itself, so that all nodes may be given the same list:
+ * whoever is first in it founds the mesh. */
+static enum hm_status dial_seeds(struct hm_node *node, unsigned *n_seeds, int *first,
+                                 struct hm_err *err)
 {
     *n_seeds = 0;
     *first = node->options.n_peers == 0;
@@ -171,6 +183,7 @@ enum hm_status hm_node_configure(struct hm_node *node, struct hm_err *err)
         return status;
     status = first ? found(node, err) : ask_around(node, n_seeds, err);
     for (unsigned i = 0; i < n_seeds; i++)
-        node->env->ops->carry_out(node->env, &(struct hm_action){.type = HM_ACT_DISCONNECT, .slot = i});
+        node->env->ops->carry_out(node->env,
+                                  &(struct hm_action){.type = HM_ACT_DISCONNECT, .slot = i});
     return status;
 }

@@ -1,4 +1,5 @@
-/* A trained model in one file: what made it, how many steps, B. Written whole or not at all, checked when read.
+/* A trained model in one file: what made it, how many steps, B. Written whole or not at all,
+ * checked when read.
  *
  *     "hogmesh model 1\n"
  *     the configuration and the bulk data, as in HELLO_OK, with a varint length before
@@ -17,7 +18,8 @@
 
 static const char magic[] = "hogmesh model 1\n";
 
-void hm_model_hash(const struct hm_fields *config, uint64_t steps, const uint32_t *b, size_t n, char hex[65])
+void hm_model_hash(const struct hm_fields *config, uint64_t steps, const uint32_t *b, size_t n,
+                   char hex[65])
 {
     struct hm_hash hash;
     uint8_t head[16], digest[HM_HASH_BYTES];
@@ -34,7 +36,8 @@ void hm_model_hash(const struct hm_fields *config, uint64_t steps, const uint32_
 enum hm_status hm_node_save(const struct hm_node *node, const char *path, struct hm_err *err)
 {
     size_t bound = hm_hello_bound(node->config.field, node->config.n, 0, node->bulk_n);
-    size_t n_b = node->weights.n * sizeof(uint32_t), room = sizeof magic + 10 + bound + 16 + n_b + HM_HASH_BYTES;
+    size_t n_b = node->weights.n * sizeof(uint32_t),
+           room = sizeof magic + 10 + bound + 16 + n_b + HM_HASH_BYTES;
     uint8_t *bytes = malloc(room), *hello = malloc(bound);
     if (!bytes || !hello) {
         free(bytes);
@@ -44,7 +47,8 @@ enum hm_status hm_node_save(const struct hm_node *node, const char *path, struct
     struct hm_writer w = hm_writer_of(bytes, room);
     hm_put_bytes(&w, magic, sizeof magic - 1);
     hm_put_string(&w, hello,
-                  hm_hello_encode(node->config.field, node->config.n, NULL, 0, node->bulk, node->bulk_n, hello));
+                  hm_hello_encode(node->config.field, node->config.n, NULL, 0, node->bulk,
+                                  node->bulk_n, hello));
     free(hello);
     hm_put_u64(&w, node->report.steps);
     hm_put_u64(&w, node->weights.n);
@@ -58,8 +62,9 @@ enum hm_status hm_node_save(const struct hm_node *node, const char *path, struct
     char temporary[4096];
     snprintf(temporary, sizeof temporary, "%s.tmp%d", path, (int)getpid());
     FILE *file = fopen(temporary, "wb");
-    int failed = !file || fwrite(bytes, 1, (size_t)(w.at - bytes), file) != (size_t)(w.at - bytes) || fflush(file) ||
-                 fsync(fileno(file));
+    int failed = !file ||
+                 fwrite(bytes, 1, (size_t)(w.at - bytes), file) != (size_t)(w.at - bytes) ||
+                 fflush(file) || fsync(fileno(file));
     int e = errno;
     if (file)
         failed |= fclose(file) != 0;
@@ -94,12 +99,14 @@ static uint8_t *read_all(const char *path, size_t *n, struct hm_err *err)
     return bytes;
 }
 
-static enum hm_status parse(struct hm_model_file *file, const uint8_t *bytes, size_t n, struct hm_err *err)
+static enum hm_status parse(struct hm_model_file *file, const uint8_t *bytes, size_t n,
+                            struct hm_err *err)
 {
     uint8_t digest[HM_HASH_BYTES];
     size_t n_magic = sizeof magic - 1;
     if (n < n_magic || memcmp(bytes, magic, n_magic) != 0)
-        return hm_fail(err, HM_EINPUT, "not a model file (expected the output of a run's --out, model.hm)");
+        return hm_fail(err, HM_EINPUT,
+                       "not a model file (expected the output of a run's --out, model.hm)");
     if (n < n_magic + HM_HASH_BYTES)
         return hm_fail(err, HM_ECORRUPT, "the file is truncated after %zu bytes", n);
     struct hm_hash hash;
@@ -107,14 +114,16 @@ static enum hm_status parse(struct hm_model_file *file, const uint8_t *bytes, si
     hm_hash_update(&hash, bytes, n - HM_HASH_BYTES);
     hm_hash_final(&hash, digest);
     if (memcmp(digest, bytes + n - HM_HASH_BYTES, HM_HASH_BYTES) != 0)
-        return hm_fail(err, HM_ECORRUPT, "the file fails its checksum: it was truncated or altered");
+        return hm_fail(err, HM_ECORRUPT,
+                       "the file fails its checksum: it was truncated or altered");
     struct hm_reader r = hm_reader_of(bytes + n_magic, n - n_magic - HM_HASH_BYTES);
     size_t n_hello = (size_t)hm_get_varint(&r), n_fields, n_peers;
     const uint8_t *hello = hm_get_bytes(&r, n_hello), *bulk;
     struct hm_field *field = calloc(HM_FIELDS_MAX, sizeof *field);
     struct hm_peer_entry peer[1];
     int bad = !hello || !field ||
-              hm_hello_decode(hello, n_hello, field, HM_FIELDS_MAX, &n_fields, peer, 1, &n_peers, &bulk, &file->bulk_n);
+              hm_hello_decode(hello, n_hello, field, HM_FIELDS_MAX, &n_fields, peer, 1, &n_peers,
+                              &bulk, &file->bulk_n);
     enum hm_status status = bad ? hm_fail(err, HM_ECORRUPT, "malformed configuration")
                                 : hm_config_adopt(&file->config, field, n_fields, err);
     free(field);

@@ -29,15 +29,16 @@ void hm_node_log(const struct hm_node *node, enum hm_note_level level, const cha
 
 struct hm_node_options hm_node_defaults(void)
 {
-    return (struct hm_node_options){.workload = "svm",
-                                    .train = {.threads = 1, .nodes = 1, .combine = {.rule = HM_RULE_AMPLIFY}},
-                                    .rank = -1,
-                                    .ranks = 1,
-                                    .expect = 1,
-                                    .join_timeout = 30,
-                                    .local_nodes = 1,
-                                    .suspect = 2,
-                                    .gone = 8};
+    return (struct hm_node_options){
+        .workload = "svm",
+        .train = {.threads = 1, .nodes = 1, .combine = {.rule = HM_RULE_AMPLIFY}},
+        .rank = -1,
+        .ranks = 1,
+        .expect = 1,
+        .join_timeout = 30,
+        .local_nodes = 1,
+        .suspect = 2,
+        .gone = 8};
 }
 
 /* ---- opening ---- */
@@ -59,10 +60,12 @@ static enum hm_status name_node(struct hm_node *node, struct hm_err *err)
     return HM_OK;
 }
 
-enum hm_status hm_node_open(struct hm_node **out, const struct hm_node_options *options, struct hm_err *err)
+enum hm_status hm_node_open(struct hm_node **out, const struct hm_node_options *options,
+                            struct hm_err *err)
 {
     *out = NULL;
-    struct hm_node *node = aligned_alloc(CACHE_LINE, (sizeof *node + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE);
+    struct hm_node *node =
+        aligned_alloc(CACHE_LINE, (sizeof *node + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE);
     if (!node)
         return hm_fail(err, HM_ENOMEM, "no memory for a node");
     memset(node, 0, sizeof *node);
@@ -76,10 +79,12 @@ enum hm_status hm_node_open(struct hm_node **out, const struct hm_node_options *
     if (!status && !ops)
         status = hm_fail(err, HM_EUSAGE, "unknown workload '%s'", options->workload);
     if (!status && !node->kernels)
-        status = hm_fail(err, HM_EUSAGE, "--isa %s: this processor does not have it; use auto", options->isa);
+        status = hm_fail(err, HM_EUSAGE, "--isa %s: this processor does not have it; use auto",
+                         options->isa);
     if (!status)
-        status = hm_env_zmq_open(&node->env, node->options.life, options->bind ? options->bind : "127.0.0.1:0",
-                                 options->advertise, err);
+        status =
+            hm_env_zmq_open(&node->env, node->options.life,
+                            options->bind ? options->bind : "127.0.0.1:0", options->advertise, err);
     if (!status) {
         node->report.start_us = hm_node_now(node);
         if (options->bound)
@@ -113,15 +118,15 @@ static uint64_t log_budget(const struct hm_node *node)
     return budget < share ? budget : share;
 }
 
-/* The bound that the README states: W, B, the running and the received delta, the log, held deltas, and for each peer what
- * the sockets may queue: 64 messages to send, 128 received, 16 requests. */
+/* The bound that the README states: W, B, the running and the received delta, the log, held deltas,
+ * and for each peer what the sockets may queue: 64 messages to send, 128 received, 16 requests. */
 static uint64_t memory_bound(const struct hm_node *node)
 {
     uint64_t n = node->weights.n, peers = node->options.expect > 1 ? node->options.expect - 1 : 0;
     uint64_t payload = hm_pack_bound(n / HM_BLOCK, n / HM_BLOCK);
     payload = payload < HM_PAYLOAD_MAX ? payload : HM_PAYLOAD_MAX;
-    return 8 * n + 2 * 4 * n + node->report.log_budget + ((uint64_t)16 << 20) + peers * (64 + 128 + 16) * payload +
-           HM_RAW_MAX;
+    return 8 * n + 2 * 4 * n + node->report.log_budget + ((uint64_t)16 << 20) +
+           peers * (64 + 128 + 16) * payload + HM_RAW_MAX;
 }
 
 static enum hm_status open_weights(struct hm_node *node, struct hm_err *err)
@@ -141,26 +146,27 @@ static enum hm_status open_weights(struct hm_node *node, struct hm_err *err)
 static enum hm_status open_mesh(struct hm_node *node, struct hm_err *err)
 {
     const struct hm_node_options *o = &node->options;
-    struct hm_mesh_params params = {.life = o->life,
-                                    .config = &node->config,
-                                    .bulk = node->bulk,
-                                    .bulk_n = node->bulk_n,
-                                    .layout = &node->layout,
-                                    .kernels = node->kernels,
-                                    .digest0 = node->kernels->digest_dense(node->weights.b, node->layout.n_blocks),
-                                    .combine = node->model->combine,
-                                    .expect = o->expect,
-                                    .join_timeout_us = (uint64_t)(o->join_timeout * 1e6),
-                                    .budget_steps = node->model->budget_steps,
-                                    .flush_us = o->flush == HM_FLUSH_EVERY ? (uint64_t)(o->flush_interval * 1e6) : 0,
-                                    .flush_step = o->flush == HM_FLUSH_STEP,
-                                    .bandwidth = (uint64_t)o->bandwidth,
-                                    .log_bytes_max = node->report.log_budget,
-                                    .suspect_us = (uint64_t)((o->suspect > 0 ? o->suspect : 2) * 1e6),
-                                    .gone_us = (uint64_t)((o->gone > 0 ? o->gone : 8) * 1e6),
-                                    .seed = o->train.seed,
-                                    .peer = node->peers,
-                                    .n_peers = node->n_peers};
+    struct hm_mesh_params params = {
+        .life = o->life,
+        .config = &node->config,
+        .bulk = node->bulk,
+        .bulk_n = node->bulk_n,
+        .layout = &node->layout,
+        .kernels = node->kernels,
+        .digest0 = node->kernels->digest_dense(node->weights.b, node->layout.n_blocks),
+        .combine = node->model->combine,
+        .expect = o->expect,
+        .join_timeout_us = (uint64_t)(o->join_timeout * 1e6),
+        .budget_steps = node->model->budget_steps,
+        .flush_us = o->flush == HM_FLUSH_EVERY ? (uint64_t)(o->flush_interval * 1e6) : 0,
+        .flush_step = o->flush == HM_FLUSH_STEP,
+        .bandwidth = (uint64_t)o->bandwidth,
+        .log_bytes_max = node->report.log_budget,
+        .suspect_us = (uint64_t)((o->suspect > 0 ? o->suspect : 2) * 1e6),
+        .gone_us = (uint64_t)((o->gone > 0 ? o->gone : 8) * 1e6),
+        .seed = o->train.seed,
+        .peer = node->peers,
+        .n_peers = node->n_peers};
     memcpy(params.label, o->label, sizeof params.label);
     memcpy(params.rpc, node->env->rpc, sizeof params.rpc);
     memcpy(params.pub, node->env->pub, sizeof params.pub);
@@ -182,7 +188,8 @@ static void score_result(struct hm_node *node)
     const struct hm_model_ops *ops = node->model->ops;
     ops->score(node->model, node->weights.b, steps, HM_TEST_SET, threads, &node->report.test, NULL);
     if (node->report.is_first) /* long and the same on every node: one does it */
-        ops->score(node->model, node->weights.b, steps, HM_TRAIN_SET, threads, &node->report.train, NULL);
+        ops->score(node->model, node->weights.b, steps, HM_TRAIN_SET, threads, &node->report.train,
+                   NULL);
     node->report.score_seconds = (double)(hm_node_now(node) - from) / 1e6;
 }
 

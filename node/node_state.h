@@ -11,8 +11,8 @@
 
 enum { CACHE_LINE = 64 };
 
-/* What workers read and the driver writes, once a turn. Relaxed throughout: a batch may run on numbers that are a
- * turn old, as it may run on weights that are. */
+/* What workers read and the driver writes, once a turn. Relaxed throughout: a batch may run on
+ * numbers that are a turn old, as it may run on weights that are. */
 struct for_workers {
     _Atomic uint64_t steps;       /* mesh-wide, published and applied here */
     _Atomic uint64_t taken;       /* own steps that have been published */
@@ -25,8 +25,8 @@ struct for_workers {
 
 struct worker {
     _Alignas(CACHE_LINE) _Atomic uint64_t steps; /* made by this thread; written by it alone */
-    _Atomic uint64_t settled;                    /* of these, in W: what a delta may count; the same */
-    _Atomic uint64_t n_sampled, n_wiped;         /* the same */
+    _Atomic uint64_t settled;            /* of these, in W: what a delta may count; the same */
+    _Atomic uint64_t n_sampled, n_wiped; /* the same */
     struct hm_node *node;
     pthread_t thread;
     void *scratch;
@@ -37,14 +37,16 @@ struct worker {
 struct gate {
     pthread_mutex_t mutex;
     pthread_cond_t moved;
-    uint64_t generation;  /* under mutex */
-    atomic_uint n_waiting; /* relaxed: a driver that misses a newcomer opens the gate again a turn later */
+    uint64_t generation; /* under mutex */
+    atomic_uint
+        n_waiting; /* relaxed: a driver that misses a newcomer opens the gate again a turn later */
 };
 
 struct scorer {
     pthread_t thread;
     bool started;
-    atomic_bool wanted, ready, end; /* ready: release by the driver, acquire by the scorer: B and steps are copied */
+    atomic_bool wanted, ready,
+        end; /* ready: release by the driver, acquire by the scorer: B and steps are copied */
     uint32_t *b;
     uint64_t steps;
     pthread_mutex_t mutex; /* of what follows */
@@ -68,24 +70,26 @@ struct hm_node {
     size_t n_peers;
     struct hm_layout layout;
     struct hm_weights weights;
-    struct hm_delta delta;   /* of the running extract */
+    struct hm_delta delta; /* of the running extract */
     struct hm_shard shard;
 
     struct for_workers shared;
-    _Alignas(CACHE_LINE) _Atomic uint64_t cursor; /* examples of the shard handed out; relaxed, it only divides work */
-    struct worker *worker;   /* [threads] */
+    _Alignas(CACHE_LINE) _Atomic uint64_t
+        cursor;            /* examples of the shard handed out; relaxed, it only divides work */
+    struct worker *worker; /* [threads] */
     unsigned n_workers;
     struct gate gate;
     struct scorer scorer;
-    uint64_t taken;          /* driver's */
+    uint64_t taken;              /* driver's */
     uint64_t n_sampled, n_wiped; /* driver's adds */
     bool stop_told, ended;
 
     _Atomic int stop_wanted; /* 0, 1: the mesh, 2: this node leaves; set from signal handlers */
     uint64_t status_due_us;
     uint64_t rate_steps, rate_us, rate;
-    uint64_t spent_us;       /* the driver's processor time at the last extract */
-    _Atomic uint64_t train_us; /* when training began; 0: not yet. The driver writes it, the scorer reads it too */
+    uint64_t spent_us;         /* the driver's processor time at the last extract */
+    _Atomic uint64_t train_us; /* when training began; 0: not yet. The driver writes it, the scorer
+                                  reads it too */
     uint64_t agree_us;         /* when agreement began */
     struct hm_link *links;
     struct hm_node_report report;
@@ -115,8 +119,10 @@ void hm_scorer_stop(struct hm_node *node);
 /* driver.c: turns until the mesh has finished. */
 void hm_driver_run(struct hm_node *node);
 
-/* model_file.c: the hash that every node prints, of configuration, steps and B. hex: 64 digits and NUL. */
-void hm_model_hash(const struct hm_fields *config, uint64_t steps, const uint32_t *b, size_t n, char hex[65]);
+/* model_file.c: the hash that every node prints, of configuration, steps and B. hex: 64 digits and
+ * NUL. */
+void hm_model_hash(const struct hm_fields *config, uint64_t steps, const uint32_t *b, size_t n,
+                   char hex[65]);
 
 /* report.c */
 void hm_node_fill_report(struct hm_node *node);

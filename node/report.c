@@ -82,7 +82,8 @@ void hm_node_fill_report(struct hm_node *node)
         report->n_wiped += atomic_load(&node->worker[i].n_wiped);
     }
     copy_links(node);
-    hm_model_hash(&node->config, report->steps, node->weights.b, node->weights.n, report->model_hash);
+    hm_model_hash(&node->config, report->steps, node->weights.b, node->weights.n,
+                  report->model_hash);
     report->n_curve = node->scorer.n_curve;
     report->curve = node->scorer.curve;
     if (report->first_step_us)

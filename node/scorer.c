@@ -1,5 +1,6 @@
-/* A thread that scores the published base while training goes on: for the learning curve, for the live table, and to stop
- * at a target. It works on a copy of B that the driver makes when asked, and takes a small part of a core. */
+/* A thread that scores the published base while training goes on: for the learning curve, for the
+ * live table, and to stop at a target. It works on a copy of B that the driver makes when asked,
+ * and takes a small part of a core. */
 #include "node/node_state.h"
 
 #include <stdlib.h>
@@ -57,7 +58,8 @@ static void *scorer_main(void *argument)
             break;
         struct hm_score score;
         uint64_t from = hm_node_now(node);
-        if (node->model->ops->score(node->model, node->scorer.b, node->scorer.steps, set, 1, &score, NULL))
+        if (node->model->ops->score(node->model, node->scorer.b, node->scorer.steps, set, 1, &score,
+                                    NULL))
             break;
         record(node, &score, node->scorer.steps);
         if (target > 0 && score.n && score.accuracy >= target) {
@@ -67,7 +69,8 @@ static void *scorer_main(void *argument)
         }
         double cost = (double)(hm_node_now(node) - from) / 1e6;
         double least = target > 0 ? .002 : node->options.score_every;
-        pause_seconds(node, cost * (target > 0 ? 4 : 20) > least ? cost * (target > 0 ? 4 : 20) : least);
+        pause_seconds(node,
+                      cost * (target > 0 ? 4 : 20) > least ? cost * (target > 0 ? 4 : 20) : least);
     }
     return NULL;
 }
@@ -79,7 +82,8 @@ enum hm_status hm_scorer_start(struct hm_node *node, struct hm_err *err)
         return HM_OK;
     scorer->b = malloc(node->weights.n * sizeof *scorer->b);
     scorer->curve = malloc(HM_CURVE_MAX * sizeof *scorer->curve);
-    if (!scorer->b || !scorer->curve || pthread_create(&scorer->thread, NULL, scorer_main, node) != 0)
+    if (!scorer->b || !scorer->curve ||
+        pthread_create(&scorer->thread, NULL, scorer_main, node) != 0)
         return hm_fail(err, HM_ENOMEM, "no memory to score while training");
     scorer->started = true;
     return HM_OK;

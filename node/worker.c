@@ -54,8 +54,8 @@ void hm_workers_open_gate(struct hm_node *node)
     pthread_mutex_unlock(&gate->mutex);
 }
 
-/* Mesh-wide steps as far as this node can tell: what is published, and that the others make as many unseen steps
- * as this node. */
+/* Mesh-wide steps as far as this node can tell: what is published, and that the others make as many
+ * unseen steps as this node. */
 struct view {
     uint64_t steps, unflushed, n_live;
 };
@@ -81,12 +81,14 @@ static unsigned allowance(const struct hm_node *node, const struct view *view)
     return (unsigned)n;
 }
 
-/* What the driver may see of the thread's work. Release: a step that counts as settled has been added to W. */
+/* What the driver may see of the thread's work. Release: a step that counts as settled has been
+ * added to W. */
 static void show(struct worker *worker, const struct hm_step *step)
 {
     atomic_store_explicit(&worker->n_sampled, step->n_sampled, memory_order_relaxed);
     atomic_store_explicit(&worker->n_wiped, step->n_wiped, memory_order_relaxed);
-    atomic_store_explicit(&worker->settled, load(&worker->steps) - step->held, memory_order_release);
+    atomic_store_explicit(&worker->settled, load(&worker->steps) - step->held,
+                          memory_order_release);
 }
 
 static void take_step(struct worker *worker, struct hm_step *step, unsigned n)
@@ -145,8 +147,8 @@ static void work(struct worker *worker)
     settle(worker, &step);
 }
 
-/* With more workers on this host than processors, protocol threads, which need little, go first: a peer that does not
- * get its turn for seconds looks dead to the others. */
+/* With more workers on this host than processors, protocol threads, which need little, go first: a
+ * peer that does not get its turn for seconds looks dead to the others. */
 static void make_way(const struct hm_node *node)
 {
     long processors = sysconf(_SC_NPROCESSORS_ONLN);
@@ -168,7 +170,8 @@ static void *worker_main(void *argument)
 enum hm_status hm_workers_start(struct hm_node *node, struct hm_err *err)
 {
     unsigned n = node->options.train.threads;
-    size_t scratch = (node->model->scratch_bytes + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE + CACHE_LINE;
+    size_t scratch =
+        (node->model->scratch_bytes + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE + CACHE_LINE;
     node->worker = aligned_alloc(CACHE_LINE, n * sizeof *node->worker);
     if (!node->worker)
         return hm_fail(err, HM_ENOMEM, "no memory for %u threads", n);

@@ -1,5 +1,5 @@
-/* Immutable bytes with a count of owners: a payload is in the log, in a socket's queue and, in the simulator,
- * in the logs of many nodes at once, but only once in memory. */
+/* Immutable bytes with a count of owners: a payload is in the log, in a socket's queue and, in the
+ * simulator, in the logs of many nodes at once, but only once in memory. */
 #ifndef HM_PROTOCOL_BLOB_H
 #define HM_PROTOCOL_BLOB_H
 

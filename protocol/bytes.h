@@ -1,8 +1,10 @@
-/* Flat byte strings: the writer and the reader that payloads, vectors and configurations are made with.
+/* Flat byte strings: the writer and the reader that payloads, vectors and configurations are made
+ * with.
  *
- * Integers are little-endian; a varint is LEB128, at most ten bytes, shortest form required. The reader never
- * reads past its end: after the first failure it returns zeros and `bad` stays set, so callers check once, at
- * the end. The writer asserts its room: callers size buffers by the bound functions of what they encode.
+ * Integers are little-endian; a varint is LEB128, at most ten bytes, shortest form required. The
+ * reader never reads past its end: after the first failure it returns zeros and `bad` stays set, so
+ * callers check once, at the end. The writer asserts its room: callers size buffers by the bound
+ * functions of what they encode.
  */
 #ifndef HM_PROTOCOL_BYTES_H
 #define HM_PROTOCOL_BYTES_H

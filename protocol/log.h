@@ -19,7 +19,8 @@ struct hm_log {
 
 void hm_log_fini(struct hm_log *log);
 
-/* Appends the delta after the newest one; takes one ownership of payload (on success). Returns 0, or -1 without memory. */
+/* Appends the delta after the newest one; takes one ownership of payload (on success). Returns 0,
+ * or -1 without memory. */
 int hm_log_append(struct hm_log *log, const struct hm_delta_head *head, struct hm_blob *payload);
 
 /* The entry whose hi is seq, or NULL. */

@@ -49,12 +49,15 @@ void hm_mesh_note(struct hm_mesh *mesh, enum hm_note_level level, const char *fo
 
 struct hm_header hm_mesh_header(const struct hm_mesh *mesh, enum hm_message_type type)
 {
-    return (struct hm_header){.type = (uint8_t)type, .fingerprint = mesh->fingerprint, .life = mesh->params.life};
+    return (struct hm_header){
+        .type = (uint8_t)type, .fingerprint = mesh->fingerprint, .life = mesh->params.life};
 }
 
-/* Encodes header and payload into a new action; the caller says where to. Takes the payload's ownership. */
-static struct hm_action *message(struct hm_mesh *mesh, enum hm_action_type type, const struct hm_header *header,
-                                 struct hm_blob *payload, size_t copies)
+/* Encodes header and payload into a new action; the caller says where to. Takes the payload's
+ * ownership. */
+static struct hm_action *message(struct hm_mesh *mesh, enum hm_action_type type,
+                                 const struct hm_header *header, struct hm_blob *payload,
+                                 size_t copies)
 {
     struct hm_action *action = hm_mesh_act(mesh, type);
     action->header_n = hm_wire_encode(header, action->header);
@@ -65,13 +68,14 @@ static struct hm_action *message(struct hm_mesh *mesh, enum hm_action_type type,
     return action;
 }
 
-void hm_mesh_send(struct hm_mesh *mesh, unsigned slot, const struct hm_header *header, struct hm_blob *payload)
+void hm_mesh_send(struct hm_mesh *mesh, unsigned slot, const struct hm_header *header,
+                  struct hm_blob *payload)
 {
     message(mesh, HM_ACT_SEND, header, payload, 1)->slot = slot;
 }
 
-void hm_mesh_reply(struct hm_mesh *mesh, const struct hm_event *request, const struct hm_header *header,
-                   struct hm_blob *payload)
+void hm_mesh_reply(struct hm_mesh *mesh, const struct hm_event *request,
+                   const struct hm_header *header, struct hm_blob *payload)
 {
     struct hm_action *action = message(mesh, HM_ACT_REPLY, header, payload, 1);
     assert(request->message.route_n <= sizeof action->route);
@@ -79,7 +83,8 @@ void hm_mesh_reply(struct hm_mesh *mesh, const struct hm_event *request, const s
     action->route_n = request->message.route_n;
 }
 
-void hm_mesh_broadcast(struct hm_mesh *mesh, const struct hm_header *header, struct hm_blob *payload)
+void hm_mesh_broadcast(struct hm_mesh *mesh, const struct hm_header *header,
+                       struct hm_blob *payload)
 {
     size_t copies = 0;
     for (unsigned i = 0; i < MEMBERS_MAX; i++)
@@ -127,18 +132,22 @@ static bool known_stranger(struct hm_mesh *mesh, uint64_t life)
     return false;
 }
 
-/* Messages of another configuration or version change nothing. HELLO is answered by what it contradicts. */
+/* Messages of another configuration or version change nothing. HELLO is answered by what it
+ * contradicts. */
 static bool admissible(struct hm_mesh *mesh, const struct hm_header *header)
 {
     if (header->life == mesh->params.life)
         return false; /* our own, by way of a peer list that names ourselves */
-    if (header->type == HM_HELLO || header->type == HM_REJECT || header->fingerprint == mesh->fingerprint)
+    if (header->type == HM_HELLO || header->type == HM_REJECT ||
+        header->fingerprint == mesh->fingerprint)
         return true;
     mesh->counters.refused_fingerprint++;
     if (!known_stranger(mesh, header->life))
-        hm_mesh_note(mesh, HM_NOTE_WARNING, "ignoring node %016llx: it trains another configuration (%016llx, not %016llx)",
-                     (unsigned long long)header->life, (unsigned long long)header->fingerprint,
-                     (unsigned long long)mesh->fingerprint);
+        hm_mesh_note(
+            mesh, HM_NOTE_WARNING,
+            "ignoring node %016llx: it trains another configuration (%016llx, not %016llx)",
+            (unsigned long long)header->life, (unsigned long long)header->fingerprint,
+            (unsigned long long)mesh->fingerprint);
     return false;
 }
 
@@ -203,7 +212,8 @@ static void tick(struct hm_mesh *mesh)
     hm_mesh_tick_repair(mesh);
     hm_mesh_tick_phase(mesh);
     hm_mesh_tick_flush(mesh);
-    if (mesh->now_us >= mesh->beat_due_us || (mesh->beat_soon && mesh->now_us >= hm_mesh_beat_soon_us(mesh)))
+    if (mesh->now_us >= mesh->beat_due_us ||
+        (mesh->beat_soon && mesh->now_us >= hm_mesh_beat_soon_us(mesh)))
         hm_mesh_beat(mesh);
 }
 
@@ -224,7 +234,7 @@ void hm_mesh_step(struct hm_mesh *mesh, const struct hm_event *event)
         mesh->beat_soon = true;
         break;
     case HM_EV_APPLIED:
-        hm_mesh_on_applied(mesh, event);
+        hm_mesh_on_applied(mesh);
         break;
     case HM_EV_EXTRACTED:
         hm_mesh_on_extracted(mesh, event);
@@ -247,8 +257,10 @@ void hm_mesh_step(struct hm_mesh *mesh, const struct hm_event *event)
 
 uint64_t hm_mesh_wake_us(const struct hm_mesh *mesh, int busy)
 {
-    if (mesh->phase == HM_RUNNING && mesh->ending && !mesh->working && !(mesh->drained && mesh->leaving))
-        return mesh->now_us; /* the final flush goes on until nothing is owed, then the phase changes */
+    if (mesh->phase == HM_RUNNING && mesh->ending && !mesh->working &&
+        !(mesh->drained && mesh->leaving))
+        return mesh
+            ->now_us; /* the final flush goes on until nothing is owed, then the phase changes */
     uint64_t wake = mesh->beat_due_us;
     uint64_t coarse = mesh->now_us + (mesh->phase == HM_RUNNING && mesh->working ? 50000 : 2000);
     uint64_t repair = hm_mesh_repair_wake_us(mesh);
@@ -275,18 +287,20 @@ static bool allocate(struct hm_mesh *mesh)
            hm_delta_init(&mesh->unpacked, n_blocks, NULL) == HM_OK;
 }
 
-enum hm_status hm_mesh_open(struct hm_mesh **out, const struct hm_mesh_params *params, uint64_t now_us,
-                            struct hm_err *err)
+enum hm_status hm_mesh_open(struct hm_mesh **out, const struct hm_mesh_params *params,
+                            uint64_t now_us, struct hm_err *err)
 {
     assert(params->life);
     assert(params->expect >= 1);
     struct hm_mesh *mesh = calloc(1, sizeof *mesh);
     if (!mesh)
         return hm_fail(err, HM_ENOMEM, "mesh: no memory");
-    if (hm_hello_bound(params->config->field, params->config->n, MEMBERS_MAX, params->bulk_n) > HM_PAYLOAD_MAX) {
+    if (hm_hello_bound(params->config->field, params->config->n, MEMBERS_MAX, params->bulk_n) >
+        HM_PAYLOAD_MAX) {
         free(mesh);
-        return hm_fail(err, HM_ENOMEM, "mesh: %zu bytes of configuration do not fit into one message (%d)", params->bulk_n,
-                       HM_PAYLOAD_MAX);
+        return hm_fail(err, HM_ENOMEM,
+                       "mesh: %zu bytes of configuration do not fit into one message (%d)",
+                       params->bulk_n, HM_PAYLOAD_MAX);
     }
     mesh->params = *params;
     mesh->fingerprint = hm_config_fingerprint(params->config);
@@ -300,7 +314,8 @@ enum hm_status hm_mesh_open(struct hm_mesh **out, const struct hm_mesh_params *p
     mesh->tokens = (double)params->bandwidth / 4;
     if (!allocate(mesh)) {
         hm_mesh_close(mesh);
-        return hm_fail(err, HM_ENOMEM, "mesh: no memory for a model of %u blocks", params->layout->n_blocks);
+        return hm_fail(err, HM_ENOMEM, "mesh: no memory for a model of %u blocks",
+                       params->layout->n_blocks);
     }
     snprintf(mesh->stream[0]->link.label, sizeof mesh->stream[0]->link.label, "%s", params->label);
     for (size_t i = 0; i < params->n_peers; i++)
@@ -389,8 +404,11 @@ int hm_mesh_stopping(const struct hm_mesh *mesh, const char **reason)
 
 uint64_t hm_mesh_flush_interval_us(const struct hm_mesh *mesh)
 {
-    uint64_t planned = mesh->flush_due_us > mesh->flush_last_us ? mesh->flush_due_us - mesh->flush_last_us : 0;
-    return planned > mesh->interval_us ? planned : mesh->interval_us; /* a bandwidth budget may put a flush off */
+    uint64_t planned =
+        mesh->flush_due_us > mesh->flush_last_us ? mesh->flush_due_us - mesh->flush_last_us : 0;
+    return planned > mesh->interval_us
+               ? planned
+               : mesh->interval_us; /* a bandwidth budget may put a flush off */
 }
 
 uint64_t hm_mesh_log_bytes(const struct hm_mesh *mesh)
@@ -439,13 +457,14 @@ struct hm_member_info hm_mesh_member(const struct hm_mesh *mesh, size_t index, u
 {
     const struct member *member = nth_member(mesh, index);
     assert(member);
-    struct hm_member_info info = {.life = member->life,
-                                  .phase = member->phase,
-                                  .gone = member->gone,
-                                  .left = member->left,
-                                  .silent_us = now_us - (member->heard_us ? member->heard_us : member->added_us),
-                                  .rtt_us = member->rtt_us,
-                                  .lag_flushes = mesh->flush - member->flush_acked};
+    struct hm_member_info info = {
+        .life = member->life,
+        .phase = member->phase,
+        .gone = member->gone,
+        .left = member->left,
+        .silent_us = now_us - (member->heard_us ? member->heard_us : member->added_us),
+        .rtt_us = member->rtt_us,
+        .lag_flushes = mesh->flush - member->flush_acked};
     memcpy(info.label, member->label, sizeof info.label);
     return info;
 }
@@ -454,7 +473,8 @@ int hm_mesh_is_first(const struct hm_mesh *mesh)
 {
     for (unsigned i = 0; i < MEMBERS_MAX; i++) {
         const struct member *m = &mesh->member[i];
-        bool ended = m->life && ((m->left && m->left_clean) || (hm_member_live(m) && m->phase == HM_EXITING));
+        bool ended = m->life &&
+                     ((m->left && m->left_clean) || (hm_member_live(m) && m->phase == HM_EXITING));
         int order = ended ? strcmp(m->label, mesh->params.label) : 1;
         if (order < 0 || (order == 0 && m->life < mesh->params.life))
             return 0;

@@ -1,11 +1,13 @@
 /* The protocol as a state machine without input or output.
  *
- * Everything that can happen comes in as an event with the time in it; everything to do goes out as actions.
- * The same events give the same actions, byte for byte, so the machine runs under a real clock and sockets, under
- * a simulator and under a test's eyes alike. It never sees W: it says what to extract and what to apply.
+ * Everything that can happen comes in as an event with the time in it; everything to do goes out as
+ * actions. The same events give the same actions, byte for byte, so the machine runs under a real
+ * clock and sockets, under a simulator and under a test's eyes alike. It never sees W: it says what
+ * to extract and what to apply.
  *
  *     hm_mesh_step(mesh, &event);
- *     while ((action = hm_mesh_next(mesh))) carry it out;   // APPLY and EXTRACT answer with an event of their own
+ *     while ((action = hm_mesh_next(mesh))) carry it out;   // APPLY and EXTRACT answer with an
+ * event of their own
  *
  * One thread at a time per mesh. The rules are written down in protocol/WIRE.md.
  */
@@ -41,27 +43,26 @@ enum hm_channel {
 
 struct hm_event {
     enum hm_event_type type;
-    uint64_t now_us;     /* monotonic */
-    uint64_t own_steps;  /* steps that workers have made since the last extract */
+    uint64_t now_us;    /* monotonic */
+    uint64_t own_steps; /* steps that workers have made since the last extract */
     union {
         struct {
             enum hm_channel channel;
             const uint8_t *header; /* [header_n] */
             size_t header_n;
-            struct hm_blob *payload; /* may be NULL for an empty frame; the mesh shares it if it keeps it */
-            const uint8_t *route;    /* [route_n] of a request: opaque, at most HM_ROUTE_MAX */
+            struct hm_blob
+                *payload; /* may be NULL for an empty frame; the mesh shares it if it keeps it */
+            const uint8_t *route; /* [route_n] of a request: opaque, at most HM_ROUTE_MAX */
             size_t route_n;
         } message;
         struct {
             const struct hm_delta *delta; /* what was extracted and already added to B */
             uint64_t steps;               /* made since the last extract */
-            uint64_t digest;              /* of all of B after it, when the action asked `verify`; else 0 */
-            uint32_t cost_us;             /* processor time of the protocol since the last extract: receiving, and this */
+            uint64_t digest;  /* of all of B after it, when the action asked `verify`; else 0 */
+            uint32_t cost_us; /* processor time of the protocol since the last extract: receiving,
+                                 and this */
             struct hm_extract_stats stats;
         } extracted;
-        struct {
-            uint32_t cost_us;
-        } applied;
         const char *reason; /* of STOP and LEAVE */
     };
 };
@@ -69,7 +70,8 @@ struct hm_event {
 /* ---- what there is to do ---- */
 
 enum hm_action_type {
-    HM_ACT_CONNECT,    /* dial `rpc` by the DEALER of `slot`, subscribe to `pub`; replaces what the slot had */
+    HM_ACT_CONNECT,    /* dial `rpc` by the DEALER of `slot`, subscribe to `pub`; replaces what the
+                          slot had */
     HM_ACT_DISCONNECT, /* close the slot's connections */
     HM_ACT_SEND,       /* to the DEALER of `slot` */
     HM_ACT_REPLY,      /* by the ROUTER along `route` */
@@ -95,7 +97,8 @@ struct hm_action {
     char rpc[HM_ENDPOINT_MAX + 1], pub[HM_ENDPOINT_MAX + 1];
     struct {
         struct hm_publish publish;
-        float rescale; /* when not 0: afterwards W += rescale * (W - B * grid), for a change of the divisor */
+        float rescale; /* when not 0: afterwards W += rescale * (W - B * grid), for a change of the
+                          divisor */
         int verify;    /* 1: report the digest of all of B */
     } extract;
     const struct hm_delta *delta; /* valid until APPLIED */
@@ -106,25 +109,26 @@ struct hm_action {
 /* ---- what a mesh is made with ---- */
 
 struct hm_mesh_params {
-    uint64_t life;                 /* random, never 0, never used before */
+    uint64_t life; /* random, never 0, never used before */
     char label[HM_LABEL_MAX + 1];
     char rpc[HM_ENDPOINT_MAX + 1], pub[HM_ENDPOINT_MAX + 1]; /* where peers reach us */
-    const struct hm_fields *config; /* borrowed for the life of the mesh */
-    const uint8_t *bulk;           /* [bulk_n] what HELLO_OK brings beside the configuration; borrowed */
+    const struct hm_fields *config;                          /* borrowed for the life of the mesh */
+    const uint8_t *bulk; /* [bulk_n] what HELLO_OK brings beside the configuration; borrowed */
     size_t bulk_n;
     const struct hm_layout *layout; /* borrowed */
     const struct hm_kernels *kernels;
-    uint64_t digest0;              /* H(B0) */
+    uint64_t digest0; /* H(B0) */
     struct hm_combine combine;
-    unsigned expect;               /* nodes, this one included, to hear before training starts; >= 1 */
-    uint64_t join_timeout_us;      /* give up waiting for them after so long */
-    uint64_t budget_steps;         /* mesh-wide; 0: no limit */
-    uint64_t flush_us;             /* fixed interval; 0: adaptive */
-    int flush_step;                /* 1: every batch is a delta */
-    uint64_t bandwidth;            /* bytes/s handed to sockets, all copies counted; 0: no limit */
-    uint64_t log_bytes_max;        /* of payloads kept for repair */
-    uint64_t suspect_us, gone_us;  /* silence until a peer is re-dialled, and until it counts as dead */
-    uint64_t seed;                 /* of jitter */
+    unsigned expect;          /* nodes, this one included, to hear before training starts; >= 1 */
+    uint64_t join_timeout_us; /* give up waiting for them after so long */
+    uint64_t budget_steps;    /* mesh-wide; 0: no limit */
+    uint64_t flush_us;        /* fixed interval; 0: adaptive */
+    int flush_step;           /* 1: every batch is a delta */
+    uint64_t bandwidth;       /* bytes/s handed to sockets, all copies counted; 0: no limit */
+    uint64_t log_bytes_max;   /* of payloads kept for repair */
+    uint64_t suspect_us,
+        gone_us;   /* silence until a peer is re-dialled, and until it counts as dead */
+    uint64_t seed; /* of jitter */
     const struct hm_peer_entry *peer; /* [n_peers] known already, from HELLO_OK */
     size_t n_peers;
 };
@@ -134,22 +138,24 @@ struct hm_mesh_params {
 struct hm_counters {
     uint64_t published, pieces_empty; /* own deltas; of these without coordinates */
     uint64_t applied, duplicates, repaired, held, covered, abandoned;
-    uint64_t refused_malformed, refused_fingerprint, refused_version, refused_digest, refused_overflow, refused_hello;
+    uint64_t refused_malformed, refused_fingerprint, refused_version, refused_digest,
+        refused_overflow, refused_hello;
     uint64_t wants_sent, wants_served, nohaves;
-    uint64_t bytes_sent, bytes_received;  /* all copies, headers and payloads */
-    uint64_t bytes_published;             /* own delta payloads and headers, one copy */
-    uint64_t coordinates_sent;            /* non-zero, in own deltas */
-    uint64_t blocks_sent;                 /* blocks in the ranges of own deltas */
+    uint64_t bytes_sent, bytes_received; /* all copies, headers and payloads */
+    uint64_t bytes_published;            /* own delta payloads and headers, one copy */
+    uint64_t coordinates_sent;           /* non-zero, in own deltas */
+    uint64_t blocks_sent;                /* blocks in the ranges of own deltas */
     uint64_t redials, peers_gone;
-    uint64_t residual_age;                /* most flushes in a row that had to leave back what exceeds the dead zone */
+    uint64_t
+        residual_age; /* most flushes in a row that had to leave back what exceeds the dead zone */
 };
 
 struct hm_link {
-    uint64_t from;                  /* life of the origin */
+    uint64_t from; /* life of the origin */
     char label[HM_LABEL_MAX + 1];
-    uint32_t seq;                   /* deltas applied */
+    uint32_t seq; /* deltas applied */
     uint64_t steps;
-    struct hm_tally flushes, step;  /* staleness of its deltas when applied here */
+    struct hm_tally flushes, step; /* staleness of its deltas when applied here */
 };
 
 struct hm_member_info {
@@ -158,53 +164,58 @@ struct hm_member_info {
     enum hm_phase phase;
     int gone, left;
     uint64_t silent_us, rtt_us;
-    uint32_t lag_flushes;           /* own flushes it has not acknowledged */
+    uint32_t lag_flushes; /* own flushes it has not acknowledged */
 };
 
 struct hm_result {
-    enum hm_status status;          /* HM_OK: CLEAN */
+    enum hm_status status; /* HM_OK: CLEAN */
     int clean;
-    char text[HM_NOTE_MAX + 1];     /* why not */
-    uint64_t lost;                  /* deltas known to be published and in no final vector here */
+    char text[HM_NOTE_MAX + 1]; /* why not */
+    uint64_t lost;              /* deltas known to be published and in no final vector here */
 };
 
 struct hm_mesh;
 
-enum hm_status hm_mesh_open(struct hm_mesh **mesh, const struct hm_mesh_params *params, uint64_t now_us,
-                            struct hm_err *err);
+enum hm_status hm_mesh_open(struct hm_mesh **mesh, const struct hm_mesh_params *params,
+                            uint64_t now_us, struct hm_err *err);
 void hm_mesh_close(struct hm_mesh *mesh);
 
-/* Lets one event happen; its actions are then to be taken from hm_mesh_next until it returns NULL. */
+/* Lets one event happen; its actions are then to be taken from hm_mesh_next until it returns NULL.
+ */
 void hm_mesh_step(struct hm_mesh *mesh, const struct hm_event *event);
 
 /* The next action, valid until the next call on this mesh; NULL when there is none. */
 const struct hm_action *hm_mesh_next(struct hm_mesh *mesh);
 
-/* When the mesh wants a TICK at the latest, given that workers have (busy) or have not made steps. */
+/* When the mesh wants a TICK at the latest, given that workers have (busy) or have not made steps.
+ */
 uint64_t hm_mesh_wake_us(const struct hm_mesh *mesh, int busy);
 
 enum hm_phase hm_mesh_phase(const struct hm_mesh *mesh);
 uint64_t hm_mesh_fingerprint(const struct hm_mesh *mesh);
-uint64_t hm_mesh_steps(const struct hm_mesh *mesh);          /* mesh-wide, published and applied here */
+uint64_t hm_mesh_steps(const struct hm_mesh *mesh); /* mesh-wide, published and applied here */
 uint64_t hm_mesh_own_published_steps(const struct hm_mesh *mesh);
-uint64_t hm_mesh_digest(const struct hm_mesh *mesh);         /* H(B) that the vector promises */
-struct hm_combination hm_mesh_combination(const struct hm_mesh *mesh); /* in force for workers now */
-unsigned hm_mesh_n_live(const struct hm_mesh *mesh);         /* training nodes, this one included */
+uint64_t hm_mesh_digest(const struct hm_mesh *mesh); /* H(B) that the vector promises */
+struct hm_combination
+hm_mesh_combination(const struct hm_mesh *mesh);     /* in force for workers now */
+unsigned hm_mesh_n_live(const struct hm_mesh *mesh); /* training nodes, this one included */
 int hm_mesh_stopping(const struct hm_mesh *mesh, const char **reason);
 uint64_t hm_mesh_flush_interval_us(const struct hm_mesh *mesh);
-uint64_t hm_mesh_steps_cap(const struct hm_mesh *mesh);      /* own unflushed steps at which workers wait for a flush */
+uint64_t hm_mesh_steps_cap(
+    const struct hm_mesh *mesh); /* own unflushed steps at which workers wait for a flush */
 uint64_t hm_mesh_log_bytes(const struct hm_mesh *mesh);
 const struct hm_counters *hm_mesh_counters(const struct hm_mesh *mesh);
 const struct hm_result *hm_mesh_result(const struct hm_mesh *mesh);
 
-/* Streams known here (one per life that published), the own one included; index < the count. The view is valid
- * until the next call. */
+/* Streams known here (one per life that published), the own one included; index < the count. The
+ * view is valid until the next call. */
 size_t hm_mesh_n_streams(const struct hm_mesh *mesh);
 const struct hm_link *hm_mesh_link(struct hm_mesh *mesh, size_t index);
 size_t hm_mesh_n_members(const struct hm_mesh *mesh);
 struct hm_member_info hm_mesh_member(const struct hm_mesh *mesh, size_t index, uint64_t now_us);
 
-/* 1 when this node's label sorts first among those that ended CLEAN in its view: it does what one node should. */
+/* 1 when this node's label sorts first among those that ended CLEAN in its view: it does what one
+ * node should. */
 int hm_mesh_is_first(const struct hm_mesh *mesh);
 
 #endif

@@ -14,20 +14,28 @@ enum {
     INTERVAL_ALONE_US = 10000, /* nobody listens: only B must be fresh enough to be scored */
     PIECE_BLOCKS_MAX = 3900,   /* that many full blocks fit into a payload beside the vectors */
     LAG_FLUSHES_MAX = 8,
-    CAP_LEAST = 1024, CAP_FIRST = 16384, CAP_INTERVALS = 4, CAP_PARTS = 2,
-    FLUSHES_LEAST = 12, /* of each node in a run with a budget, however short: unflushed steps are steps unseen */
+    CAP_LEAST = 1024,
+    CAP_FIRST = 16384,
+    CAP_INTERVALS = 4,
+    CAP_PARTS = 2,
+    FLUSHES_LEAST = 12, /* of each node in a run with a budget, however short: unflushed steps are
+                           steps unseen */
 };
 
 static const double OVERHEAD = .12; /* part of a core that publishing and receiving may take */
-static const double GROWTH = .2;    /* of an interval's steps, all nodes together, to all that were made before */
-static const double IO_SHARE = 1.4; /* what the sockets' own thread adds to the driver's cost, about */
+static const double GROWTH =
+    .2; /* of an interval's steps, all nodes together, to all that were made before */
+static const double IO_SHARE =
+    1.4; /* what the sockets' own thread adds to the driver's cost, about */
 
-_Static_assert(PIECE_BLOCKS_MAX * 259 + HM_SPANS_BOUND(64) < HM_PAYLOAD_MAX, "a piece fits into a payload");
+_Static_assert(PIECE_BLOCKS_MAX * 259 + HM_SPANS_BOUND(64) < HM_PAYLOAD_MAX,
+               "a piece fits into a payload");
 
 static void refill(struct hm_mesh *mesh)
 {
     double full = (double)mesh->params.bandwidth / 4; /* bursts of a quarter second */
-    mesh->tokens += (double)(mesh->now_us - mesh->tokens_us) * 1e-6 * (double)mesh->params.bandwidth;
+    mesh->tokens +=
+        (double)(mesh->now_us - mesh->tokens_us) * 1e-6 * (double)mesh->params.bandwidth;
     mesh->tokens = mesh->tokens < full ? mesh->tokens : full;
     mesh->tokens_us = mesh->now_us;
 }
@@ -40,8 +48,8 @@ void hm_mesh_spend(struct hm_mesh *mesh, size_t bytes)
     mesh->tokens -= (double)bytes;
 }
 
-/* Repair may run into debt by one burst, which own flushes then wait for: they would else spend all there is. Once the
- * training is over nothing new comes, and the end does not wait for a budget. */
+/* Repair may run into debt by one burst, which own flushes then wait for: they would else spend all
+ * there is. Once the training is over nothing new comes, and the end does not wait for a budget. */
 bool hm_mesh_may_serve(struct hm_mesh *mesh)
 {
     if (!mesh->params.bandwidth || mesh->phase != HM_RUNNING)
@@ -68,8 +76,9 @@ static double delay_us(const struct hm_mesh *mesh)
     return .5 * (double)(rtt < RTT_MOST_US ? rtt : RTT_MOST_US);
 }
 
-/* Back-pressure: when most peers that we hear are many flushes behind, flush less often; when they keep up, come
- * back step by step. The median, so that one slow or frozen peer never slows everybody. */
+/* Back-pressure: when most peers that we hear are many flushes behind, flush less often; when they
+ * keep up, come back step by step. The median, so that one slow or frozen peer never slows
+ * everybody. */
 static void feel_back_pressure(struct hm_mesh *mesh)
 {
     unsigned n = 0, behind = 0;
@@ -86,9 +95,10 @@ static void feel_back_pressure(struct hm_mesh *mesh)
         mesh->slow_down = fmax(1, mesh->slow_down - .05);
 }
 
-/* The interval P that serves the run best. A run of T1 on one node takes about (T1/N)(1 + C/P) + P + delay on N, where C
- * is what one flush and N - 1 receives cost; the best P is sqrt(T1 C / N). Never so often that the protocol takes more
- * than OVERHEAD of a core, nor within two delays of the last: closer than that the amplified walk oscillates. */
+/* The interval P that serves the run best. A run of T1 on one node takes about (T1/N)(1 + C/P) + P
+ * + delay on N, where C is what one flush and N - 1 receives cost; the best P is sqrt(T1 C / N).
+ * Never so often that the protocol takes more than OVERHEAD of a core, nor within two delays of the
+ * last: closer than that the amplified walk oscillates. */
 static uint64_t interval_us(const struct hm_mesh *mesh)
 {
     unsigned n = hm_mesh_n_live(mesh);
@@ -101,15 +111,17 @@ static uint64_t interval_us(const struct hm_mesh *mesh)
     double alone_us = mesh->rate > 0 ? budget / mesh->rate * 1e6 : 1e6;
     double best = sqrt(alone_us * cost / n);
     double least = fmax(cost / OVERHEAD, 2 * delay_us(mesh));
-    /* What the others have not seen is to be a small part of what has been done: a run begins with short intervals. */
-    double grown = mesh->rate > 0 ? GROWTH * (double)hm_mesh_steps(mesh) / n / mesh->rate * 1e6 : least;
+    /* What the others have not seen is to be a small part of what has been done: a run begins with
+     * short intervals. */
+    double grown =
+        mesh->rate > 0 ? GROWTH * (double)hm_mesh_steps(mesh) / n / mesh->rate * 1e6 : least;
     double most = mesh->params.budget_steps ? alone_us / n / FLUSHES_LEAST : INTERVAL_MAX_US;
     double interval = fmin(fmax(fmin(best, grown), least), most) * mesh->slow_down;
     return (uint64_t)fmin(fmax(interval, INTERVAL_MIN_US), INTERVAL_MAX_US);
 }
 
-/* Steps that the others have not seen are to stay few, also when the protocol thread does not get its turn: workers
- * stop at so many, and that is a flush. */
+/* Steps that the others have not seen are to stay few, also when the protocol thread does not get
+ * its turn: workers stop at so many, and that is a flush. */
 uint64_t hm_mesh_steps_cap(const struct hm_mesh *mesh)
 {
     unsigned n = hm_mesh_n_live(mesh);
@@ -139,7 +151,8 @@ static void extract(struct hm_mesh *mesh, bool final)
         action->extract.rescale = next.divisor / mesh->combination.divisor - 1;
     action->extract.verify = final;
     if (!final)
-        mesh->combination = next; /* workers see it after this flush, which is computed with the old one */
+        mesh->combination =
+            next; /* workers see it after this flush, which is computed with the old one */
     mesh->extracting = true;
 }
 
@@ -158,12 +171,14 @@ void hm_mesh_tick_flush(struct hm_mesh *mesh)
             mesh->flush_due_us = mesh->now_us + mesh->interval_us;
         return;
     }
-    bool due = mesh->params.flush_step || mesh->now_us >= mesh->flush_due_us || budget_in_reach(mesh) ||
-               mesh->own_steps >= hm_mesh_steps_cap(mesh);
+    bool due = mesh->params.flush_step || mesh->now_us >= mesh->flush_due_us ||
+               budget_in_reach(mesh) || mesh->own_steps >= hm_mesh_steps_cap(mesh);
     if (due && mesh->params.bandwidth) {
         refill(mesh);
         if (mesh->tokens < 0)
-            mesh->flush_due_us = mesh->now_us + (uint64_t)(-mesh->tokens / (double)mesh->params.bandwidth * 1e6) + 100;
+            mesh->flush_due_us = mesh->now_us +
+                                 (uint64_t)(-mesh->tokens / (double)mesh->params.bandwidth * 1e6) +
+                                 100;
         due = mesh->tokens >= 0;
     }
     if (due)
@@ -172,7 +187,8 @@ void hm_mesh_tick_flush(struct hm_mesh *mesh)
 
 /* ---- the delta goes out ---- */
 
-static struct hm_blob *payload_of(struct hm_mesh *mesh, const struct hm_delta *piece, struct hm_delta_head *head)
+static struct hm_blob *payload_of(struct hm_mesh *mesh, const struct hm_delta *piece,
+                                  struct hm_delta_head *head)
 {
     struct hm_span_entry span[HM_STREAMS_MAX];
     size_t n_spans = hm_mesh_spans(mesh, span);
@@ -182,12 +198,13 @@ static struct hm_blob *payload_of(struct hm_mesh *mesh, const struct hm_delta *p
     head->vectors_n = (uint32_t)hm_spans_encode(span, n_spans, payload->bytes);
     size_t n = head->vectors_n;
     if (piece->n_blocks)
-        n += hm_pack(mesh->params.kernels, piece, head->block, head->n_blocks, payload->bytes + n, mesh->packed,
-                     &head->encoding, &head->raw_n);
+        n += hm_pack(mesh->params.kernels, piece, head->block, head->n_blocks, payload->bytes + n,
+                     mesh->packed, &head->encoding, &head->raw_n);
     return hm_blob_shrink(payload, n);
 }
 
-static void publish_piece(struct hm_mesh *mesh, const struct hm_delta *piece, uint64_t steps, bool last)
+static void publish_piece(struct hm_mesh *mesh, const struct hm_delta *piece, uint64_t steps,
+                          bool last)
 {
     struct stream *own = mesh->stream[0];
     struct hm_header header = hm_mesh_header(mesh, HM_DELTA);
@@ -223,7 +240,8 @@ static void publish(struct hm_mesh *mesh, const struct hm_delta *delta, uint64_t
 {
     uint32_t from = 0;
     do {
-        uint32_t to = delta->n_blocks - from > PIECE_BLOCKS_MAX ? from + PIECE_BLOCKS_MAX : delta->n_blocks;
+        uint32_t to =
+            delta->n_blocks - from > PIECE_BLOCKS_MAX ? from + PIECE_BLOCKS_MAX : delta->n_blocks;
         struct hm_delta piece = hm_delta_slice(delta, from, to);
         publish_piece(mesh, &piece, steps, to == delta->n_blocks);
         from = to;
@@ -234,14 +252,17 @@ static void publish(struct hm_mesh *mesh, const struct hm_delta *delta, uint64_t
 
 static void note_damage(struct hm_mesh *mesh, const struct hm_extract_stats *stats)
 {
-    /* Every flush scans every coordinate, so only what is clipped can stay back for longer than the dead zone. */
+    /* Every flush scans every coordinate, so only what is clipped can stay back for longer than the
+     * dead zone. */
     mesh->clipped_in_a_row = stats->n_clipped ? mesh->clipped_in_a_row + 1 : 0;
     if (mesh->clipped_in_a_row > mesh->counters.residual_age)
         mesh->counters.residual_age = mesh->clipped_in_a_row;
     if (stats->n_clipped)
-        hm_mesh_raise_stop(mesh, "schedule exhausted: weights have reached the range of their grid");
+        hm_mesh_raise_stop(mesh,
+                           "schedule exhausted: weights have reached the range of their grid");
     if (stats->n_nonfinite)
-        hm_mesh_raise_stop(mesh, "training diverged: weights became infinite or not a number; lower --lr");
+        hm_mesh_raise_stop(
+            mesh, "training diverged: weights became infinite or not a number; lower --lr");
 }
 
 void hm_mesh_on_extracted(struct hm_mesh *mesh, const struct hm_event *event)
@@ -254,16 +275,19 @@ void hm_mesh_on_extracted(struct hm_mesh *mesh, const struct hm_event *event)
     if (final && !delta->n_blocks && !steps) {
         mesh->drained = true;
         if (event->extracted.digest != hm_mesh_digest(mesh))
-            hm_mesh_finish(mesh, HM_ECORRUPT, "this replica's base differs from the sum of the deltas it applied "
-                                              "(digest %016llx, expected %016llx): memory or program is faulty",
-                           (unsigned long long)event->extracted.digest, (unsigned long long)hm_mesh_digest(mesh));
+            hm_mesh_finish(mesh, HM_ECORRUPT,
+                           "this replica's base differs from the sum of the deltas it applied "
+                           "(digest %016llx, expected %016llx): memory or program is faulty",
+                           (unsigned long long)event->extracted.digest,
+                           (unsigned long long)hm_mesh_digest(mesh));
         return;
     }
     if (delta->n_blocks || steps)
         publish(mesh, delta, steps);
     hm_mesh_mark_start(mesh);
     if (final && event->extracted.stats.n_clipped)
-        mesh->drained = true; /* what the range does not hold stays behind, and is reported as residual */
+        mesh->drained =
+            true; /* what the range does not hold stays behind, and is reported as residual */
     double elapsed_us = (double)(mesh->now_us - mesh->flush_last_us);
     if (mesh->flush_last_us && elapsed_us > 0 && steps)
         mesh->rate += (mesh->rate > 0 ? .2 : 1) * ((double)steps / elapsed_us * 1e6 - mesh->rate);
@@ -277,7 +301,8 @@ void hm_mesh_on_extracted(struct hm_mesh *mesh, const struct hm_event *event)
 }
 
 /* A delta of `member` tells which of our flushes it had applied: fresher than any beat. */
-void hm_mesh_feel_lag(struct hm_mesh *mesh, struct member *member, const struct hm_span_entry *span, size_t n)
+void hm_mesh_feel_lag(struct hm_mesh *mesh, struct member *member, const struct hm_span_entry *span,
+                      size_t n)
 {
     for (size_t i = 0; i < n; i++)
         if (span[i].life == mesh->params.life && span[i].flush_end > member->flush_acked &&
@@ -315,13 +340,14 @@ static struct stream *largest_log(struct hm_mesh *mesh)
 {
     struct stream *largest = mesh->stream[0]; /* the own one goes last: nobody else may have it */
     for (size_t i = 1; i < mesh->n_streams; i++)
-        if (mesh->stream[i]->log.bytes && (largest == mesh->stream[0] || mesh->stream[i]->log.bytes > largest->log.bytes))
+        if (mesh->stream[i]->log.bytes &&
+            (largest == mesh->stream[0] || mesh->stream[i]->log.bytes > largest->log.bytes))
             largest = mesh->stream[i];
     return largest;
 }
 
-/* Above half of the budget what every live member has acknowledged goes; above all of it, the oldest of others. Below
- * half everything stays: a late joiner can still be served from the log. */
+/* Above half of the budget what every live member has acknowledged goes; above all of it, the
+ * oldest of others. Below half everything stays: a late joiner can still be served from the log. */
 void hm_mesh_trim(struct hm_mesh *mesh)
 {
     uint64_t target = mesh->params.log_bytes_max / 2;

@@ -1,11 +1,12 @@
-/* Who is there: greeting, beats, liveness, dialling. Advisory only: it picks whom to ask and whom to wait for, never
- * what is applied. */
+/* Who is there: greeting, beats, liveness, dialling. Advisory only: it picks whom to ask and whom
+ * to wait for, never what is applied. */
 #include "protocol/mesh_state.h"
 
 #include <stdio.h>
 #include <string.h>
 
-/* A first greeting is mostly lost: sockets refuse what is sent before the connection stands. So greet often at first. */
+/* A first greeting is mostly lost: sockets refuse what is sent before the connection stands. So
+ * greet often at first. */
 enum { GREET_US = 2000, GREET_DOUBLINGS = 11, REDIAL_MAX_US = 4000000 };
 
 struct member *hm_mesh_member_of(struct hm_mesh *mesh, uint64_t life)
@@ -61,7 +62,8 @@ struct member *hm_mesh_member_add(struct hm_mesh *mesh, const struct hm_peer_ent
         return NULL;
     }
     *member = (struct member){.life = peer->life, .added_us = mesh->now_us};
-    for (size_t i = 0; i < mesh->n_streams; i++) /* what the slot's former peer did not have says nothing of this one */
+    for (size_t i = 0; i < mesh->n_streams;
+         i++) /* what the slot's former peer did not have says nothing of this one */
         mesh->stream[i]->nohave_from &= ~((uint64_t)1 << slot_of(mesh, member));
     memcpy(member->label, peer->label, sizeof member->label);
     memcpy(member->rpc, peer->rpc, sizeof member->rpc);
@@ -102,8 +104,8 @@ static bool is_new(const struct member *m)
     return m->phase < HM_RUNNING;
 }
 
-/* Everybody known; or, for beats of a mesh that runs and knows itself, who is new and in turn some of the others: a
- * list of all in every beat would be most of what a large mesh sends. */
+/* Everybody known; or, for beats of a mesh that runs and knows itself, who is new and in turn some
+ * of the others: a list of all in every beat would be most of what a large mesh sends. */
 static size_t peers(const struct hm_mesh *mesh, bool all, struct hm_peer_entry *entry)
 {
     size_t n = 0;
@@ -128,7 +130,8 @@ static uint32_t worst_lag(const struct hm_mesh *mesh)
     return lag;
 }
 
-/* A beat goes to everybody and names everybody, so what all of them cost grows with the cube of the mesh. */
+/* A beat goes to everybody and names everybody, so what all of them cost grows with the cube of the
+ * mesh. */
 static uint64_t crowd(const struct hm_mesh *mesh)
 {
     uint64_t n = 0;
@@ -139,7 +142,8 @@ static uint64_t crowd(const struct hm_mesh *mesh)
 
 uint64_t hm_mesh_beat_soon_us(const struct hm_mesh *mesh)
 {
-    return mesh->beat ? mesh->beat_sent_us[mesh->beat % BEATS_KEPT] + BEAT_SOON_US * crowd(mesh) : 0;
+    return mesh->beat ? mesh->beat_sent_us[mesh->beat % BEATS_KEPT] + BEAT_SOON_US * crowd(mesh)
+                      : 0;
 }
 
 void hm_mesh_beat(struct hm_mesh *mesh)
@@ -166,7 +170,8 @@ void hm_mesh_beat(struct hm_mesh *mesh)
         hm_mesh_broadcast(mesh, &header, payload);
     }
     uint32_t spread = BEAT_MAX_US - BEAT_MIN_US;
-    uint64_t interval = BEAT_MIN_US + hm_rng_below(&mesh->rng, spread), busy = BEAT_BUSY_US * crowd(mesh);
+    uint64_t interval = BEAT_MIN_US + hm_rng_below(&mesh->rng, spread),
+             busy = BEAT_BUSY_US * crowd(mesh);
     if (mesh->phase != HM_RUNNING && busy < interval)
         interval = busy;
     mesh->beat_sent_us[mesh->beat % BEATS_KEPT] = mesh->now_us;
@@ -174,7 +179,8 @@ void hm_mesh_beat(struct hm_mesh *mesh)
     mesh->beat_soon = false;
 }
 
-/* The peer's list names us: it hears us, and tells how long our beat took to go there and its to come back. */
+/* The peer's list names us: it hears us, and tells how long our beat took to go there and its to
+ * come back. */
 static void heard_by(struct hm_mesh *mesh, struct member *member, const struct hm_peer_entry *us)
 {
     if (!us->beat)
@@ -193,7 +199,8 @@ static void learn_vector(struct hm_mesh *mesh, struct member *member)
         const struct hm_vv_entry *e = &member->vv[i];
         if (e->life == mesh->params.life) {
             if (e->seq > mesh->stream[0]->link.seq)
-                hm_mesh_finish(mesh, HM_ECORRUPT, "another process publishes under this node's life id; restart it");
+                hm_mesh_finish(mesh, HM_ECORRUPT,
+                               "another process publishes under this node's life id; restart it");
             else if (e->flush > member->flush_acked && e->flush <= mesh->flush)
                 member->flush_acked = e->flush;
             continue;
@@ -205,15 +212,15 @@ static void learn_vector(struct hm_mesh *mesh, struct member *member)
         }
         if (e->seq > s->head)
             s->head = e->seq;
-        /* The origin's own beat comes down the same pipe as its deltas, so what it names and we lack is lost;
-         * a third party's beat may only have been faster. */
+        /* The origin's own beat comes down the same pipe as its deltas, so what it names and we
+         * lack is lost; a third party's beat may only have been faster. */
         if (e->seq > s->link.seq)
             hm_mesh_want(mesh, s, e->life == member->life ? 5000 : hm_mesh_patience_us(mesh));
     }
 }
 
-/* Streams are compared one by one: where both have applied the same deltas of a life, their sums and steps must be
- * equal, whatever else either of them has applied. */
+/* Streams are compared one by one: where both have applied the same deltas of a life, their sums
+ * and steps must be equal, whatever else either of them has applied. */
 static bool agrees(const struct hm_vv_entry *e, const struct stream *s)
 {
     return e->seq != s->link.seq || (e->digest == s->digest && e->steps == s->link.steps);
@@ -231,12 +238,15 @@ static void check_digest(struct hm_mesh *mesh, struct member *member)
     if (same)
         return;
     hm_mesh_finish(mesh, HM_ECORRUPT,
-                   "this replica and %s's differ although both applied the same deltas (digests %016llx, %016llx): one of "
+                   "this replica and %s's differ although both applied the same deltas (digests "
+                   "%016llx, %016llx): one of "
                    "the two machines corrupts data",
-                   member->label, (unsigned long long)hm_mesh_digest(mesh), (unsigned long long)member->digest);
+                   member->label, (unsigned long long)hm_mesh_digest(mesh),
+                   (unsigned long long)member->digest);
 }
 
-static void learn_peers(struct hm_mesh *mesh, struct member *member, const struct hm_peer_entry *peer, size_t n)
+static void learn_peers(struct hm_mesh *mesh, struct member *member,
+                        const struct hm_peer_entry *peer, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
         if (peer[i].life == mesh->params.life)
@@ -246,14 +256,16 @@ static void learn_peers(struct hm_mesh *mesh, struct member *member, const struc
     }
 }
 
-void hm_mesh_on_beat(struct hm_mesh *mesh, const struct hm_event *event, const struct hm_header *header)
+void hm_mesh_on_beat(struct hm_mesh *mesh, const struct hm_event *event,
+                     const struct hm_header *header)
 {
     const struct hm_beat_head *beat = &header->beat;
     struct hm_vv_entry vv[HM_STREAMS_MAX];
     struct hm_peer_entry peer[MEMBERS_MAX];
     size_t n_vv, n_peers;
     const struct hm_blob *payload = event->message.payload;
-    if (!payload || hm_beat_decode(payload->bytes, payload->n, vv, HM_STREAMS_MAX, &n_vv, peer, MEMBERS_MAX, &n_peers)) {
+    if (!payload || hm_beat_decode(payload->bytes, payload->n, vv, HM_STREAMS_MAX, &n_vv, peer,
+                                   MEMBERS_MAX, &n_peers)) {
         mesh->counters.refused_malformed++;
         return;
     }
@@ -339,39 +351,43 @@ static void answer_hello(struct hm_mesh *mesh, const struct hm_event *event, boo
     memcpy(header.hello.pub, mesh->params.pub, sizeof header.hello.pub);
     const struct hm_fields *config = mesh->params.config;
     struct hm_peer_entry peer[MEMBERS_MAX];
-    size_t n_peers = peers(mesh, true, peer), n_fields = full ? config->n : 0, n_bulk = full ? mesh->params.bulk_n : 0;
+    size_t n_peers = peers(mesh, true, peer), n_fields = full ? config->n : 0,
+           n_bulk = full ? mesh->params.bulk_n : 0;
     struct hm_blob *payload = hm_blob_new(hm_hello_bound(config->field, n_fields, n_peers, n_bulk));
     if (!payload)
         return;
-    size_t n = hm_hello_encode(config->field, n_fields, peer, n_peers, mesh->params.bulk, n_bulk, payload->bytes);
+    size_t n = hm_hello_encode(config->field, n_fields, peer, n_peers, mesh->params.bulk, n_bulk,
+                               payload->bytes);
     hm_mesh_reply(mesh, event, &header, hm_blob_shrink(payload, n));
 }
 
-static void reject(struct hm_mesh *mesh, const struct hm_event *event, const char *label, const char *field,
-                   const char *ours, const char *yours)
+static void reject(struct hm_mesh *mesh, const struct hm_event *event, const char *label,
+                   const char *field, const char *ours, const char *yours)
 {
     struct hm_header header = hm_mesh_header(mesh, HM_REJECT);
     snprintf(header.reject.field, sizeof header.reject.field, "%s", field);
     snprintf(header.reject.ours, sizeof header.reject.ours, "%.*s", HM_REASON_MAX, ours);
     snprintf(header.reject.yours, sizeof header.reject.yours, "%.*s", HM_REASON_MAX, yours);
-    snprintf(header.reject.reason, sizeof header.reject.reason, "the mesh has another %.60s", field);
+    snprintf(header.reject.reason, sizeof header.reject.reason, "the mesh has another %.60s",
+             field);
     hm_mesh_reply(mesh, event, &header, NULL);
     mesh->counters.refused_hello++;
-    hm_mesh_note(mesh, HM_NOTE_WARNING, "refused node %s: its %s is '%.60s', the mesh's is '%.60s'", label, field, yours,
-                 ours);
+    hm_mesh_note(mesh, HM_NOTE_WARNING, "refused node %s: its %s is '%.60s', the mesh's is '%.60s'",
+                 label, field, yours, ours);
 }
 
-/* A stranger greets with fingerprint 0 and what it insists on, and gets the configuration; a member greets with
- * the fingerprint, so that we learn where to subscribe. */
-void hm_mesh_on_hello(struct hm_mesh *mesh, const struct hm_event *event, const struct hm_header *header)
+/* A stranger greets with fingerprint 0 and what it insists on, and gets the configuration; a member
+ * greets with the fingerprint, so that we learn where to subscribe. */
+void hm_mesh_on_hello(struct hm_mesh *mesh, const struct hm_event *event,
+                      const struct hm_header *header)
 {
     struct hm_field field[HM_FIELDS_MAX];
     struct hm_peer_entry peer[MEMBERS_MAX];
     size_t n_fields, n_peers, n_bulk;
     const uint8_t *bulk;
     const struct hm_blob *payload = event->message.payload;
-    if (!payload || hm_hello_decode(payload->bytes, payload->n, field, HM_FIELDS_MAX, &n_fields, peer, MEMBERS_MAX,
-                                    &n_peers, &bulk, &n_bulk)) {
+    if (!payload || hm_hello_decode(payload->bytes, payload->n, field, HM_FIELDS_MAX, &n_fields,
+                                    peer, MEMBERS_MAX, &n_peers, &bulk, &n_bulk)) {
         mesh->counters.refused_malformed++;
         return;
     }
@@ -385,7 +401,8 @@ void hm_mesh_on_hello(struct hm_mesh *mesh, const struct hm_event *event, const 
     const struct hm_field *conflict = hm_config_conflict(mesh->params.config, field, n_fields);
     if (conflict) {
         const char *ours = hm_fields_get(mesh->params.config, conflict->name);
-        reject(mesh, event, header->hello.label, conflict->name, ours ? ours : "(none)", conflict->value);
+        reject(mesh, event, header->hello.label, conflict->name, ours ? ours : "(none)",
+               conflict->value);
         return;
     }
     if (header->fingerprint) {
@@ -398,7 +415,8 @@ void hm_mesh_on_hello(struct hm_mesh *mesh, const struct hm_event *event, const 
     answer_hello(mesh, event, header->fingerprint == 0);
 }
 
-void hm_mesh_on_hello_ok(struct hm_mesh *mesh, const struct hm_event *event, const struct hm_header *header)
+void hm_mesh_on_hello_ok(struct hm_mesh *mesh, const struct hm_event *event,
+                         const struct hm_header *header)
 {
     struct hm_field field[HM_FIELDS_MAX];
     struct hm_peer_entry peer[MEMBERS_MAX];
@@ -406,8 +424,8 @@ void hm_mesh_on_hello_ok(struct hm_mesh *mesh, const struct hm_event *event, con
     const uint8_t *bulk;
     const struct hm_blob *payload = event->message.payload;
     struct member *member = hm_mesh_member_of(mesh, header->life);
-    if (!payload || hm_hello_decode(payload->bytes, payload->n, field, HM_FIELDS_MAX, &n_fields, peer, MEMBERS_MAX,
-                                    &n_peers, &bulk, &n_bulk)) {
+    if (!payload || hm_hello_decode(payload->bytes, payload->n, field, HM_FIELDS_MAX, &n_fields,
+                                    peer, MEMBERS_MAX, &n_peers, &bulk, &n_bulk)) {
         mesh->counters.refused_malformed++;
         return;
     }
@@ -436,11 +454,13 @@ static void declare_gone(struct hm_mesh *mesh, struct member *member)
     member->hears_us = false;
     mesh->counters.peers_gone++;
     mesh->beat_soon = true;
-    hm_mesh_note(mesh, HM_NOTE_WARNING, "node %s has been silent for %.1f s and counts as dead; going on without it",
+    hm_mesh_note(mesh, HM_NOTE_WARNING,
+                 "node %s has been silent for %.1f s and counts as dead; going on without it",
                  member->label, (double)(mesh->now_us - member->heard_us) / 1e6);
 }
 
-/* How long there was nothing to hear from then on. While we stood still ourselves there may have been. */
+/* How long there was nothing to hear from then on. While we stood still ourselves there may have
+ * been. */
 static uint64_t silence(const struct hm_mesh *mesh, uint64_t since)
 {
     return mesh->now_us - (since > mesh->awake_us ? since : mesh->awake_us);
@@ -454,22 +474,26 @@ static void tick_member(struct hm_mesh *mesh, struct member *member)
     if (member->heard_us && !member->gone && silent > mesh->params.gone_us)
         declare_gone(mesh, member);
     if (!member->heard_us && silent > mesh->params.gone_us + mesh->params.join_timeout_us) {
-        /* Never heard, by whomever it was named: forget it, so that its slot serves somebody real. */
+        /* Never heard, by whomever it was named: forget it, so that its slot serves somebody real.
+         */
         hm_mesh_act(mesh, HM_ACT_DISCONNECT)->slot = slot_of(mesh, member);
         *member = (struct member){0};
         return;
     }
     if (mesh->now_us < member->dial_us)
         return;
-    /* Beats, not any life sign: it may be the subscription alone that libzmq has given up for good. */
-    bool deaf = silence(mesh, member->beat ? member->beat_us : member->added_us) > mesh->params.suspect_us;
+    /* Beats, not any life sign: it may be the subscription alone that libzmq has given up for good.
+     */
+    bool deaf =
+        silence(mesh, member->beat ? member->beat_us : member->added_us) > mesh->params.suspect_us;
     if (deaf && member->dials) {
         dial(mesh, member);
         mesh->counters.redials++;
     }
     if ((!member->greeted && !member->hears_us) || deaf)
         greet(mesh, member);
-    uint64_t wait = (uint64_t)GREET_US << (member->dials < GREET_DOUBLINGS ? member->dials : GREET_DOUBLINGS);
+    uint64_t wait = (uint64_t)GREET_US
+                    << (member->dials < GREET_DOUBLINGS ? member->dials : GREET_DOUBLINGS);
     member->dials++;
     member->dial_us = mesh->now_us + (wait < REDIAL_MAX_US ? wait : REDIAL_MAX_US);
 }

@@ -22,8 +22,8 @@ static bool caught_up(const struct hm_mesh *mesh)
     return true;
 }
 
-/* A joiner need not have all at one instant, which a lossy and busy mesh may never grant: what was there when it had
- * heard everybody is enough. */
+/* A joiner need not have all at one instant, which a lossy and busy mesh may never grant: what was
+ * there when it had heard everybody is enough. */
 static void mark_goal(struct hm_mesh *mesh)
 {
     if (mesh->goal_marked)
@@ -77,16 +77,21 @@ static void give_up_joining(struct hm_mesh *mesh, const struct census *c)
     names_heard(mesh, names, sizeof names);
     double waited = (double)(mesh->now_us - mesh->opened_us) / 1e6;
     if (c->mutual + 1 >= mesh->params.expect)
-        hm_mesh_finish(mesh, HM_ETIMEOUT, "could not catch up with the mesh in %.0f s; the network loses too much, or the mesh is "
-                                          "faster than this node",
+        hm_mesh_finish(mesh, HM_ETIMEOUT,
+                       "could not catch up with the mesh in %.0f s; the network loses too much, or "
+                       "the mesh is "
+                       "faster than this node",
                        waited);
     else if (!c->heard)
         hm_mesh_finish(mesh, HM_ETIMEOUT,
-                       "found no other node in %.0f s (%u expected); check --peer and that they run, or train alone with "
+                       "found no other node in %.0f s (%u expected); check --peer and that they "
+                       "run, or train alone with "
                        "--expect 1",
                        waited, mesh->params.expect);
     else
-        hm_mesh_finish(mesh, HM_ETIMEOUT, "only %u of %u expected nodes after %.0f s; heard:%s; start the others or lower --expect",
+        hm_mesh_finish(mesh, HM_ETIMEOUT,
+                       "only %u of %u expected nodes after %.0f s; heard:%s; start the others or "
+                       "lower --expect",
                        c->mutual + 1, mesh->params.expect, waited, names);
 }
 
@@ -145,14 +150,15 @@ void hm_mesh_on_work_ended(struct hm_mesh *mesh)
     mesh->ending = true;
 }
 
-/* Whether every live member shows at least `phase` with our vector and digest. Members that have not yet begun
- * count: they see the stop and come along. */
+/* Whether every live member shows at least `phase` with our vector and digest. Members that have
+ * not yet begun count: they see the stop and come along. */
 static bool all_at(const struct hm_mesh *mesh, enum hm_phase phase)
 {
     uint64_t digest = hm_mesh_digest(mesh);
     for (unsigned i = 0; i < MEMBERS_MAX; i++) {
         const struct member *m = &mesh->member[i];
-        if (hm_member_live(m) && (m->phase < phase || m->digest != digest || !hm_mesh_same_vector(mesh, m->vv, m->n_vv)))
+        if (hm_member_live(m) &&
+            (m->phase < phase || m->digest != digest || !hm_mesh_same_vector(mesh, m->vv, m->n_vv)))
             return false;
     }
     return caught_up(mesh);
@@ -197,7 +203,8 @@ static void end(struct hm_mesh *mesh)
     }
     if (mesh->phase >= HM_QUIET && !all_at(mesh, HM_DONE))
         hm_mesh_enter(mesh, HM_DONE); /* somebody came, or a vector moved: agree again */
-    if (mesh->phase == HM_EXITING && (all_left(mesh) || mesh->now_us - mesh->exiting_us > EXIT_MAX_US))
+    if (mesh->phase == HM_EXITING &&
+        (all_left(mesh) || mesh->now_us - mesh->exiting_us > EXIT_MAX_US))
         conclude(mesh);
 }
 

@@ -25,8 +25,8 @@ static size_t farthest_held(const struct stream *stream)
     return far;
 }
 
-/* Room for one more of so many bytes; when the stream has as many as it may, a nearer delta replaces the farthest:
- * the near ones are needed first. */
+/* Room for one more of so many bytes; when the stream has as many as it may, a nearer delta
+ * replaces the farthest: the near ones are needed first. */
 static bool make_room(struct hm_mesh *mesh, struct stream *stream, uint32_t hi, size_t bytes)
 {
     if (stream->n_held == HELD_MAX) {
@@ -39,7 +39,8 @@ static bool make_room(struct hm_mesh *mesh, struct stream *stream, uint32_t hi, 
     return mesh->held_bytes + bytes <= HELD_BYTES_MAX;
 }
 
-/* Keeps a delta that came before those it follows. When there is no room it is dropped: it will be asked for. */
+/* Keeps a delta that came before those it follows. When there is no room it is dropped: it will be
+ * asked for. */
 static bool hold(struct hm_mesh *mesh, struct stream *stream, const struct hm_delta_head *head,
                  struct hm_blob *payload)
 {
@@ -64,14 +65,16 @@ static bool unpack(struct hm_mesh *mesh, struct stream *stream, const struct hm_
 {
     size_t n = payload ? payload->n : 0;
     const uint8_t *bytes = payload ? payload->bytes : NULL;
-    if (head->vectors_n > n || hm_spans_decode(bytes, head->vectors_n, span, HM_STREAMS_MAX, n_spans) != 0 ||
-        hm_unpack(mesh->params.kernels, mesh->params.layout, head, bytes + head->vectors_n, n - head->vectors_n,
-                  mesh->raw, &mesh->unpacked) != 0) {
+    if (head->vectors_n > n ||
+        hm_spans_decode(bytes, head->vectors_n, span, HM_STREAMS_MAX, n_spans) != 0 ||
+        hm_unpack(mesh->params.kernels, mesh->params.layout, head, bytes + head->vectors_n,
+                  n - head->vectors_n, mesh->raw, &mesh->unpacked) != 0) {
         mesh->counters.refused_malformed++;
         return false;
     }
     if (stream->digest + mesh->params.kernels->digest(&mesh->unpacked) != head->digest ||
-        head->steps < stream->link.steps || (head->steps != stream->link.steps && !head->last_piece) ||
+        head->steps < stream->link.steps ||
+        (head->steps != stream->link.steps && !head->last_piece) ||
         head->flush != stream->flush + 1) {
         mesh->counters.refused_digest++;
         return false;
@@ -86,7 +89,8 @@ static bool apply(struct hm_mesh *mesh, struct stream *stream, const struct hm_d
     struct hm_span_entry span[HM_STREAMS_MAX];
     size_t n_spans;
     if (!unpack(mesh, stream, head, payload, span, &n_spans)) {
-        hm_mesh_note(mesh, HM_NOTE_WARNING, "refused delta %u of node %s: it fails its check; asking for it again",
+        hm_mesh_note(mesh, HM_NOTE_WARNING,
+                     "refused delta %u of node %s: it fails its check; asking for it again",
                      head->hi, stream->link.label);
         hm_mesh_want(mesh, stream, 50000);
         return false;
@@ -106,7 +110,8 @@ static bool apply(struct hm_mesh *mesh, struct stream *stream, const struct hm_d
     return true;
 }
 
-void hm_mesh_on_delta(struct hm_mesh *mesh, const struct hm_event *event, const struct hm_header *header)
+void hm_mesh_on_delta(struct hm_mesh *mesh, const struct hm_event *event,
+                      const struct hm_header *header)
 {
     const struct hm_delta_head *head = &header->delta;
     struct stream *stream = hm_mesh_stream_make(mesh, head->stream);
@@ -128,13 +133,15 @@ void hm_mesh_on_delta(struct hm_mesh *mesh, const struct hm_event *event, const 
             hm_mesh_want(mesh, stream, 5000);
         return;
     }
-    if (head->lo == stream->link.seq && apply(mesh, stream, head, event->message.payload) && answer) {
+    if (head->lo == stream->link.seq && apply(mesh, stream, head, event->message.payload) &&
+        answer) {
         mesh->counters.repaired++;
         hm_mesh_answered(mesh, stream);
     }
 }
 
-/* The held delta that continues its stream, if there is one; on the way, drops those that came otherwise. */
+/* The held delta that continues its stream, if there is one; on the way, drops those that came
+ * otherwise. */
 static bool next_held(struct hm_mesh *mesh, struct stream *stream, size_t *found)
 {
     bool any = false;
@@ -165,7 +172,7 @@ static bool apply_held(struct hm_mesh *mesh, struct stream *stream)
     return applied;
 }
 
-void hm_mesh_on_applied(struct hm_mesh *mesh, const struct hm_event *event)
+void hm_mesh_on_applied(struct hm_mesh *mesh)
 {
     struct stream *stream = mesh->applying_stream;
     const struct hm_delta_head *head = &mesh->applying_head;
@@ -176,7 +183,6 @@ void hm_mesh_on_applied(struct hm_mesh *mesh, const struct hm_event *event)
         stream->flush = head->flush;
     mesh->applying = false;
     mesh->counters.applied++;
-    (void)event;
     stream->nohave_from = 0;
     if (stream->head <= stream->link.seq)
         stream->want_at = 0;

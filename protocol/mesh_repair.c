@@ -6,18 +6,21 @@
 enum {
     WANT_BYTES = HM_PAYLOAD_MAX,
     SERVE_BYTES_MAX = 4 << 20,
-    FOLLOW_US = 20000,              /* between the deltas of one answer it takes less */
+    FOLLOW_US = 20000, /* between the deltas of one answer it takes less */
     PATIENCE_LEAST_US = 100000,
     PATIENCE_MOST_US = 4000000,
-    PATIENCE_US = 2 * BEAT_MAX_US,  /* until nobody's having a delta is believed */
+    PATIENCE_US = 2 * BEAT_MAX_US, /* until nobody's having a delta is believed */
 };
 
-/* How long what is missing may only be late: two round trips of the farthest peer, for a host where processes wait
- * for their turn has long ones, and asking for what is on its way makes them longer. */
+/* How long what is missing may only be late: two round trips of the farthest peer, for a host where
+ * processes wait for their turn has long ones, and asking for what is on its way makes them longer.
+ */
 uint64_t hm_mesh_patience_us(const struct hm_mesh *mesh)
 {
     uint64_t twice = 2 * hm_mesh_rtt_us(mesh);
-    return twice < PATIENCE_LEAST_US ? PATIENCE_LEAST_US : twice < PATIENCE_MOST_US ? twice : PATIENCE_MOST_US;
+    return twice < PATIENCE_LEAST_US  ? PATIENCE_LEAST_US
+           : twice < PATIENCE_MOST_US ? twice
+                                      : PATIENCE_MOST_US;
 }
 
 /* Arms a request for what follows the stream's vector, unless one is armed already. */
@@ -28,11 +31,12 @@ void hm_mesh_want(struct hm_mesh *mesh, struct stream *stream, uint64_t delay_us
     stream->want_since = mesh->now_us;
     stream->want_tries = 0;
     stream->nohave_from = 0;
-    stream->want_at = mesh->now_us + delay_us / 2 + hm_rng_below(&mesh->rng, (uint32_t)delay_us + 1);
+    stream->want_at =
+        mesh->now_us + delay_us / 2 + hm_rng_below(&mesh->rng, (uint32_t)delay_us + 1);
 }
 
-/* Something of an answer came that we can use: the next request need not wait for the time-out, it goes out as soon as
- * nothing follows any more. */
+/* Something of an answer came that we can use: the next request need not wait for the time-out, it
+ * goes out as soon as nothing follows any more. */
 void hm_mesh_answered(struct hm_mesh *mesh, struct stream *stream)
 {
     if (!stream->want_at || !stream->want_tries)
@@ -41,7 +45,8 @@ void hm_mesh_answered(struct hm_mesh *mesh, struct stream *stream)
     stream->want_at = mesh->now_us + FOLLOW_US + hm_rng_below(&mesh->rng, FOLLOW_US / 2);
 }
 
-/* Whether a member's newest beat, or its being the origin, says that it has applied what we miss. */
+/* Whether a member's newest beat, or its being the origin, says that it has applied what we miss.
+ */
 static bool claims(const struct member *m, const struct stream *stream)
 {
     if (!hm_member_live(m))
@@ -82,18 +87,19 @@ static bool anybody_claims(const struct hm_mesh *mesh, const struct stream *stre
     return false;
 }
 
-/* All holders have trimmed what we miss. A node that has not begun can be told so and end; one that trains has
- * lost deltas that nobody keeps any more. */
+/* All holders have trimmed what we miss. A node that has not begun can be told so and end; one that
+ * trains has lost deltas that nobody keeps any more. */
 static void unobtainable(struct hm_mesh *mesh, struct stream *stream)
 {
     hm_mesh_finish(mesh, HM_EREFUSED,
-                   "node %s's delta %u is in nobody's log any more, so this node cannot catch up; start it with the "
+                   "node %s's delta %u is in nobody's log any more, so this node cannot catch up; "
+                   "start it with the "
                    "others, or give the mesh a larger log",
                    stream->link.label, stream->link.seq + 1);
 }
 
-/* The origin is dead or gone and nobody who lives has more than we: what was heard of beyond that has died with it.
- * Should a holder come back, its beat says so and everything begins anew. */
+/* The origin is dead or gone and nobody who lives has more than we: what was heard of beyond that
+ * has died with it. Should a holder come back, its beat says so and everything begins anew. */
 static void forget(struct hm_mesh *mesh, struct stream *stream)
 {
     hm_mesh_drop_held(mesh, stream);
@@ -125,7 +131,8 @@ static void ask(struct hm_mesh *mesh, struct stream *stream)
     hm_mesh_send(mesh, slot, &header, NULL);
     mesh->counters.wants_sent++;
     stream->want_tries++;
-    uint64_t wait = hm_mesh_patience_us(mesh) << (stream->want_tries < 5 ? stream->want_tries - 1 : 4);
+    uint64_t wait = hm_mesh_patience_us(mesh)
+                    << (stream->want_tries < 5 ? stream->want_tries - 1 : 4);
     stream->want_at = mesh->now_us + wait + hm_rng_below(&mesh->rng, (uint32_t)wait / 2);
 }
 
@@ -151,7 +158,8 @@ uint64_t hm_mesh_repair_wake_us(const struct hm_mesh *mesh)
     return wake;
 }
 
-static void nohave(struct hm_mesh *mesh, const struct hm_event *event, uint64_t life, uint32_t have_from)
+static void nohave(struct hm_mesh *mesh, const struct hm_event *event, uint64_t life,
+                   uint32_t have_from)
 {
     struct hm_header header = hm_mesh_header(mesh, HM_NOHAVE);
     header.nohave = (struct hm_nohave_head){life, have_from};
@@ -159,9 +167,10 @@ static void nohave(struct hm_mesh *mesh, const struct hm_event *event, uint64_t 
     mesh->counters.nohaves++;
 }
 
-/* Any holder answers, not only the origin. Under a bandwidth budget an answer waits until there is budget: the
- * asker asks again. */
-void hm_mesh_on_want(struct hm_mesh *mesh, const struct hm_event *event, const struct hm_header *header)
+/* Any holder answers, not only the origin. Under a bandwidth budget an answer waits until there is
+ * budget: the asker asks again. */
+void hm_mesh_on_want(struct hm_mesh *mesh, const struct hm_event *event,
+                     const struct hm_header *header)
 {
     const struct hm_want_head *want = &header->want;
     struct stream *stream = hm_mesh_stream(mesh, want->stream);

@@ -10,18 +10,18 @@
 
 enum {
     MEMBERS_MAX = HM_PEERS_MAX,
-    HELD_MAX = 64,               /* deltas held of one stream, waiting for a gap to close */
-    HELD_BYTES_MAX = 16 << 20,   /* of all streams */
-    BEATS_KEPT = 32,             /* own beats whose time is kept, for round-trip times */
+    HELD_MAX = 64,             /* deltas held of one stream, waiting for a gap to close */
+    HELD_BYTES_MAX = 16 << 20, /* of all streams */
+    BEATS_KEPT = 32,           /* own beats whose time is kept, for round-trip times */
     BEAT_MIN_US = 250000,
     BEAT_MAX_US = 500000,
-    BEAT_BUSY_US = 25000,        /* between beats while the mesh gathers or agrees that it has ended */
-    BEAT_SOON_US = 2000,         /* least distance of beats that answer a subscription or news of a peer */
-    BEAT_PEERS = 8,              /* peers that a beat of a running mesh names besides the new ones */
-    BEAT_FEW = 4,                /* both hold for so few peers and grow with their number: all hear all */
+    BEAT_BUSY_US = 25000, /* between beats while the mesh gathers or agrees that it has ended */
+    BEAT_SOON_US = 2000,  /* least distance of beats that answer a subscription or news of a peer */
+    BEAT_PEERS = 8,       /* peers that a beat of a running mesh names besides the new ones */
+    BEAT_FEW = 4,         /* both hold for so few peers and grow with their number: all hear all */
     EXIT_MAX_US = 5000000,
-    PAUSE_US = 500000,           /* between ticks: the whole process stood still */
-    JOIN_QUIET_US = 1000000,     /* a joiner waits so long for peers that it was told of */
+    PAUSE_US = 500000,       /* between ticks: the whole process stood still */
+    JOIN_QUIET_US = 1000000, /* a joiner waits so long for peers that it was told of */
     ACTIONS_MAX = 4096,
 };
 
@@ -32,43 +32,43 @@ struct held {
 
 /* One life's deltas, as far as they are known here. */
 struct stream {
-    struct hm_link link;   /* life, label, seq applied, tallies */
-    uint32_t flush;        /* flushes completely applied */
-    uint64_t digest;       /* cumulative, after link.seq */
-    uint32_t head;         /* highest seq that somebody may have */
-    uint32_t join_goal;    /* what a joiner has to have before it takes part */
-    uint32_t named;        /* highest seq given up as lost with its origin; 0: none */
-    uint32_t flush_start;  /* flush and link.steps when the running accumulation began */
+    struct hm_link link;  /* life, label, seq applied, tallies */
+    uint32_t flush;       /* flushes completely applied */
+    uint64_t digest;      /* cumulative, after link.seq */
+    uint32_t head;        /* highest seq that somebody may have */
+    uint32_t join_goal;   /* what a joiner has to have before it takes part */
+    uint32_t named;       /* highest seq given up as lost with its origin; 0: none */
+    uint32_t flush_start; /* flush and link.steps when the running accumulation began */
     uint64_t steps_start;
     struct hm_log log;
     struct held held[HELD_MAX];
     size_t n_held;
-    uint64_t want_at;      /* 0: nothing wanted; else when to ask (again) */
-    uint64_t want_since;   /* when the gap was first seen */
+    uint64_t want_at;    /* 0: nothing wanted; else when to ask (again) */
+    uint64_t want_since; /* when the gap was first seen */
     unsigned want_tries;
-    uint64_t nohave_from;  /* bit per member slot that said NOHAVE since the gap opened */
+    uint64_t nohave_from; /* bit per member slot that said NOHAVE since the gap opened */
 };
 
 /* A peer: one life of a node, by the slot that its connections have. */
 struct member {
-    uint64_t life;         /* 0: the slot is free */
+    uint64_t life; /* 0: the slot is free */
     char label[HM_LABEL_MAX + 1];
     char rpc[HM_ENDPOINT_MAX + 1], pub[HM_ENDPOINT_MAX + 1];
     enum hm_phase phase;
     bool gone, left, left_clean, greeted, hears_us, refused;
-    bool same;             /* its newest beat has our present vector */
+    bool same;                   /* its newest beat has our present vector */
     uint64_t added_us, heard_us; /* heard 0: never */
-    uint64_t dial_us;      /* when to greet or re-dial next */
+    uint64_t dial_us;            /* when to greet or re-dial next */
     unsigned dials;
-    uint32_t beat;         /* newest heard, and when */
+    uint32_t beat; /* newest heard, and when */
     uint64_t beat_us;
     uint64_t digest, steps;
     uint64_t left_digest;
-    uint64_t rtt_us;       /* 0: unknown */
-    uint32_t flush_acked;  /* own flushes it is known to have applied */
+    uint64_t rtt_us;      /* 0: unknown */
+    uint32_t flush_acked; /* own flushes it is known to have applied */
     size_t n_vv;
     struct hm_vv_entry vv[HM_STREAMS_MAX]; /* of its newest beat */
-    uint64_t warned;       /* bits: notes already given about this peer */
+    uint64_t warned;                       /* bits: notes already given about this peer */
 };
 
 struct hm_mesh {
@@ -79,11 +79,11 @@ struct hm_mesh {
     uint64_t ticked_us, awake_us; /* last tick; since when ticks have come without a long pause */
 
     enum hm_phase phase;
-    bool working;       /* START was given and WORK_ENDED has not come */
-    bool ending;        /* END_WORK was given */
-    bool drained;       /* the final flush has published everything */
-    bool goal_marked;   /* join_goal of the streams is set */
-    bool leaving;       /* this node goes, the mesh stays */
+    bool working;     /* START was given and WORK_ENDED has not come */
+    bool ending;      /* END_WORK was given */
+    bool drained;     /* the final flush has published everything */
+    bool goal_marked; /* join_goal of the streams is set */
+    bool leaving;     /* this node goes, the mesh stays */
     bool finished;
     bool stop;
     char stop_reason[HM_REASON_MAX + 1];
@@ -91,9 +91,9 @@ struct hm_mesh {
 
     struct stream *stream[HM_STREAMS_MAX]; /* [0] is the own one */
     size_t n_streams;
-    uint16_t by_life[HM_STREAMS_MAX];      /* indexes of stream, lives ascending */
+    uint16_t by_life[HM_STREAMS_MAX]; /* indexes of stream, lives ascending */
     struct member member[MEMBERS_MAX];
-    uint64_t refused_life[16];             /* strangers already warned about */
+    uint64_t refused_life[16]; /* strangers already warned about */
     size_t n_refused_lives;
 
     /* beats */
@@ -102,28 +102,29 @@ struct hm_mesh {
     bool beat_soon;
 
     /* flushing */
-    uint32_t flush;            /* own flushes published */
+    uint32_t flush; /* own flushes published */
     uint64_t flush_due_us, flush_last_us, interval_us, clipped_in_a_row;
     bool extracting;
     struct hm_combination combination;
-    double cost_us, rate; /* moving averages: the protocol's cost of an interval; own steps per second */
-    double slow_down;          /* >= 1: factor on the interval because peers lag */
-    double tokens;             /* of the bandwidth budget, bytes; may go negative */
+    double cost_us,
+        rate; /* moving averages: the protocol's cost of an interval; own steps per second */
+    double slow_down; /* >= 1: factor on the interval because peers lag */
+    double tokens;    /* of the bandwidth budget, bytes; may go negative */
     uint64_t tokens_us;
 
     /* receiving */
     struct hm_delta unpacked;
-    uint8_t *raw;              /* [HM_RAW_MAX] scratch */
+    uint8_t *raw; /* [HM_RAW_MAX] scratch */
     bool applying;
     uint64_t held_bytes, log_bytes;
     struct stream *applying_stream;
     struct hm_delta_head applying_head;
 
     /* sending */
-    uint8_t *packed;           /* scratch of hm_pack */
+    uint8_t *packed; /* scratch of hm_pack */
     size_t packed_room;
 
-    struct hm_action *action;  /* [ACTIONS_MAX], grown as needed */
+    struct hm_action *action; /* [ACTIONS_MAX], grown as needed */
     size_t n_actions, next_action, actions_room;
 
     struct hm_counters counters;
@@ -135,56 +136,68 @@ struct hm_action *hm_mesh_act(struct hm_mesh *mesh, enum hm_action_type type);
 void hm_mesh_note(struct hm_mesh *mesh, enum hm_note_level level, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 struct hm_header hm_mesh_header(const struct hm_mesh *mesh, enum hm_message_type type);
-void hm_mesh_send(struct hm_mesh *mesh, unsigned slot, const struct hm_header *header, struct hm_blob *payload);
-void hm_mesh_reply(struct hm_mesh *mesh, const struct hm_event *request, const struct hm_header *header,
-                   struct hm_blob *payload);
-void hm_mesh_broadcast(struct hm_mesh *mesh, const struct hm_header *header, struct hm_blob *payload);
+void hm_mesh_send(struct hm_mesh *mesh, unsigned slot, const struct hm_header *header,
+                  struct hm_blob *payload);
+void hm_mesh_reply(struct hm_mesh *mesh, const struct hm_event *request,
+                   const struct hm_header *header, struct hm_blob *payload);
+void hm_mesh_broadcast(struct hm_mesh *mesh, const struct hm_header *header,
+                       struct hm_blob *payload);
 void hm_mesh_finish(struct hm_mesh *mesh, enum hm_status status, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 void hm_mesh_raise_stop(struct hm_mesh *mesh, const char *reason);
 
 /* mesh_vector.c: streams and vectors */
-struct stream *hm_mesh_stream(struct hm_mesh *mesh, uint64_t life);      /* NULL when unknown */
-struct stream *hm_mesh_stream_make(struct hm_mesh *mesh, uint64_t life); /* NULL when there is no room */
+struct stream *hm_mesh_stream(struct hm_mesh *mesh, uint64_t life); /* NULL when unknown */
+struct stream *hm_mesh_stream_make(struct hm_mesh *mesh,
+                                   uint64_t life); /* NULL when there is no room */
 size_t hm_mesh_vector(const struct hm_mesh *mesh, struct hm_vv_entry *vv /* [HM_STREAMS_MAX] */);
 size_t hm_mesh_spans(const struct hm_mesh *mesh, struct hm_span_entry *span /* [HM_STREAMS_MAX] */);
 void hm_mesh_mark_start(struct hm_mesh *mesh);
 bool hm_mesh_same_vector(const struct hm_mesh *mesh, const struct hm_vv_entry *vv, size_t n);
-void hm_mesh_measure_staleness(struct hm_mesh *mesh, struct stream *stream, const struct hm_span_entry *span, size_t n);
+void hm_mesh_measure_staleness(struct hm_mesh *mesh, struct stream *stream,
+                               const struct hm_span_entry *span, size_t n);
 
 /* mesh_members.c: who is there */
-void hm_mesh_on_hello(struct hm_mesh *mesh, const struct hm_event *event, const struct hm_header *header);
-void hm_mesh_on_hello_ok(struct hm_mesh *mesh, const struct hm_event *event, const struct hm_header *header);
+void hm_mesh_on_hello(struct hm_mesh *mesh, const struct hm_event *event,
+                      const struct hm_header *header);
+void hm_mesh_on_hello_ok(struct hm_mesh *mesh, const struct hm_event *event,
+                         const struct hm_header *header);
 void hm_mesh_on_reject(struct hm_mesh *mesh, const struct hm_header *header);
-void hm_mesh_on_beat(struct hm_mesh *mesh, const struct hm_event *event, const struct hm_header *header);
+void hm_mesh_on_beat(struct hm_mesh *mesh, const struct hm_event *event,
+                     const struct hm_header *header);
 void hm_mesh_on_leave(struct hm_mesh *mesh, const struct hm_header *header);
 void hm_mesh_life_sign(struct hm_mesh *mesh, uint64_t life);
 struct member *hm_mesh_member_of(struct hm_mesh *mesh, uint64_t life);
 struct member *hm_mesh_member_add(struct hm_mesh *mesh, const struct hm_peer_entry *peer);
-bool hm_member_live(const struct member *member); /* counts in decisions: known, heard, neither gone nor left */
+bool hm_member_live(
+    const struct member *member); /* counts in decisions: known, heard, neither gone nor left */
 void hm_mesh_tick_members(struct hm_mesh *mesh);
 void hm_mesh_beat(struct hm_mesh *mesh);
-uint64_t hm_mesh_beat_soon_us(const struct hm_mesh *mesh); /* when the next beat may go out of turn */
+uint64_t
+hm_mesh_beat_soon_us(const struct hm_mesh *mesh); /* when the next beat may go out of turn */
 
 /* mesh_flush.c: publishing */
 void hm_mesh_tick_flush(struct hm_mesh *mesh);
 void hm_mesh_on_extracted(struct hm_mesh *mesh, const struct hm_event *event);
 void hm_mesh_trim(struct hm_mesh *mesh);
-void hm_mesh_feel_lag(struct hm_mesh *mesh, struct member *member, const struct hm_span_entry *span, size_t n);
+void hm_mesh_feel_lag(struct hm_mesh *mesh, struct member *member, const struct hm_span_entry *span,
+                      size_t n);
 void hm_mesh_spend(struct hm_mesh *mesh, size_t bytes);
 uint64_t hm_mesh_rtt_us(const struct hm_mesh *mesh); /* of the farthest live peer */
 bool hm_mesh_may_serve(struct hm_mesh *mesh);
 
 /* mesh_receive.c: deltas of others */
-void hm_mesh_on_delta(struct hm_mesh *mesh, const struct hm_event *event, const struct hm_header *header);
-void hm_mesh_on_applied(struct hm_mesh *mesh, const struct hm_event *event);
+void hm_mesh_on_delta(struct hm_mesh *mesh, const struct hm_event *event,
+                      const struct hm_header *header);
+void hm_mesh_on_applied(struct hm_mesh *mesh);
 void hm_mesh_drop_held(struct hm_mesh *mesh, struct stream *stream);
 
 /* mesh_repair.c: gaps */
 void hm_mesh_want(struct hm_mesh *mesh, struct stream *stream, uint64_t delay_us);
 uint64_t hm_mesh_patience_us(const struct hm_mesh *mesh);
 void hm_mesh_answered(struct hm_mesh *mesh, struct stream *stream);
-void hm_mesh_on_want(struct hm_mesh *mesh, const struct hm_event *event, const struct hm_header *header);
+void hm_mesh_on_want(struct hm_mesh *mesh, const struct hm_event *event,
+                     const struct hm_header *header);
 void hm_mesh_on_nohave(struct hm_mesh *mesh, const struct hm_header *header);
 void hm_mesh_tick_repair(struct hm_mesh *mesh);
 uint64_t hm_mesh_repair_wake_us(const struct hm_mesh *mesh);

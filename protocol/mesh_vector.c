@@ -39,7 +39,8 @@ struct stream *hm_mesh_stream_make(struct hm_mesh *mesh, uint64_t life)
     if (member)
         memcpy(stream->link.label, member->label, sizeof member->label);
     size_t i = lower_bound(mesh, life);
-    memmove(&mesh->by_life[i + 1], &mesh->by_life[i], (mesh->n_streams - i) * sizeof mesh->by_life[0]);
+    memmove(&mesh->by_life[i + 1], &mesh->by_life[i],
+            (mesh->n_streams - i) * sizeof mesh->by_life[0]);
     mesh->by_life[i] = (uint16_t)mesh->n_streams;
     mesh->stream[mesh->n_streams++] = stream;
     return stream;
@@ -51,7 +52,8 @@ size_t hm_mesh_vector(const struct hm_mesh *mesh, struct hm_vv_entry *vv)
     for (size_t i = 0; i < mesh->n_streams; i++) {
         const struct stream *s = mesh->stream[mesh->by_life[i]];
         if (s->link.seq)
-            vv[n++] = (struct hm_vv_entry){s->link.from, s->link.seq, s->flush, s->link.steps, s->digest};
+            vv[n++] =
+                (struct hm_vv_entry){s->link.from, s->link.seq, s->flush, s->link.steps, s->digest};
     }
     return n;
 }
@@ -62,13 +64,14 @@ size_t hm_mesh_spans(const struct hm_mesh *mesh, struct hm_span_entry *span)
     for (size_t i = 0; i < mesh->n_streams; i++) {
         const struct stream *s = mesh->stream[mesh->by_life[i]];
         if (s->flush)
-            span[n++] =
-                (struct hm_span_entry){s->link.from, s->flush_start, s->flush, s->steps_start, s->link.steps};
+            span[n++] = (struct hm_span_entry){s->link.from, s->flush_start, s->flush,
+                                               s->steps_start, s->link.steps};
     }
     return n;
 }
 
-/* The next gradient reads W as it is now: the accumulation that it opens starts at the present vector. */
+/* The next gradient reads W as it is now: the accumulation that it opens starts at the present
+ * vector. */
 void hm_mesh_mark_start(struct hm_mesh *mesh)
 {
     for (size_t i = 0; i < mesh->n_streams; i++) {
@@ -96,10 +99,12 @@ static uint64_t distance(uint64_t a, uint64_t b)
     return a > b ? a - b : b - a;
 }
 
-/* Size of the symmetric difference between what the origin had applied when it began to accumulate and what is
- * applied here now, just before its delta is. Sets of applied deltas are prefixes of streams, so the difference
- * is a sum of distances, exactly: over the streams the origin lists, and over those that only we know. */
-void hm_mesh_measure_staleness(struct hm_mesh *mesh, struct stream *stream, const struct hm_span_entry *span, size_t n)
+/* Size of the symmetric difference between what the origin had applied when it began to accumulate
+ * and what is applied here now, just before its delta is. Sets of applied deltas are prefixes of
+ * streams, so the difference is a sum of distances, exactly: over the streams the origin lists, and
+ * over those that only we know. */
+void hm_mesh_measure_staleness(struct hm_mesh *mesh, struct stream *stream,
+                               const struct hm_span_entry *span, size_t n)
 {
     uint64_t flushes = 0, steps = mesh->own_steps;
     size_t at = 0;

@@ -5,7 +5,8 @@ static unsigned bucket_of(uint64_t x)
     if (x < 128)
         return (unsigned)x;
     unsigned log2 = 63u - (unsigned)__builtin_clzll(x); /* >= 7 */
-    unsigned bucket = 128 + (log2 - 7) * HM_TALLY_STEPS + (unsigned)((x >> (log2 - 6)) & (HM_TALLY_STEPS - 1));
+    unsigned bucket =
+        128 + (log2 - 7) * HM_TALLY_STEPS + (unsigned)((x >> (log2 - 6)) & (HM_TALLY_STEPS - 1));
     return bucket < HM_TALLY_BUCKETS ? bucket : HM_TALLY_BUCKETS - 1;
 }
 

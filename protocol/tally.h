@@ -1,6 +1,8 @@
-/* A distribution of counts: exact mean and maximum, quantiles exact below 128 and within 1.6 % above.
+/* A distribution of counts: exact mean and maximum, quantiles exact below 128 and within 1.6 %
+ * above.
  *
- * Buckets as in HdrHistogram: 64 linear steps per power of two. Fixed size, no allocation, mergeable.
+ * Buckets as in HdrHistogram: 64 linear steps per power of two. Fixed size, no allocation,
+ * mergeable.
  */
 #ifndef HM_PROTOCOL_TALLY_H
 #define HM_PROTOCOL_TALLY_H
@@ -19,7 +21,8 @@ struct hm_tally {
 void hm_tally_add(struct hm_tally *tally, uint64_t x);
 void hm_tally_merge(struct hm_tally *tally, const struct hm_tally *other);
 
-/* The smallest recorded value (bucket floor) that at least the part p in [0, 1] of all values do not exceed. */
+/* The smallest recorded value (bucket floor) that at least the part p in [0, 1] of all values do
+ * not exceed. */
 uint64_t hm_tally_quantile(const struct hm_tally *tally, double p);
 
 static inline double hm_tally_mean(const struct hm_tally *tally)

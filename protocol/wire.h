@@ -1,11 +1,13 @@
-/* Messages as structs, and their two-frame form on the wire (protocol/WIRE.md is the normative description).
+/* Messages as structs, and their two-frame form on the wire (protocol/WIRE.md is the normative
+ * description).
  *
- * Frame 1, the header: a msgpack array of at most HM_HEADER_MAX bytes: version, type, fingerprint, sender's life, then
- * the fields of the type. Frame 2, the payload: flat bytes of at most HM_PAYLOAD_MAX, empty for some types.
+ * Frame 1, the header: a msgpack array of at most HM_HEADER_MAX bytes: version, type, fingerprint,
+ * sender's life, then the fields of the type. Frame 2, the payload: flat bytes of at most
+ * HM_PAYLOAD_MAX, empty for some types.
  *
- * Headers are decoded by hm_wire_decode, payloads by the functions below; each validates everything before it
- * returns success, allocates nothing that the bytes could make large, and changes nothing but its outputs.
- * All functions are pure and thread-safe.
+ * Headers are decoded by hm_wire_decode, payloads by the functions below; each validates everything
+ * before it returns success, allocates nothing that the bytes could make large, and changes nothing
+ * but its outputs. All functions are pure and thread-safe.
  */
 #ifndef HM_PROTOCOL_WIRE_H
 #define HM_PROTOCOL_WIRE_H
@@ -19,15 +21,16 @@
 
 enum {
     HM_WIRE_VERSION = 1,
-    HM_HEADER_MAX = 4096,       /* bytes of a header that we accept */
-    HM_HEADER_BOUND = 640,      /* bytes of any header that we write */
-    HM_PAYLOAD_MAX = 1 << 20,   /* bytes of a payload */
-    HM_LABEL_MAX = 31,          /* bytes of a node's name, without NUL: printable ASCII, no spaces or quotes */
-    HM_ENDPOINT_MAX = 127,      /* "tcp://host:port" */
-    HM_REASON_MAX = 127,        /* text fields of REJECT and of a stop */
-    HM_STREAMS_MAX = 256,       /* entries of a version vector */
-    HM_PEERS_MAX = 64,          /* entries of a list of peers */
-    HM_RAW_MAX = 8 << 20,       /* bytes of a packed delta before LZ4 */
+    HM_HEADER_MAX = 4096,     /* bytes of a header that we accept */
+    HM_HEADER_BOUND = 640,    /* bytes of any header that we write */
+    HM_PAYLOAD_MAX = 1 << 20, /* bytes of a payload */
+    HM_LABEL_MAX =
+        31, /* bytes of a node's name, without NUL: printable ASCII, no spaces or quotes */
+    HM_ENDPOINT_MAX = 127, /* "tcp://host:port" */
+    HM_REASON_MAX = 127,   /* text fields of REJECT and of a stop */
+    HM_STREAMS_MAX = 256,  /* entries of a version vector */
+    HM_PEERS_MAX = 64,     /* entries of a list of peers */
+    HM_RAW_MAX = 8 << 20,  /* bytes of a packed delta before LZ4 */
 };
 
 /* The largest seq; what follows it still fits a uint32_t. */
@@ -41,7 +44,8 @@ enum hm_message_type {
     HM_REJECT = 5,
     HM_WANT = 6,
     HM_NOHAVE = 7,
-    /* 8 to 12 are kept for state transfer and yield: STATE_REQ, STATE_META, CHUNK_REQ, CHUNK, YIELD. */
+    /* 8 to 12 are kept for state transfer and yield: STATE_REQ, STATE_META, CHUNK_REQ, CHUNK,
+       YIELD. */
     HM_LEAVE = 13,
 };
 
@@ -62,28 +66,29 @@ enum hm_encoding {
 };
 
 struct hm_delta_head {
-    uint64_t stream;      /* life id whose steps these are */
-    uint32_t lo, hi;      /* takes the stream from seq lo to seq hi = lo + 1 (composites may span more, later) */
-    uint32_t flush;       /* number of the flush, from 1; pieces of one flush share it */
-    uint8_t last_piece;   /* 1 on the last piece of its flush, which also carries its steps */
-    uint64_t digest;      /* cumulative digest C of the stream after hi */
-    uint64_t steps;       /* cumulative steps of the stream after hi */
-    uint8_t encoding;     /* enum hm_encoding */
+    uint64_t stream; /* life id whose steps these are */
+    uint32_t lo,
+        hi; /* takes the stream from seq lo to seq hi = lo + 1 (composites may span more, later) */
+    uint32_t flush;           /* number of the flush, from 1; pieces of one flush share it */
+    uint8_t last_piece;       /* 1 on the last piece of its flush, which also carries its steps */
+    uint64_t digest;          /* cumulative digest C of the stream after hi */
+    uint64_t steps;           /* cumulative steps of the stream after hi */
+    uint8_t encoding;         /* enum hm_encoding */
     uint32_t block, n_blocks; /* range of blocks covered */
-    uint32_t n_nonzero;   /* coordinates with q != 0 */
-    uint32_t raw_n;       /* bytes of the packed form before LZ4 */
-    uint32_t vectors_n;   /* bytes at the head of the payload that hold the two version vectors */
+    uint32_t n_nonzero;       /* coordinates with q != 0 */
+    uint32_t raw_n;           /* bytes of the packed form before LZ4 */
+    uint32_t vectors_n; /* bytes at the head of the payload that hold the two version vectors */
 };
 
 struct hm_beat_head {
-    uint32_t number;      /* of this beat in this life, from 1 */
+    uint32_t number; /* of this beat in this life, from 1 */
     char label[HM_LABEL_MAX + 1];
-    uint8_t phase;        /* enum hm_phase */
-    uint8_t stop;         /* 1: training is to stop (OR-ed through all beats) */
+    uint8_t phase; /* enum hm_phase */
+    uint8_t stop;  /* 1: training is to stop (OR-ed through all beats) */
     char stop_reason[HM_REASON_MAX + 1];
-    uint64_t digest;      /* H(B) of the sender */
-    uint64_t steps;       /* mesh-wide steps the sender knows of */
-    uint32_t lag;         /* flushes that the sender's slowest peer has not acknowledged */
+    uint64_t digest; /* H(B) of the sender */
+    uint64_t steps;  /* mesh-wide steps the sender knows of */
+    uint32_t lag;    /* flushes that the sender's slowest peer has not acknowledged */
     char rpc[HM_ENDPOINT_MAX + 1], pub[HM_ENDPOINT_MAX + 1]; /* where to reach the sender */
 };
 
@@ -93,27 +98,28 @@ struct hm_hello_head { /* HELLO and HELLO_OK */
 };
 
 struct hm_reject_head {
-    char field[HM_FIELD_NAME_MAX + 1]; /* the field that contradicts; "" when it is not about a field */
-    char ours[HM_REASON_MAX + 1];      /* what the refusing node has */
-    char yours[HM_REASON_MAX + 1];     /* what was asked for */
-    char reason[HM_REASON_MAX + 1];    /* one sentence */
+    char field[HM_FIELD_NAME_MAX +
+               1];                 /* the field that contradicts; "" when it is not about a field */
+    char ours[HM_REASON_MAX + 1];  /* what the refusing node has */
+    char yours[HM_REASON_MAX + 1]; /* what was asked for */
+    char reason[HM_REASON_MAX + 1]; /* one sentence */
 };
 
 struct hm_want_head {
     uint64_t stream;
-    uint32_t from;       /* first seq wanted */
-    uint32_t bytes_max;  /* stop after this many payload bytes */
+    uint32_t from;      /* first seq wanted */
+    uint32_t bytes_max; /* stop after this many payload bytes */
 };
 
 struct hm_nohave_head {
     uint64_t stream;
-    uint32_t have_from;  /* oldest seq held; 0: nothing of that stream */
+    uint32_t have_from; /* oldest seq held; 0: nothing of that stream */
 };
 
 struct hm_leave_head {
-    uint32_t seq;        /* final seq of the sender's own stream */
-    uint64_t digest;     /* H(B) it leaves with */
-    uint8_t clean;       /* 1: after an agreed end; 0: leaving early */
+    uint32_t seq;    /* final seq of the sender's own stream */
+    uint64_t digest; /* H(B) it leaves with */
+    uint8_t clean;   /* 1: after an agreed end; 0: leaving early */
 };
 
 struct hm_header {
@@ -134,16 +140,19 @@ struct hm_header {
 enum hm_wire_error {
     HM_WIRE_OK = 0,
     HM_WIRE_MALFORMED,   /* not the msgpack that is allowed, or fields out of range */
-    HM_WIRE_BAD_VERSION, /* another version of the protocol: *header has type, fingerprint and life if they parsed */
+    HM_WIRE_BAD_VERSION, /* another version of the protocol: *header has type, fingerprint and life
+                            if they parsed */
     HM_WIRE_UNKNOWN_TYPE,
 };
 
-/* Writes the header's bytes to out[HM_HEADER_BOUND]; returns how many. Cannot fail: numbers, labels and endpoints are
- * in range (asserted; protocol/text.h has the rules of texts). The texts of REJECT and of a stop may hold anything:
- * what must not travel in them is replaced, as hm_text_clean does. */
+/* Writes the header's bytes to out[HM_HEADER_BOUND]; returns how many. Cannot fail: numbers, labels
+ * and endpoints are in range (asserted; protocol/text.h has the rules of texts). The texts of
+ * REJECT and of a stop may hold anything: what must not travel in them is replaced, as
+ * hm_text_clean does. */
 size_t hm_wire_encode(const struct hm_header *header, uint8_t *out);
 
-/* Validates and decodes bytes of a header from a peer. On any error but BAD_VERSION *header is zeroed. */
+/* Validates and decodes bytes of a header from a peer. On any error but BAD_VERSION *header is
+ * zeroed. */
 enum hm_wire_error hm_wire_decode(const uint8_t *bytes, size_t n, struct hm_header *header);
 
 /* ---- version vectors in payloads ---- */
@@ -157,7 +166,8 @@ struct hm_vv_entry {
     uint64_t digest; /* cumulative */
 };
 
-/* What a DELTA carries of each stream: where its origin stood when accumulation began and when it flushed. */
+/* What a DELTA carries of each stream: where its origin stood when accumulation began and when it
+ * flushed. */
 struct hm_span_entry {
     uint64_t life;
     uint32_t flush_start, flush_end; /* end >= start */
@@ -170,53 +180,63 @@ struct hm_peer_entry {
     char label[HM_LABEL_MAX + 1];
     char rpc[HM_ENDPOINT_MAX + 1], pub[HM_ENDPOINT_MAX + 1];
     uint8_t phase;
-    uint8_t gone;        /* 1: the sender thinks this peer is dead */
-    uint32_t beat;       /* newest beat of that peer that the sender has heard; 0: none */
-    uint32_t age_us;     /* and how long ago, for round-trip times; saturates */
+    uint8_t gone;    /* 1: the sender thinks this peer is dead */
+    uint32_t beat;   /* newest beat of that peer that the sender has heard; 0: none */
+    uint32_t age_us; /* and how long ago, for round-trip times; saturates */
 };
 
 #define HM_SPANS_BOUND(n) (HM_VARINT_MAX + (n) * (8 + 4 * HM_VARINT_MAX))
-#define HM_BEAT_BOUND(n_streams, n_peers)                                                                              \
-    (2 * HM_VARINT_MAX + (n_streams) * (16 + 3 * HM_VARINT_MAX) +                                                      \
+#define HM_BEAT_BOUND(n_streams, n_peers)                                                          \
+    (2 * HM_VARINT_MAX + (n_streams) * (16 + 3 * HM_VARINT_MAX) +                                  \
      (n_peers) * (8 + 4 + HM_LABEL_MAX + 2 * HM_ENDPOINT_MAX + 2 + 2 * HM_VARINT_MAX))
 
-/* Two vectors, as at the head of a DELTA payload; returns bytes written, at most HM_SPANS_BOUND(n). */
+/* Two vectors, as at the head of a DELTA payload; returns bytes written, at most HM_SPANS_BOUND(n).
+ */
 size_t hm_spans_encode(const struct hm_span_entry *span, size_t n, uint8_t *out);
-/* 0 and *n entries, lives strictly ascending and not 0; -1 when malformed or more than `room` or trailing bytes. */
-int hm_spans_decode(const uint8_t *in, size_t in_n, struct hm_span_entry *span, size_t room, size_t *n);
+/* 0 and *n entries, lives strictly ascending and not 0; -1 when malformed or more than `room` or
+ * trailing bytes. */
+int hm_spans_decode(const uint8_t *in, size_t in_n, struct hm_span_entry *span, size_t room,
+                    size_t *n);
 
-/* Payload of a BEAT: the vector, then the peers. Lives in both lists strictly ascending and not 0. */
-size_t hm_beat_encode(const struct hm_vv_entry *vv, size_t n_vv, const struct hm_peer_entry *peer, size_t n_peers,
-                      uint8_t *out);
-int hm_beat_decode(const uint8_t *in, size_t in_n, struct hm_vv_entry *vv, size_t vv_room, size_t *n_vv,
-                   struct hm_peer_entry *peer, size_t peer_room, size_t *n_peers);
+/* Payload of a BEAT: the vector, then the peers. Lives in both lists strictly ascending and not 0.
+ */
+size_t hm_beat_encode(const struct hm_vv_entry *vv, size_t n_vv, const struct hm_peer_entry *peer,
+                      size_t n_peers, uint8_t *out);
+int hm_beat_decode(const uint8_t *in, size_t in_n, struct hm_vv_entry *vv, size_t vv_room,
+                   size_t *n_vv, struct hm_peer_entry *peer, size_t peer_room, size_t *n_peers);
 
-/* Payload of HELLO (fields the sender insists on) and HELLO_OK (the configuration; then the peers; then bulk
- * data of the workload, such as the order of features, opaque here). Names are [a-z0-9_]+ and strictly ascending
- * (strcmp); values are hm_text_ok. The whole must fit HM_PAYLOAD_MAX, or peers refuse it: the caller's to check. */
+/* Payload of HELLO (fields the sender insists on) and HELLO_OK (the configuration; then the peers;
+ * then bulk data of the workload, such as the order of features, opaque here). Names are [a-z0-9_]+
+ * and strictly ascending (strcmp); values are hm_text_ok. The whole must fit HM_PAYLOAD_MAX, or
+ * peers refuse it: the caller's to check. */
 size_t hm_hello_bound(const struct hm_field *field, size_t n_fields, size_t n_peers, size_t n_bulk);
-size_t hm_hello_encode(const struct hm_field *field, size_t n_fields, const struct hm_peer_entry *peer, size_t n_peers,
-                       const uint8_t *bulk, size_t n_bulk, uint8_t *out);
+size_t hm_hello_encode(const struct hm_field *field, size_t n_fields,
+                       const struct hm_peer_entry *peer, size_t n_peers, const uint8_t *bulk,
+                       size_t n_bulk, uint8_t *out);
 /* *bulk points into `in`. */
-int hm_hello_decode(const uint8_t *in, size_t in_n, struct hm_field *field, size_t field_room, size_t *n_fields,
-                    struct hm_peer_entry *peer, size_t peer_room, size_t *n_peers, const uint8_t **bulk, size_t *n_bulk);
+int hm_hello_decode(const uint8_t *in, size_t in_n, struct hm_field *field, size_t field_room,
+                    size_t *n_fields, struct hm_peer_entry *peer, size_t peer_room, size_t *n_peers,
+                    const uint8_t **bulk, size_t *n_bulk);
 
 /* ---- packed deltas in payloads (the one place that knows LZ4) ---- */
 
 /* Bytes that hm_pack may need for `listed` blocks in a range of `range`. */
 size_t hm_pack_bound(size_t listed, size_t range);
 
-/* Packs a delta whose blocks are all within [block, block + n_blocks); LZ4 is tried and kept when it saves at
- * least 3 %. Returns the bytes written to `out`, sets *encoding and *raw_n. `out` and `scratch` have hm_pack_bound
- * bytes each, and that is at most HM_RAW_MAX. An empty delta gives 0 bytes, raw_n 0, HM_PACKED. */
-size_t hm_pack(const struct hm_kernels *kernels, const struct hm_delta *delta, uint32_t block, uint32_t n_blocks,
-               uint8_t *out, uint8_t *scratch, uint8_t *encoding, uint32_t *raw_n);
+/* Packs a delta whose blocks are all within [block, block + n_blocks); LZ4 is tried and kept when
+ * it saves at least 3 %. Returns the bytes written to `out`, sets *encoding and *raw_n. `out` and
+ * `scratch` have hm_pack_bound bytes each, and that is at most HM_RAW_MAX. An empty delta gives 0
+ * bytes, raw_n 0, HM_PACKED. */
+size_t hm_pack(const struct hm_kernels *kernels, const struct hm_delta *delta, uint32_t block,
+               uint32_t n_blocks, uint8_t *out, uint8_t *scratch, uint8_t *encoding,
+               uint32_t *raw_n);
 
-/* Unpacks the body (payload after the vectors) of the DELTA that `head` describes into `out`, checking lengths,
- * range and count against the head and the layout (padding stays zero). `scratch` has HM_RAW_MAX bytes, `out` room
- * for head->n_blocks blocks (more are refused).
- * 0, or -1 with `out` emptied. The digest is the caller's to check. */
-int hm_unpack(const struct hm_kernels *kernels, const struct hm_layout *layout, const struct hm_delta_head *head,
-              const uint8_t *body, size_t body_n, uint8_t *scratch, struct hm_delta *out);
+/* Unpacks the body (payload after the vectors) of the DELTA that `head` describes into `out`,
+ * checking lengths, range and count against the head and the layout (padding stays zero). `scratch`
+ * has HM_RAW_MAX bytes, `out` room for head->n_blocks blocks (more are refused). 0, or -1 with
+ * `out` emptied. The digest is the caller's to check. */
+int hm_unpack(const struct hm_kernels *kernels, const struct hm_layout *layout,
+              const struct hm_delta_head *head, const uint8_t *body, size_t body_n,
+              uint8_t *scratch, struct hm_delta *out);
 
 #endif

@@ -45,7 +45,8 @@ struct bit_writer {
     unsigned n_held;
 };
 
-/* Appends the low n <= 56 bits of value, whose other bits are zero. Writes 8 bytes, some of them ahead. */
+/* Appends the low n <= 56 bits of value, whose other bits are zero. Writes 8 bytes, some of them
+ * ahead. */
 static inline void put_bits(struct bit_writer *bits, uint64_t value, unsigned n)
 {
     bits->held |= value << bits->n_held;

@@ -1,13 +1,14 @@
 /* One shared weight, and the only ways to touch it.
  *
- * Worker threads and the protocol thread add to the same cells without locks (Hogwild!). Everybody adds in
- * place and shortly: load, add, store of one cell, or of one vector of cells. A concurrent add between load
- * and store is lost; that is the accepted, metered price. Copying cells, computing for long and storing back
- * would lose nearly everything others did meanwhile.
+ * Worker threads and the protocol thread add to the same cells without locks (Hogwild!). Everybody
+ * adds in place and shortly: load, add, store of one cell, or of one vector of cells. A concurrent
+ * add between load and store is lost; that is the accepted, metered price. Copying cells, computing
+ * for long and storing back would lose nearly everything others did meanwhile.
  *
- * Relaxed atomics do not vectorise (gcc 12, clang 14), so ordinary builds reach the cells as plain floats:
- * aligned 32-bit loads and stores do not tear on the machines we build for. ThreadSanitizer builds
- * (HM_TSAN) use relaxed atomics, so that the tool sees what we mean and reports everything else.
+ * Relaxed atomics do not vectorise (gcc 12, clang 14), so ordinary builds reach the cells as plain
+ * floats: aligned 32-bit loads and stores do not tear on the machines we build for. ThreadSanitizer
+ * builds (HM_TSAN) use relaxed atomics, so that the tool sees what we mean and reports everything
+ * else.
  */
 #ifndef HM_SPARSE_CELL_H
 #define HM_SPARSE_CELL_H
@@ -49,8 +50,9 @@ static inline void hm_cell_add(hm_cell *cell, float u)
     hm_cell_set(cell, hm_cell_get(cell) + u);
 }
 
-/* The same add, done so that a loss shows: returns 1 when the store wiped out somebody's concurrent add (which
- * is then added back), else 0. Used on a sample of all adds: losses / sampled adds is `race_loss`. */
+/* The same add, done so that a loss shows: returns 1 when the store wiped out somebody's concurrent
+ * add (which is then added back), else 0. Used on a sample of all adds: losses / sampled adds is
+ * `race_loss`. */
 static inline unsigned hm_cell_add_metered(hm_cell *cell, float u)
 {
     float read = hm_cell_get(cell);

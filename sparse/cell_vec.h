@@ -1,7 +1,7 @@
 /* Runs of shared weights, read and added to as vectors: the only way for row kernels to touch W.
  *
- * Ordinary builds use plain loads and stores, which compilers vectorise; an add in place is load, add, store of one
- * vector. ThreadSanitizer builds (HM_TSAN) go cell by cell with relaxed atomics.
+ * Ordinary builds use plain loads and stores, which compilers vectorise; an add in place is load,
+ * add, store of one vector. ThreadSanitizer builds (HM_TSAN) go cell by cell with relaxed atomics.
  */
 #ifndef HM_SPARSE_CELL_VEC_H
 #define HM_SPARSE_CELL_VEC_H
@@ -18,7 +18,8 @@ static inline void hm_cells_get(const hm_cell *restrict cells, float *restrict o
     const hm_plain *restrict w = (const hm_plain *)(const void *)cells;
     for (size_t i = 0; i < n; i++)
         out[i] = w[i];
-    /* From here on the compiler must use what it read: reading again would see other threads' adds. */
+    /* From here on the compiler must use what it read: reading again would see other threads' adds.
+     */
     __asm__ volatile("" : : "r"(out) : "memory");
 #endif
 }

@@ -1,13 +1,13 @@
 /* How the steps of N nodes add up: the combination rules.
  *
- * A node walks locally, publishes part of its walk and hears the parts of others with delay. A rule says by
- * how much a local step is scaled and by what the walk is divided when it is published:
+ * A node walks locally, publishes part of its walk and hears the parts of others with delay. A rule
+ * says by how much a local step is scaled and by what the walk is divided when it is published:
  *
- *   sum      every node's steps count fully. Right with few nodes and no delay; unstable with delay, because N
- *            nodes walk the same gap unseen by each other.
- *   amplify  a local step is taken L times as long and published divided by L, so the node sees in its own walk a
- *            stand-in for what the others do unseen. L = live nodes ("amplify auto"). The default of the SVM.
- *   mean     plain local steps, published divided by N: the average of the walks. Stable and slow.
+ *   sum      every node's steps count fully. Right with few nodes and no delay; unstable with
+ * delay, because N nodes walk the same gap unseen by each other. amplify  a local step is taken L
+ * times as long and published divided by L, so the node sees in its own walk a stand-in for what
+ * the others do unseen. L = live nodes ("amplify auto"). The default of the SVM. mean     plain
+ * local steps, published divided by N: the average of the walks. Stable and slow.
  *
  * Receivers add every delta unchanged, whatever the rule: anything else would make replicas differ.
  */
@@ -24,7 +24,8 @@ struct hm_combine {
 /* What the rule says for n_live training nodes. */
 struct hm_combination {
     float step;    /* factor on a local step */
-    float divisor; /* the published delta is (W - B * grid) / divisor; also: mesh-wide steps per own unflushed step */
+    float divisor; /* the published delta is (W - B * grid) / divisor; also: mesh-wide steps per own
+                      unflushed step */
 };
 
 static inline struct hm_combination hm_combine(const struct hm_combine *combine, unsigned n_live)

@@ -24,7 +24,8 @@ void hm_fields_set(struct hm_fields *fields, const char *name, const char *forma
     size_t i = find(fields, name, &found);
     if (!found) {
         assert(fields->n < HM_FIELDS_MAX);
-        memmove(&fields->field[i + 1], &fields->field[i], (fields->n - i) * sizeof fields->field[0]);
+        memmove(&fields->field[i + 1], &fields->field[i],
+                (fields->n - i) * sizeof fields->field[0]);
         fields->n++;
     }
     struct hm_field *field = &fields->field[i];
@@ -48,8 +49,8 @@ static enum hm_status missing(const char *name, struct hm_err *err)
     return hm_fail(err, HM_EINPUT, "configuration: field '%s' is missing", name);
 }
 
-enum hm_status hm_fields_number(const struct hm_fields *fields, const char *name, double lo, double hi, double *out,
-                                struct hm_err *err)
+enum hm_status hm_fields_number(const struct hm_fields *fields, const char *name, double lo,
+                                double hi, double *out, struct hm_err *err)
 {
     const char *text = hm_fields_get(fields, name);
     if (!text)
@@ -57,13 +58,15 @@ enum hm_status hm_fields_number(const struct hm_fields *fields, const char *name
     char *end;
     double x = strtod(text, &end);
     if (!*text || *end || !(x >= lo && x <= hi))
-        return hm_fail(err, HM_EINPUT, "configuration: field '%s' is '%.40s'; a number from %g to %g is expected", name,
-                       text, lo, hi);
+        return hm_fail(err, HM_EINPUT,
+                       "configuration: field '%s' is '%.40s'; a number from %g to %g is expected",
+                       name, text, lo, hi);
     *out = x;
     return HM_OK;
 }
 
-enum hm_status hm_fields_u64(const struct hm_fields *fields, const char *name, uint64_t *out, struct hm_err *err)
+enum hm_status hm_fields_u64(const struct hm_fields *fields, const char *name, uint64_t *out,
+                             struct hm_err *err)
 {
     const char *text = hm_fields_get(fields, name);
     if (!text)
@@ -72,7 +75,9 @@ enum hm_status hm_fields_u64(const struct hm_fields *fields, const char *name, u
     errno = 0;
     unsigned long long x = strtoull(text, &end, 10);
     if (text[0] < '0' || text[0] > '9' || *end || errno)
-        return hm_fail(err, HM_EINPUT, "configuration: field '%s' is '%.40s'; a whole number is expected", name, text);
+        return hm_fail(err, HM_EINPUT,
+                       "configuration: field '%s' is '%.40s'; a whole number is expected", name,
+                       text);
     *out = x;
     return HM_OK;
 }

@@ -41,9 +41,7 @@ static const struct {
     int (*runs_here)(void);
 } tables[] = {
 #if defined(__x86_64__)
-    {&hm_kernels_avx512, has_avx512},
-    {&hm_kernels_avx2, has_avx2},
-    {&hm_kernels_sse2, always},
+    {&hm_kernels_avx512, has_avx512}, {&hm_kernels_avx2, has_avx2}, {&hm_kernels_sse2, always},
 #endif
 #if defined(__aarch64__)
     {&hm_kernels_neon, always},

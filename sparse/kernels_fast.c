@@ -1,11 +1,11 @@
 /* The fast kernels: one source, compiled once for each instruction set.
  *
- * The build names the table (HM_TABLE), its name (HM_TABLE_NAME) and the flags. Loops over the 64 lanes of a block
- * are plain and vectorise; bit planes (sparse/planes.h) and lane sets (sparse/bits.h) use what the instruction
- * set offers. HM_PORTABLE leaves all intrinsics out.
+ * The build names the table (HM_TABLE), its name (HM_TABLE_NAME) and the flags. Loops over the 64
+ * lanes of a block are plain and vectorise; bit planes (sparse/planes.h) and lane sets
+ * (sparse/bits.h) use what the instruction set offers. HM_PORTABLE leaves all intrinsics out.
  *
- * The codec works on planes: a 64-bit word for each bit of the magnitudes. "Over D" of the format is then one pack,
- * a layer v >= 2^j is the OR of the planes from j on, and counting is popcount.
+ * The codec works on planes: a 64-bit word for each bit of the magnitudes. "Over D" of the format
+ * is then one pack, a layer v >= 2^j is the OR of the planes from j on, and counting is popcount.
  */
 #include "sparse/cell_vec.h"
 #include "sparse/codec.h"
@@ -16,7 +16,8 @@
 
 /* ---- extract ---- */
 
-/* The bits of a float; without the sign they compare like its magnitude, infinities and NaN above all else. */
+/* The bits of a float; without the sign they compare like its magnitude, infinities and NaN above
+ * all else. */
 typedef int32_t __attribute__((may_alias)) float_bits;
 
 enum { MAGNITUDE = 0x7fffffff, INFINITE = 0x7f800000 };
@@ -28,10 +29,10 @@ static inline int32_t bits_of(float x)
     return bits;
 }
 
-/* What a block's W owes: d = W - B * grid. Returns 1 if some lane is to be published, 2 if some W is not finite
- * (its d is anything), 3 for both, else 0. */
-static inline int owed(const float *restrict w, const uint32_t *restrict b,
-                       const struct rule *rule, float *restrict d)
+/* What a block's W owes: d = W - B * grid. Returns 1 if some lane is to be published, 2 if some W
+ * is not finite (its d is anything), 3 for both, else 0. */
+static inline int owed(const float *restrict w, const uint32_t *restrict b, const struct rule *rule,
+                       float *restrict d)
 {
     const float_bits *w_bits = (const float_bits *)(const void *)w;
     const float_bits *d_bits = (const float_bits *)(const void *)d;
@@ -157,8 +158,8 @@ static void extract(struct hm_weights *weights, uint32_t from, uint32_t to,
 /* ---- apply ---- */
 
 /* gain: w[j] += u[j] in place, j < 64. Cells that gain nothing are not written, lest adds of others
- * to them get lost: lane by lane where a vector can be stored in part, else (branches cost more than
- * they save) 16 lanes at a time. */
+ * to them get lost: lane by lane where a vector can be stored in part, else (branches cost more
+ * than they save) 16 lanes at a time. */
 #if defined(HM_TSAN)
 
 static inline void gain(hm_cell *restrict w, const float *restrict u)
@@ -461,11 +462,13 @@ static inline unsigned at_most_8(unsigned n)
     return n < 8 ? n : 8;
 }
 
-/* q = +-(v + more) by lanes: `more` holds the lanes of a list or bitmap, `minus` those below zero. */
+/* q = +-(v + more) by lanes: `more` holds the lanes of a list or bitmap, `minus` those below zero.
+ */
 static inline void lanes_of_planes(const struct planes *planes, uint64_t more, uint64_t minus,
                                    int32_t *q)
 {
-    uint8_t byte[HM_BLOCK] __attribute__((aligned(64))), sign[HM_BLOCK] __attribute__((aligned(64)));
+    uint8_t byte[HM_BLOCK] __attribute__((aligned(64))),
+        sign[HM_BLOCK] __attribute__((aligned(64)));
     uint64_t pair[2] = {minus, more};
     bytes_of_planes(pair, 2, sign);
     bytes_of_planes(planes->bit, at_most_8(planes->width), byte);
@@ -512,7 +515,8 @@ static inline uint64_t get_positions(struct bit_reader *bits, unsigned n)
     return mask;
 }
 
-/* One listed block. Returns the number of non-zero coordinates, 0 on refusal; it may have read too far. */
+/* One listed block. Returns the number of non-zero coordinates, 0 on refusal; it may have read too
+ * far. */
 static inline uint32_t get_block(struct bit_reader *bits, int32_t *q)
 {
     struct planes planes;
@@ -560,8 +564,8 @@ static inline uint32_t get_run(struct bit_reader *bits)
 
 enum { TAIL = CODEC_TOKEN_BITS_MAX / 8 + 17 };
 
-/* The message may be read beyond its end, into zeros: when less than the longest token is left of it, reading
- * moves to a copy with room behind. */
+/* The message may be read beyond its end, into zeros: when less than the longest token is left of
+ * it, reading moves to a copy with room behind. */
 struct source {
     struct bit_reader bits;
     size_t len;             /* bits of the message, counted as bits.n is */
@@ -582,7 +586,8 @@ static void move_to_copy(struct source *source)
     source->copied = 1;
 }
 
-/* One token: appends its block or skips its run. Returns how many blocks it stands for; 0 on refusal. */
+/* One token: appends its block or skips its run. Returns how many blocks it stands for; 0 on
+ * refusal. */
 static inline uint32_t get_token(struct bit_reader *bits, uint32_t block, struct hm_delta *out)
 {
     if (!(peek_bits(bits) & 3))
@@ -631,7 +636,8 @@ static int decode(const uint8_t *in, size_t len, uint32_t from, uint32_t to, str
 
 /* ---- digest ---- */
 
-/* sum of T(j) * x[j] modulo 2^64, from 32-bit halves of T: x * T = x * low(T) + 2^32 * (x * high(T)). */
+/* sum of T(j) * x[j] modulo 2^64, from 32-bit halves of T: x * T = x * low(T) + 2^32 * (x *
+ * high(T)). */
 static inline uint64_t digest_lanes(const int32_t *x)
 {
     uint64_t low = 0; /* wraps: one product may take 63 bits */

@@ -1,4 +1,5 @@
-/* The kernels in plain C, coordinate by coordinate and bit by bit: what the fast ones must equal. */
+/* The kernels in plain C, coordinate by coordinate and bit by bit: what the fast ones must equal.
+ */
 #include "sparse/codec.h"
 #include "sparse/digest.h"
 #include "sparse/rule.h"
@@ -74,8 +75,7 @@ static void apply(const struct hm_delta *delta, struct hm_weights *weights, uint
     for (uint32_t i = 0; i < delta->n_blocks; i++) {
         const int32_t *q = delta->q[i];
         size_t at = (size_t)delta->block[i] * HM_BLOCK;
-        float grid =
-            hm_exp2i(hm_layout_tensor_of(&weights->layout, delta->block[i])->grid_exp);
+        float grid = hm_exp2i(hm_layout_tensor_of(&weights->layout, delta->block[i])->grid_exp);
         for (unsigned j = 0; j < HM_BLOCK; j++)
             weights->b[at + j] += (uint32_t)q[j];
         if (rule_metered(delta, i)) {

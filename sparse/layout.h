@@ -1,12 +1,14 @@
 /* How the tensors of a model lie in one flat array of coordinates.
  *
- * A tensor is rows x cols of float. Each row is padded to `stride`, a multiple of HM_ROW_ALIGN floats (a tensor
- * of one column is not padded by row), each tensor to whole blocks of HM_BLOCK coordinates, so a block belongs
- * to exactly one tensor. The layout depends on shapes alone, never on the instruction set: replicas on
- * different machines share it. Padding coordinates are zero for ever.
+ * A tensor is rows x cols of float. Each row is padded to `stride`, a multiple of HM_ROW_ALIGN
+ * floats (a tensor of one column is not padded by row), each tensor to whole blocks of HM_BLOCK
+ * coordinates, so a block belongs to exactly one tensor. The layout depends on shapes alone, never
+ * on the instruction set: replicas on different machines share it. Padding coordinates are zero for
+ * ever.
  *
- * Each tensor has a grid: the published base B counts units of 2^grid_exp. |B| <= HM_RANGE units, so that
- * float32 weights can hold every published value exactly (24-bit significand) with two bits to spare.
+ * Each tensor has a grid: the published base B counts units of 2^grid_exp. |B| <= HM_RANGE units,
+ * so that float32 weights can hold every published value exactly (24-bit significand) with two bits
+ * to spare.
  */
 #ifndef HM_SPARSE_LAYOUT_H
 #define HM_SPARSE_LAYOUT_H
@@ -21,8 +23,8 @@ enum {
     HM_ROW_ALIGN = 16,
     HM_TENSORS_MAX = 32,
     HM_TENSOR_NAME_MAX = 31,
-    HM_RANGE = 1 << 22,          /* |B| in grid units */
-    HM_BLOCKS_MAX = 1 << 25,     /* 2^31 coordinates, 8 GiB of floats */
+    HM_RANGE = 1 << 22,      /* |B| in grid units */
+    HM_BLOCKS_MAX = 1 << 25, /* 2^31 coordinates, 8 GiB of floats */
     HM_GRID_EXP_MIN = -60,
     HM_GRID_EXP_MAX = 60,
 };
@@ -30,22 +32,22 @@ enum {
 struct hm_tensor {
     char name[HM_TENSOR_NAME_MAX + 1]; /* [a-z0-9_.]+ */
     uint32_t rows, cols;
-    uint32_t stride;                   /* floats from row to row */
-    int32_t grid_exp;                  /* the grid is 2^grid_exp */
-    uint32_t block;                    /* first block */
+    uint32_t stride;  /* floats from row to row */
+    int32_t grid_exp; /* the grid is 2^grid_exp */
+    uint32_t block;   /* first block */
     uint32_t n_blocks;
 };
 
 struct hm_layout {
     uint32_t n_tensors;
-    uint32_t n_blocks;                 /* over all tensors */
+    uint32_t n_blocks; /* over all tensors */
     struct hm_tensor tensor[HM_TENSORS_MAX];
 };
 
-/* Appends a tensor behind those already there; start from a zeroed layout. Errors (name, size, grid out of
- * range, too many tensors) leave the layout unchanged. */
-enum hm_status hm_layout_add(struct hm_layout *layout, const char *name, uint32_t rows, uint32_t cols,
-                             int grid_exp, struct hm_err *err);
+/* Appends a tensor behind those already there; start from a zeroed layout. Errors (name, size, grid
+ * out of range, too many tensors) leave the layout unchanged. */
+enum hm_status hm_layout_add(struct hm_layout *layout, const char *name, uint32_t rows,
+                             uint32_t cols, int grid_exp, struct hm_err *err);
 
 /* Coordinates of the whole layout, padding included. */
 static inline size_t hm_layout_n(const struct hm_layout *layout)

@@ -1,4 +1,5 @@
-/* Bytes to bit planes and back: plane i holds bit i of each of 64 bytes, lane j in bit j. Internal to sparse/.
+/* Bytes to bit planes and back: plane i holds bit i of each of 64 bytes, lane j in bit j. Internal
+ * to sparse/.
  *
  * One body for each instruction set that has a good way, and a portable one in 64-bit words.
  */
@@ -77,8 +78,8 @@ static inline void planes_of_bytes(const uint8_t byte[64], unsigned n, uint64_t 
 /* 32 lanes, all ones where the bit is set. */
 static inline __m256i spread32(uint32_t bits)
 {
-    const __m256i from = _mm256_setr_epi64x(0, 0x0101010101010101, 0x0202020202020202,
-                                            0x0303030303030303);
+    const __m256i from =
+        _mm256_setr_epi64x(0, 0x0101010101010101, 0x0202020202020202, 0x0303030303030303);
     const __m256i own = _mm256_set1_epi64x((long long)0x8040201008040201);
     __m256i x = _mm256_shuffle_epi8(_mm256_set1_epi32((int)bits), from);
     return _mm256_cmpeq_epi8(_mm256_and_si256(x, own), own);

@@ -1,8 +1,9 @@
-/* Seeded random numbers, from integers only, so that the same seed gives the same numbers on every machine.
+/* Seeded random numbers, from integers only, so that the same seed gives the same numbers on every
+ * machine.
  *
- * hm_mix is the finaliser of splitmix64 (Steele, Lea, Flood: Fast splittable pseudorandom number generators,
- * OOPSLA 2014); the generator is splitmix64 itself. Streams are made independent by mixing a stream number
- * into the seed.
+ * hm_mix is the finaliser of splitmix64 (Steele, Lea, Flood: Fast splittable pseudorandom number
+ * generators, OOPSLA 2014); the generator is splitmix64 itself. Streams are made independent by
+ * mixing a stream number into the seed.
  */
 #ifndef HM_SPARSE_RNG_H
 #define HM_SPARSE_RNG_H
@@ -22,7 +23,8 @@ static inline uint64_t hm_mix(uint64_t z)
 
 static inline struct hm_rng hm_rng_seed(uint64_t seed, uint64_t stream)
 {
-    return (struct hm_rng){hm_mix(seed + 0x9E3779B97F4A7C15u) ^ hm_mix(stream * 0xD1342543DE82EF95u + 1)};
+    return (struct hm_rng){hm_mix(seed + 0x9E3779B97F4A7C15u) ^
+                           hm_mix(stream * 0xD1342543DE82EF95u + 1)};
 }
 
 static inline uint64_t hm_rng_next(struct hm_rng *rng)

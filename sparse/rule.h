@@ -1,7 +1,9 @@
-/* The arithmetic that all kernel tables share, so that they agree to the last bit. Internal to sparse/.
+/* The arithmetic that all kernel tables share, so that they agree to the last bit. Internal to
+ * sparse/.
  *
- * Publishing one coordinate, all in float: d = W - B * grid; q = 0 if |d| < least, else d * per_unit rounded to
- * nearest-even, at least 1 in magnitude, with d's sign; then clipped; W -= back * q.
+ * Publishing one coordinate, all in float: d = W - B * grid; q = 0 if |d| < least, else d *
+ * per_unit rounded to nearest-even, at least 1 in magnitude, with d's sign; then clipped; W -= back
+ * * q.
  */
 #ifndef HM_SPARSE_RULE_H
 #define HM_SPARSE_RULE_H
@@ -19,9 +21,10 @@ struct rule {
     float back;     /* (L - 1) * grid */
 };
 
-/* More than this is published without a dead zone: half a unit. W within +-HM_RANGE units of the grid is a multiple of
- * 1/4 of it at the worst, and rounding what is taken back to that can turn a remainder above L/2 into one below -L/2,
- * back and forth for ever. It cannot where L/2 is a multiple of 1/4 itself; for other L the quarter stays in W. */
+/* More than this is published without a dead zone: half a unit. W within +-HM_RANGE units of the
+ * grid is a multiple of 1/4 of it at the worst, and rounding what is taken back to that can turn a
+ * remainder above L/2 into one below -L/2, back and forth for ever. It cannot where L/2 is a
+ * multiple of 1/4 itself; for other L the quarter stays in W. */
 static inline float rule_keep(float divisor, float grid)
 {
     float slack = rintf(2 * divisor) == 2 * divisor ? 0 : grid / 4;
@@ -34,17 +37,20 @@ static inline struct rule rule_of(int grid_exp, const struct hm_publish *publish
     float grid = hm_exp2i(grid_exp), unit = publish->divisor * grid;
     return (struct rule){
         .grid = grid,
-        .least = publish->dead_zone ? unit : nextafterf(rule_keep(publish->divisor, grid), INFINITY),
+        .least =
+            publish->dead_zone ? unit : nextafterf(rule_keep(publish->divisor, grid), INFINITY),
         .per_unit = 1 / unit,
         .back = (publish->divisor - 1) * grid,
     };
 }
 
-/* More than a publisher may move B in one flush; floats beyond are cut to it before they become integers. */
+/* More than a publisher may move B in one flush; floats beyond are cut to it before they become
+ * integers. */
 #define RULE_Q_CUT ((float)(2 * HM_RANGE + 1))
 
-/* q clipped so that it neither takes B out of +-HM_RANGE nor exceeds 2 * HM_RANGE. Where other nodes' deltas have
- * already taken B out, q may only bring it back: forcing it would make every node do so at once. */
+/* q clipped so that it neither takes B out of +-HM_RANGE nor exceeds 2 * HM_RANGE. Where other
+ * nodes' deltas have already taken B out, q may only bring it back: forcing it would make every
+ * node do so at once. */
 static inline int32_t rule_clip(int32_t q, int32_t b)
 {
     const int32_t far = 4 * HM_RANGE; /* keeps the sums below in range */
@@ -65,8 +71,8 @@ static inline float rule_gain(int32_t q, float grid)
     return -((float)-q * grid);
 }
 
-/* Is the i-th listed block added by the metered add? Every 16th is; where that begins changes from delta to delta,
- * lest the first block, often the busiest, is always in the sample. */
+/* Is the i-th listed block added by the metered add? Every 16th is; where that begins changes from
+ * delta to delta, lest the first block, often the busiest, is always in the sample. */
 static inline int rule_metered(const struct hm_delta *delta, uint32_t i)
 {
     return (i + delta->n_nonzero) % 16 == 0;

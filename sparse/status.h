@@ -1,8 +1,9 @@
 /* What every call that meets the outside world returns, and the text that explains it.
  *
- * Bugs are asserted. Files, peers and memory can fail: such a function returns an hm_status and, where it is
- * not HM_OK, has written one sentence into the caller's hm_err that says what was met, where, what was expected
- * and what to do. Callers add context as the error rises: "load train.gz: line 3: ...".
+ * Bugs are asserted. Files, peers and memory can fail: such a function returns an hm_status and,
+ * where it is not HM_OK, has written one sentence into the caller's hm_err that says what was met,
+ * where, what was expected and what to do. Callers add context as the error rises: "load train.gz:
+ * line 3: ...".
  */
 #ifndef HM_SPARSE_STATUS_H
 #define HM_SPARSE_STATUS_H
@@ -29,7 +30,8 @@ struct hm_err {
 enum hm_status hm_fail(struct hm_err *err, enum hm_status status, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
-/* Puts the formatted text and ": " before what err (may be NULL) already says; returns status unchanged. */
+/* Puts the formatted text and ": " before what err (may be NULL) already says; returns status
+ * unchanged. */
 enum hm_status hm_context(struct hm_err *err, enum hm_status status, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 

@@ -1,10 +1,11 @@
 /* The two copies of a model that every node holds: W, live and shared, and B, published and exact.
  *
  * W    float32, hm_cell: worker threads and the protocol thread add to it in place, lock-free.
- * B    fixed point in grid units, uint32 read as two's complement: only the protocol thread touches it. Integer
- *      addition commutes, so B depends on the set of applied deltas, not on their order.
+ * B    fixed point in grid units, uint32 read as two's complement: only the protocol thread touches
+ * it. Integer addition commutes, so B depends on the set of applied deltas, not on their order.
  *
- * W - B * grid is what this node still owes the mesh. Both arrays are 64-byte aligned, [hm_layout_n].
+ * W - B * grid is what this node still owes the mesh. Both arrays are 64-byte aligned,
+ * [hm_layout_n].
  */
 #ifndef HM_SPARSE_WEIGHTS_H
 #define HM_SPARSE_WEIGHTS_H
@@ -21,7 +22,8 @@ struct hm_weights {
 
 /* Allocates W and B for a copy of the layout and sets both to zero. On failure nothing is owned.
  * Memory: 8 n bytes. */
-enum hm_status hm_weights_init(struct hm_weights *weights, const struct hm_layout *layout, struct hm_err *err);
+enum hm_status hm_weights_init(struct hm_weights *weights, const struct hm_layout *layout,
+                               struct hm_err *err);
 
 void hm_weights_fini(struct hm_weights *weights);
 

@@ -414,7 +414,6 @@ static void apply(struct sim *sim, unsigned i, const struct hm_action *action)
     node->touched = true;
     sim->last_delta_us = sim->now_us;
     struct hm_event event = event_of(sim, node, HM_EV_APPLIED);
-    event.applied.cost_us = 5;
     hm_mesh_step(node->mesh, &event);
     follow(sim, i);
 }

@@ -1,5 +1,5 @@
-/* The example at the head of node/hogmesh.h: it compiles as it stands there, and what it prints when its dataset is
- * missing says so. */
+/* The example at the head of node/hogmesh.h: it compiles as it stands there, and what it prints
+ * when its dataset is missing says so. */
 #include "tests/temp_folder.h"
 
 #include "node/hogmesh.h"
@@ -43,7 +43,8 @@ static void test_defaults_need_only_data(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(test_example_compiles_and_reports, temp_setup, temp_teardown),
+        cmocka_unit_test_setup_teardown(test_example_compiles_and_reports, temp_setup,
+                                        temp_teardown),
         cmocka_unit_test(test_defaults_need_only_data),
     };
     return cmocka_run_group_tests_name("header_example", tests, NULL, NULL);

@@ -8,8 +8,25 @@
 
 /* How a flag's text becomes a value of struct cli. */
 enum kind {
-    FILES_TRAIN, FILES_TEST, PEERS, TEXT, LABEL, POSITIVE, FRACTION, SECONDS, BYTES, COUNT, LONG_COUNT, LONG, FLAG,
-    PARTITION, COMBINE, AMPLIFY, FLUSH, RANK, NUMBER,
+    FILES_TRAIN,
+    FILES_TEST,
+    PEERS,
+    TEXT,
+    LABEL,
+    POSITIVE,
+    FRACTION,
+    SECONDS,
+    BYTES,
+    COUNT,
+    LONG_COUNT,
+    LONG,
+    FLAG,
+    PARTITION,
+    COMBINE,
+    AMPLIFY,
+    FLUSH,
+    RANK,
+    NUMBER,
 };
 
 struct flag {
@@ -17,45 +34,68 @@ struct flag {
     char group;  /* d data, o optimisation, m mesh, r run, w results, s synth, i internal */
     char letter; /* short form, or 0 */
     enum kind kind;
-    size_t at;   /* offset in struct cli */
+    size_t at; /* offset in struct cli */
 };
 
 #define AT(field) offsetof(struct cli, field)
 
 static const struct flag flags[] = {
-    {"train", "FILE", "training rows: svmlight text or LYRL2004 vectors, plain or .gz .bz2 .xz .zst; may be repeated", 'd', 0, FILES_TRAIN, 0},
+    {"train", "FILE",
+     "training rows: svmlight text or LYRL2004 vectors, plain or .gz .bz2 .xz .zst; may be "
+     "repeated",
+     'd', 0, FILES_TRAIN, 0},
     {"test", "FILE", "rows to score on; may be repeated", 'd', 0, FILES_TEST, 0},
-    {"topics", "FILE", "LYRL2004 topics (rcv1-v2.topics.qrels); the files are then LYRL2004 vectors", 'd', 0, TEXT, AT(node.train.topics)},
-    {"topic", "NAME", "the positive topic (default CCAT), or the positive label in lists of labels", 'd', 0, TEXT, AT(node.train.topic)},
-    {"features", "N", "number of features (default: the largest met)", 'd', 0, COUNT, AT(node.train.n_features)},
-    {"no-cache", NULL, "neither read nor write FILE.hmcache", 'd', 0, FLAG, AT(node.train.no_cache)},
-    {"epochs", "E", "passes over the training rows, mesh-wide (default 5)", 'o', 0, POSITIVE, AT(node.train.epochs)},
+    {"topics", "FILE",
+     "LYRL2004 topics (rcv1-v2.topics.qrels); the files are then LYRL2004 vectors", 'd', 0, TEXT,
+     AT(node.train.topics)},
+    {"topic", "NAME", "the positive topic (default CCAT), or the positive label in lists of labels",
+     'd', 0, TEXT, AT(node.train.topic)},
+    {"features", "N", "number of features (default: the largest met)", 'd', 0, COUNT,
+     AT(node.train.n_features)},
+    {"no-cache", NULL, "neither read nor write FILE.hmcache", 'd', 0, FLAG,
+     AT(node.train.no_cache)},
+    {"epochs", "E", "passes over the training rows, mesh-wide (default 5)", 'o', 0, POSITIVE,
+     AT(node.train.epochs)},
     {"steps", "S", "examples to train on, mesh-wide", 'o', 0, LONG_COUNT, AT(node.train.steps)},
     {"seconds", "T", "training time", 'o', 0, POSITIVE, AT(node.train.seconds)},
-    {"target-accuracy", "A", "stop when a node scores B at or above this fraction", 'o', 0, FRACTION, AT(node.target_accuracy)},
+    {"target-accuracy", "A", "stop when a node scores B at or above this fraction", 'o', 0,
+     FRACTION, AT(node.target_accuracy)},
     {"lambda", "L", "regularisation (default 1e-4)", 'o', 0, POSITIVE, AT(node.train.lambda)},
-    {"lr", "ETA0", "first step size (default: chosen on the first 1,001 rows)", 'o', 0, POSITIVE, AT(node.train.lr)},
-    {"batch", "B", "examples whose gradient is taken at the same weights (default 1)", 'o', 0, COUNT, AT(node.train.batch)},
+    {"lr", "ETA0", "first step size (default: chosen on the first 1,001 rows)", 'o', 0, POSITIVE,
+     AT(node.train.lr)},
+    {"batch", "B", "examples whose gradient is taken at the same weights (default 1)", 'o', 0,
+     COUNT, AT(node.train.batch)},
     {"seed", "N", "seed of everything drawn (default 0)", 'o', 0, LONG, AT(node.train.seed)},
-    {"partition", "none|split|labels", "which rows a node trains on: all, its part, its labels (default none)", 'o', 0, PARTITION, 0},
-    {"combine", "auto|sum|amplify|mean", "how nodes' steps add up (default auto)", 'o', 0, COMBINE, 0},
-    {"amplify", "auto|L", "factor of the amplified walk (default: the number of live nodes)", 'o', 0, AMPLIFY, 0},
+    {"partition", "none|split|labels",
+     "which rows a node trains on: all, its part, its labels (default none)", 'o', 0, PARTITION, 0},
+    {"combine", "auto|sum|amplify|mean", "how nodes' steps add up (default auto)", 'o', 0, COMBINE,
+     0},
+    {"amplify", "auto|L", "factor of the amplified walk (default: the number of live nodes)", 'o',
+     0, AMPLIFY, 0},
     {"flush", "auto|20ms|step", "cadence of deltas (default auto)", 'm', 0, FLUSH, 0},
-    {"bandwidth", "50MB", "cap on all bytes a node hands to its sockets a second", 'm', 0, BYTES, AT(node.bandwidth)},
+    {"bandwidth", "50MB", "cap on all bytes a node hands to its sockets a second", 'm', 0, BYTES,
+     AT(node.bandwidth)},
     {"log-bytes", "256MB", "deltas a node keeps for repair", 'm', 0, LONG, AT(node.log_bytes)},
     {"threads", "T", "worker threads a node (default 1)", 'm', 't', COUNT, AT(node.train.threads)},
-    {"isa", "auto|sse2|avx2|avx512|ref", "instruction set of the kernels", 'm', 0, TEXT, AT(node.isa)},
+    {"isa", "auto|sse2|avx2|avx512|ref", "instruction set of the kernels", 'm', 0, TEXT,
+     AT(node.isa)},
     {"nodes", "N", "node processes (default 2)", 'r', 'n', COUNT, AT(n)},
     {"peer", "HOST:PORT", "address of any node of the mesh; may be repeated", 'j', 0, PEERS, 0},
-    {"bind", "HOST:PORT", "where to listen (default 127.0.0.1, any port; PORT + 1 is taken too)", 'j', 0, TEXT, AT(node.bind)},
-    {"advertise", "HOST[:PORT]", "address that peers shall dial instead", 'j', 0, TEXT, AT(node.advertise)},
-    {"expect", "N", "start when N nodes have heard each other (default 2; 1: train alone)", 'j', 0, COUNT, AT(node.expect)},
-    {"join-timeout", "30s", "give up waiting for them after so long", 'j', 0, SECONDS, AT(node.join_timeout)},
+    {"bind", "HOST:PORT", "where to listen (default 127.0.0.1, any port; PORT + 1 is taken too)",
+     'j', 0, TEXT, AT(node.bind)},
+    {"advertise", "HOST[:PORT]", "address that peers shall dial instead", 'j', 0, TEXT,
+     AT(node.advertise)},
+    {"expect", "N", "start when N nodes have heard each other (default 2; 1: train alone)", 'j', 0,
+     COUNT, AT(node.expect)},
+    {"join-timeout", "30s", "give up waiting for them after so long", 'j', 0, SECONDS,
+     AT(node.join_timeout)},
     {"label", "NAME", "this node's name", 'j', 0, LABEL, 0},
     {"rank", "I/N", "part of the data that this node takes, I from 0", 'j', 0, RANK, 0},
     {"insecure", NULL, "allow traffic in clear beyond loopback", 'j', 0, FLAG, AT(insecure)},
-    {"out", "DIR", "keep the model, the summary and the learning curve there", 'w', 0, TEXT, AT(out)},
-    {"json", NULL, "print the summary as one JSON object, the last line of stdout", 'w', 0, FLAG, AT(json)},
+    {"out", "DIR", "keep the model, the summary and the learning curve there", 'w', 0, TEXT,
+     AT(out)},
+    {"json", NULL, "print the summary as one JSON object, the last line of stdout", 'w', 0, FLAG,
+     AT(json)},
     {"quiet", NULL, "no progress, no tables", 'w', 0, FLAG, AT(quiet)},
     {"to", "FILE", "where to write; the extension names the format", 'x', 0, TEXT, AT(to)},
     {"rows", "N", "training rows (default 781265)", 's', 0, LONG_COUNT, AT(rows)},
@@ -107,8 +147,9 @@ static int parse_scaled(const char *text, double *out)
     static const struct {
         const char *name;
         double factor;
-    } units[] = {{"", 1},     {"k", 1e3},  {"K", 1e3},     {"M", 1e6},     {"G", 1e9},     {"kB", 1e3},
-                 {"KB", 1e3}, {"MB", 1e6}, {"GB", 1e9}, {"KiB", 1024}, {"MiB", 1 << 20}, {"GiB", 1 << 30}};
+    } units[] = {{"", 1},     {"k", 1e3},    {"K", 1e3},       {"M", 1e6},
+                 {"G", 1e9},  {"kB", 1e3},   {"KB", 1e3},      {"MB", 1e6},
+                 {"GB", 1e9}, {"KiB", 1024}, {"MiB", 1 << 20}, {"GiB", 1 << 30}};
     if (!real(text, out, &unit) || *out < 0)
         return 0;
     for (unsigned i = 0; i < sizeof units / sizeof units[0]; i++)
@@ -119,7 +160,8 @@ static int parse_scaled(const char *text, double *out)
     return 0;
 }
 
-static int add(const char **list, unsigned *n, unsigned room, const struct flag *flag, const char *text)
+static int add(const char **list, unsigned *n, unsigned room, const struct flag *flag,
+               const char *text)
 {
     if (*n == room)
         return bad(flag, text, "fewer of them");
@@ -154,7 +196,9 @@ static int set_flush(struct cli *cli, const struct flag *flag, const char *text)
 
 static int set_choice(struct cli *cli, const struct flag *flag, const char *text)
 {
-    static const char *const partitions[] = {"none", "split", "labels"}, *const rules[] = {"sum", "amplify", "mean"};
+    static const char *const partitions[] = {"none", "split", "labels"}, *const rules[] = {
+                                                                             "sum", "amplify",
+                                                                             "mean"};
     for (unsigned i = 0; i < 3; i++)
         if (flag->kind == PARTITION && strcmp(text, partitions[i]) == 0) {
             cli->node.partition = (enum hm_partition)i;
@@ -185,7 +229,8 @@ static int set_rank(struct cli *cli, const struct flag *flag, const char *text)
 {
     unsigned rank, ranks;
     int used = 0;
-    if (sscanf(text, "%u/%u%n", &rank, &ranks, &used) != 2 || text[used] || rank >= ranks || ranks > 65536)
+    if (sscanf(text, "%u/%u%n", &rank, &ranks, &used) != 2 || text[used] || rank >= ranks ||
+        ranks > 65536)
         return bad(flag, text, "I/N with I from 0 to N - 1");
     cli->node.rank = (int)rank;
     cli->node.ranks = ranks;
@@ -217,13 +262,15 @@ static int set_number(struct cli *cli, const struct flag *flag, const char *text
     case COUNT:
     case NUMBER:
         if (!ok || x != floor(x) || x > 2e9 || (flag->kind == COUNT && x < 1))
-            return bad(flag, text, flag->kind == COUNT ? "a whole number from 1 on" : "a whole number");
+            return bad(flag, text,
+                       flag->kind == COUNT ? "a whole number from 1 on" : "a whole number");
         *(unsigned *)(void *)at = (unsigned)x;
         return EXIT_DONE;
     case LONG:
     case LONG_COUNT:
         if (!ok || x != floor(x) || x > 9e15 || (flag->kind == LONG_COUNT && x < 1))
-            return bad(flag, text, flag->kind == LONG_COUNT ? "a whole number from 1 on" : "a whole number");
+            return bad(flag, text,
+                       flag->kind == LONG_COUNT ? "a whole number from 1 on" : "a whole number");
         *(uint64_t *)(void *)at = (uint64_t)x;
         return EXIT_DONE;
     default:
@@ -288,7 +335,8 @@ int cli_parse(struct cli *cli, const struct command *command, int argc, char **a
         if (!offered(&flags[i], command))
             continue;
         which[n] = i;
-        option[n++] = (struct option){flags[i].name, flags[i].value ? required_argument : no_argument, NULL, 256 + i};
+        option[n++] = (struct option){
+            flags[i].name, flags[i].value ? required_argument : no_argument, NULL, 256 + i};
         if (flags[i].letter) {
             letters[n_letters++] = flags[i].letter;
             letters[n_letters++] = ':';
@@ -304,7 +352,8 @@ int cli_parse(struct cli *cli, const struct command *command, int argc, char **a
             return -1;
         }
         if (code == ':' || code == '?') {
-            fprintf(stderr, "hogmesh %s: %s %s; see 'hogmesh %s --help'\n", command->name, argv[optind - 1],
+            fprintf(stderr, "hogmesh %s: %s %s; see 'hogmesh %s --help'\n", command->name,
+                    argv[optind - 1],
                     code == ':' ? "needs a value" : "is not a flag of this command", command->name);
             return EXIT_USAGE;
         }
@@ -317,8 +366,8 @@ int cli_parse(struct cli *cli, const struct command *command, int argc, char **a
     }
     for (; optind < argc; optind++) {
         if (cli->n_arguments == (unsigned)command->n_arguments) {
-            fprintf(stderr, "hogmesh %s: '%s' is one argument too many; see 'hogmesh %s --help'\n", command->name,
-                    argv[optind], command->name);
+            fprintf(stderr, "hogmesh %s: '%s' is one argument too many; see 'hogmesh %s --help'\n",
+                    command->name, argv[optind], command->name);
             return EXIT_USAGE;
         }
         if (cli->n_arguments < ARGUMENTS_MAX)
@@ -333,7 +382,8 @@ int cli_parse(struct cli *cli, const struct command *command, int argc, char **a
 
 void cli_help(const struct command *command, FILE *out)
 {
-    fprintf(out, "%s\n\nhogmesh %s %s\n    %s\n\n", command->examples, command->name, command->synopsis, command->help);
+    fprintf(out, "%s\n\nhogmesh %s %s\n    %s\n\n", command->examples, command->name,
+            command->synopsis, command->help);
     for (int i = 0; i < N_FLAGS; i++) {
         const struct flag *f = &flags[i];
         if (!f->help || !offered(f, command))
@@ -341,10 +391,12 @@ void cli_help(const struct command *command, FILE *out)
         char left[64], letter[8] = "";
         if (f->letter)
             snprintf(letter, sizeof letter, "-%c, ", f->letter);
-        snprintf(left, sizeof left, "%s--%s%s%s", letter, f->name, f->value ? " " : "", f->value ? f->value : "");
+        snprintf(left, sizeof left, "%s--%s%s%s", letter, f->name, f->value ? " " : "",
+                 f->value ? f->value : "");
         fprintf(out, "  %-34s %s\n", left, f->help);
     }
-    fprintf(out, "\nExit codes: 0 done, 1 failed, 2 wrong usage, 3 the nodes did not agree, 4 peers missing or refusing, "
+    fprintf(out, "\nExit codes: 0 done, 1 failed, 2 wrong usage, 3 the nodes did not agree, 4 "
+                 "peers missing or refusing, "
                  "130 interrupted twice.\n");
 }
 

@@ -6,20 +6,27 @@
 
 #include <stdio.h>
 
-enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_UNCLEAN = 3, EXIT_PEERS = 4, EXIT_INTERRUPTED = 130 };
+enum {
+    EXIT_DONE = 0,
+    EXIT_FAILED = 1,
+    EXIT_USAGE = 2,
+    EXIT_UNCLEAN = 3,
+    EXIT_PEERS = 4,
+    EXIT_INTERRUPTED = 130
+};
 
 enum { ARGUMENTS_MAX = 16 };
 
 struct cli {
     struct hm_node_options node;
-    unsigned n;             /* -n */
-    const char *out;        /* --out DIR */
-    const char *to;         /* --to FILE */
+    unsigned n;      /* -n */
+    const char *out; /* --out DIR */
+    const char *to;  /* --to FILE */
     const char *data;
     int json, quiet, insecure, no_color;
-    int report_fd;          /* internal: where a node of `run` reports; -1: nowhere */
+    int report_fd; /* internal: where a node of `run` reports; -1: nowhere */
     int rank_given;
-    uint64_t rows;          /* synth */
+    uint64_t rows;                       /* synth */
     const char *argument[ARGUMENTS_MAX]; /* what is left */
     unsigned n_arguments;
     const char *const *argv; /* flags as given, for passing on */
@@ -29,17 +36,17 @@ struct cli {
 /* One subcommand. */
 struct command {
     const char *name;
-    const char *synopsis;   /* after "hogmesh NAME" */
-    const char *help;       /* one line */
-    const char *examples;   /* two lines, with what they do */
-    const char *flags;      /* groups of flags it takes, one letter each; see cli.c */
+    const char *synopsis; /* after "hogmesh NAME" */
+    const char *help;     /* one line */
+    const char *examples; /* two lines, with what they do */
+    const char *flags;    /* groups of flags it takes, one letter each; see cli.c */
     int takes_workload;
-    int n_arguments;        /* most that may be left when the flags are taken out; -1: any number */
+    int n_arguments; /* most that may be left when the flags are taken out; -1: any number */
     int (*main)(struct cli *cli);
 };
 
-/* Fills *cli from the arguments after the subcommand. Returns EXIT_DONE, or EXIT_USAGE after a message on
- * stderr, or -1 after --help. */
+/* Fills *cli from the arguments after the subcommand. Returns EXIT_DONE, or EXIT_USAGE after a
+ * message on stderr, or -1 after --help. */
 int cli_parse(struct cli *cli, const struct command *command, int argc, char **argv);
 
 void cli_help(const struct command *command, FILE *out);

@@ -1,4 +1,5 @@
-/* hogmesh join: one node of a mesh, in the foreground; also what `run` starts, then with a pipe to report to. */
+/* hogmesh join: one node of a mesh, in the foreground; also what `run` starts, then with a pipe to
+ * report to. */
 #include "tools/cli.h"
 #include "tools/screen.h"
 #include "tools/summary.h"
@@ -69,13 +70,17 @@ static void show(const struct hm_node_status *s)
     screen_amount(steps, (double)s->steps);
     screen_amount(rate, (double)s->own_rate);
     if (s->budget && s->steps && s->seconds > 0)
-        snprintf(left, sizeof left, ", %.0f %%, %.0f s left", 100. * (double)s->steps / (double)s->budget,
+        snprintf(left, sizeof left, ", %.0f %%, %.0f s left",
+                 100. * (double)s->steps / (double)s->budget,
                  s->seconds * ((double)s->budget / (double)s->steps - 1));
     if (s->score.n)
-        snprintf(score, sizeof score, ", accuracy %.2f %%, cost %.4f", 100 * s->score.accuracy, s->score.cost);
-    snprintf(line, sizeof line, "%-6s %u nodes, %s steps (%s/s here%s)%s, staleness %.1f, lag %u, repaired %llu, %.1f MB sent\n",
-             s->stage, s->n_live, steps, rate, left, score, s->staleness, s->lag, (unsigned long long)s->repaired,
-             (double)s->bytes_sent / 1e6);
+        snprintf(score, sizeof score, ", accuracy %.2f %%, cost %.4f", 100 * s->score.accuracy,
+                 s->score.cost);
+    snprintf(line, sizeof line,
+             "%-6s %u nodes, %s steps (%s/s here%s)%s, staleness %.1f, lag %u, repaired %llu, %.1f "
+             "MB sent\n",
+             s->stage, s->n_live, steps, rate, left, score, s->staleness, s->lag,
+             (unsigned long long)s->repaired, (double)s->bytes_sent / 1e6);
     screen_frame(&self.screen, line);
 }
 
@@ -87,12 +92,13 @@ static void on_status(void *context, const struct hm_node_status *s)
             show(s);
         return;
     }
-    report(json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:f, s:i, s:f, s:f, s:f, s:I, s:I, s:I}", "event", "status",
-                     "stage", s->stage, "steps", (json_int_t)s->steps, "budget", (json_int_t)s->budget, "own_steps",
-                     (json_int_t)s->own_steps, "rate", (json_int_t)s->own_rate, "seq", (json_int_t)s->seq, "seconds",
-                     s->seconds, "n_live", (int)s->n_live, "accuracy", s->score.n ? s->score.accuracy : -1., "cost",
-                     s->score.cost, "staleness", s->staleness, "lag", (json_int_t)s->lag, "repaired",
-                     (json_int_t)s->repaired, "bytes_sent", (json_int_t)s->bytes_sent));
+    report(json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:f, s:i, s:f, s:f, s:f, s:I, s:I, s:I}",
+                     "event", "status", "stage", s->stage, "steps", (json_int_t)s->steps, "budget",
+                     (json_int_t)s->budget, "own_steps", (json_int_t)s->own_steps, "rate",
+                     (json_int_t)s->own_rate, "seq", (json_int_t)s->seq, "seconds", s->seconds,
+                     "n_live", (int)s->n_live, "accuracy", s->score.n ? s->score.accuracy : -1.,
+                     "cost", s->score.cost, "staleness", s->staleness, "lag", (json_int_t)s->lag,
+                     "repaired", (json_int_t)s->repaired, "bytes_sent", (json_int_t)s->bytes_sent));
 }
 
 static int on_progress(void *context, const char *what, double done, double total, const char *unit)
@@ -100,8 +106,9 @@ static int on_progress(void *context, const char *what, double done, double tota
     (void)context;
     if (self.interrupts)
         return 1;
-    return self.cli->report_fd >= 0 || self.cli->quiet ? 0
-                                                       : screen_progress(&self.screen, what, done, total, unit);
+    return self.cli->report_fd >= 0 || self.cli->quiet
+               ? 0
+               : screen_progress(&self.screen, what, done, total, unit);
 }
 
 static void catch_signals(void)
@@ -118,15 +125,19 @@ static void catch_signals(void)
 static int allowed_to_bind(const struct cli *cli)
 {
     const char *bind = cli->node.bind;
-    if (!bind || cli->insecure || strncmp(bind, "127.", 4) == 0 || strncmp(bind, "localhost:", 10) == 0)
+    if (!bind || cli->insecure || strncmp(bind, "127.", 4) == 0 ||
+        strncmp(bind, "localhost:", 10) == 0)
         return 1;
-    fprintf(stderr, "hogmesh: --bind %s reaches beyond this host and traffic is not encrypted; on a network that you trust, add "
-                    "--insecure\n",
+    fprintf(stderr,
+            "hogmesh: --bind %s reaches beyond this host and traffic is not encrypted; on a "
+            "network that you trust, add "
+            "--insecure\n",
             bind);
     return 0;
 }
 
-static void keep(const struct cli *cli, const json_t *summary, struct hm_err *err, enum hm_status *status)
+static void keep(const struct cli *cli, const json_t *summary, struct hm_err *err,
+                 enum hm_status *status)
 {
     char path[4096];
     const struct hm_node_report *r = hm_node_report(self.node);
@@ -194,7 +205,8 @@ int cmd_join(struct cli *cli)
         status = hm_node_run(self.node, &err);
         status = conclude(cli, status, &err);
     } else if (cli->report_fd >= 0)
-        report(json_pack("{s:s, s:i, s:s}", "event", "failed", "status", (int)status, "error", err.text));
+        report(json_pack("{s:s, s:i, s:s}", "event", "failed", "status", (int)status, "error",
+                         err.text));
     struct hm_node *node = self.node;
     self.node = NULL;
     hm_node_close(node);

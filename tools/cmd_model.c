@@ -23,14 +23,15 @@ static void unload(struct loaded *loaded)
     hm_model_file_close(&loaded->file);
 }
 
-static enum hm_status load(struct cli *cli, const struct hm_progress *progress, struct loaded *loaded,
-                           struct hm_err *err)
+static enum hm_status load(struct cli *cli, const struct hm_progress *progress,
+                           struct loaded *loaded, struct hm_err *err)
 {
     char path[4096];
     struct stat st;
     *loaded = (struct loaded){0};
     if (cli->n_arguments != 1)
-        return hm_fail(err, HM_EUSAGE, "a folder written by --out, or its model.hm, is expected as argument");
+        return hm_fail(err, HM_EUSAGE,
+                       "a folder written by --out, or its model.hm, is expected as argument");
     snprintf(path, sizeof path, "%s", cli->argument[0]);
     if (stat(path, &st) == 0 && S_ISDIR(st.st_mode))
         snprintf(path, sizeof path, "%s/model.hm", cli->argument[0]);
@@ -38,10 +39,11 @@ static enum hm_status load(struct cli *cli, const struct hm_progress *progress, 
     if (status)
         return status;
     struct hm_layout layout;
-    status = hm_workload_find(cli->node.workload)->open(&loaded->model, &cli->node.train, progress, err);
+    status =
+        hm_workload_find(cli->node.workload)->open(&loaded->model, &cli->node.train, progress, err);
     if (!status)
-        status = loaded->model->ops->adopt(loaded->model, &loaded->file.config, loaded->file.bulk, loaded->file.bulk_n,
-                                           &layout, err);
+        status = loaded->model->ops->adopt(loaded->model, &loaded->file.config, loaded->file.bulk,
+                                           loaded->file.bulk_n, &layout, err);
     if (!status && hm_layout_n(&layout) != hm_layout_n(&loaded->file.layout))
         status = hm_fail(err, HM_EINPUT, "%s holds another workload", path);
     return status;
@@ -52,12 +54,13 @@ static void print_score(const char *set, const struct hm_score *score, int json)
     if (!score->n)
         return;
     if (json)
-        printf("{\"set\": \"%s\", \"accuracy\": %.9g, \"cost\": %.9g, \"loss\": %.9g, \"n\": %llu}\n", set, score->accuracy,
-               score->cost, score->loss, (unsigned long long)score->n);
+        printf(
+            "{\"set\": \"%s\", \"accuracy\": %.9g, \"cost\": %.9g, \"loss\": %.9g, \"n\": %llu}\n",
+            set, score->accuracy, score->cost, score->loss, (unsigned long long)score->n);
     else
-        printf("%s: accuracy %.4f %% (%llu of %llu), cost %.6f, loss %.6f\n", set, 100 * score->accuracy,
-               (unsigned long long)(score->accuracy * (double)score->n + .5), (unsigned long long)score->n, score->cost,
-               score->loss);
+        printf("%s: accuracy %.4f %% (%llu of %llu), cost %.6f, loss %.6f\n", set,
+               100 * score->accuracy, (unsigned long long)(score->accuracy * (double)score->n + .5),
+               (unsigned long long)score->n, score->cost, score->loss);
 }
 
 int cmd_eval(struct cli *cli)
@@ -74,8 +77,8 @@ int cmd_eval(struct cli *cli)
     static const char *const name[] = {"train", "test"};
     for (int set = HM_TRAIN_SET; !status && set <= HM_TEST_SET; set++) {
         struct hm_score score;
-        status = loaded.model->ops->score(loaded.model, loaded.file.b, loaded.file.steps, (enum hm_set)set,
-                                          cli->node.train.threads, &score, &err);
+        status = loaded.model->ops->score(loaded.model, loaded.file.b, loaded.file.steps,
+                                          (enum hm_set)set, cli->node.train.threads, &score, &err);
         if (!status)
             print_score(name[set], &score, cli->json);
     }
@@ -93,7 +96,8 @@ int cmd_export(struct cli *cli)
     }
     enum hm_status status = load(cli, NULL, &loaded, &err);
     if (!status)
-        status = loaded.model->ops->save(loaded.model, loaded.file.b, loaded.file.steps, cli->to, &err);
+        status =
+            loaded.model->ops->save(loaded.model, loaded.file.b, loaded.file.steps, cli->to, &err);
     unload(&loaded);
     return status ? cli_fail(status, &err) : EXIT_DONE;
 }
@@ -119,7 +123,8 @@ int cmd_synth(struct cli *cli)
         return cli_fail(status, &err);
     screen_frame(&screen, "");
     if (!cli->quiet)
-        fprintf(stderr, "hogmesh: wrote %s/train.svm (%llu rows) and %s/test.svm (%llu rows)\n", cli->out,
-                (unsigned long long)synth.train_rows, cli->out, (unsigned long long)synth.test_rows);
+        fprintf(stderr, "hogmesh: wrote %s/train.svm (%llu rows) and %s/test.svm (%llu rows)\n",
+                cli->out, (unsigned long long)synth.train_rows, cli->out,
+                (unsigned long long)synth.test_rows);
     return EXIT_DONE;
 }

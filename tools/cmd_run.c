@@ -1,5 +1,6 @@
-/* hogmesh run: starts N nodes on this host, shows how they do, and sums up. It takes no part in the training: its
- * children are exactly the nodes, and they would go on without it if it did not ask them to end with it. */
+/* hogmesh run: starts N nodes on this host, shows how they do, and sums up. It takes no part in the
+ * training: its children are exactly the nodes, and they would go on without it if it did not ask
+ * them to end with it. */
 #include "tools/cli.h"
 #include "tools/screen.h"
 #include "tools/summary.h"
@@ -19,12 +20,12 @@ enum { NODES_MAX = HM_PEERS_MAX, LINE_MAX_BYTES = 8 << 20 };
 
 struct child {
     pid_t pid;
-    int fd;                  /* reports come here; -1 at the end */
+    int fd; /* reports come here; -1 at the end */
     int reaped, exit_status;
     char label[HM_LABEL_MAX + 1];
-    char *line;              /* unfinished line */
+    char *line; /* unfinished line */
     size_t n, room;
-    json_t *status, *end;    /* newest status; final report */
+    json_t *status, *end; /* newest status; final report */
 };
 
 static struct {
@@ -35,9 +36,9 @@ static struct {
     char seed[HM_ENDPOINT_MAX + 1]; /* where the first node is reached */
     volatile sig_atomic_t interrupts;
     int told;
-    int training;            /* a node has begun */
-    double hopeless_since;   /* when a node was lost before any had begun; 0: none */
-    int failed_status;       /* of the first node that failed */
+    int training;          /* a node has begun */
+    double hopeless_since; /* when a node was lost before any had begun; 0: none */
+    int failed_status;     /* of the first node that failed */
     char failed_text[1024];
 } run;
 
@@ -63,7 +64,8 @@ static void add_text(char **argv, int *n, const char *flag, const char *value)
         argv[(*n)++] = strdup(value);
 }
 
-/* The flags of a node: those of this command without -n, --out stays, plus what the launcher decides. */
+/* The flags of a node: those of this command without -n, --out stays, plus what the launcher
+ * decides. */
 static void node_arguments(const struct cli *cli, unsigned i, int fd, char **argv)
 {
     int n = 0;
@@ -76,8 +78,8 @@ static void node_arguments(const struct cli *cli, unsigned i, int fd, char **arg
             k++;
             continue;
         }
-        if ((strncmp(a, "-n", 2) == 0 && a[2] >= '0' && a[2] <= '9') || strncmp(a, "--nodes=", 8) == 0 ||
-            strcmp(a, "--json") == 0)
+        if ((strncmp(a, "-n", 2) == 0 && a[2] >= '0' && a[2] <= '9') ||
+            strncmp(a, "--nodes=", 8) == 0 || strcmp(a, "--json") == 0)
             continue;
         add_text(argv, &n, a, NULL);
     }
@@ -94,14 +96,16 @@ static void node_arguments(const struct cli *cli, unsigned i, int fd, char **arg
     argv[n] = NULL;
 }
 
-/* When every thread of every node can have a processor to itself, each node gets its own: otherwise the kernel now and then
- * puts two workers on one processor while a protocol thread runs on the other. More nodes than that are left to it. */
+/* When every thread of every node can have a processor to itself, each node gets its own: otherwise
+ * the kernel now and then puts two workers on one processor while a protocol thread runs on the
+ * other. More nodes than that are left to it. */
 static void take_own_processors(const struct cli *cli, unsigned i)
 {
     cpu_set_t allowed, own;
     unsigned threads = cli->node.train.threads, seen = 0;
     CPU_ZERO(&own);
-    if (sched_getaffinity(0, sizeof allowed, &allowed) != 0 || run.n * threads > (unsigned)CPU_COUNT(&allowed))
+    if (sched_getaffinity(0, sizeof allowed, &allowed) != 0 ||
+        run.n * threads > (unsigned)CPU_COUNT(&allowed))
         return;
     for (int cpu = 0; cpu < CPU_SETSIZE; cpu++)
         if (CPU_ISSET(cpu, &allowed)) {
@@ -126,7 +130,9 @@ static int start_child(const struct cli *cli, unsigned i)
     child->pid = fork();
     if (child->pid == 0) {
         take_own_processors(cli, i);
-        setpgid(0, 0); /* a Ctrl-C on the terminal reaches the launcher alone, which passes it on once */
+        setpgid(
+            0,
+            0); /* a Ctrl-C on the terminal reaches the launcher alone, which passes it on once */
         for (unsigned k = 0; k <= i; k++)
             close(run.child[k].fd);
         execv("/proc/self/exe", argv);
@@ -147,9 +153,12 @@ static void take_report(struct child *child, json_t *json)
     if (!event)
         return;
     if (strcmp(event, "bound") == 0 && child == &run.child[0])
-        snprintf(run.seed, sizeof run.seed, "%s", json_string_value(json_object_get(json, "endpoint")));
-    if (strcmp(event, "log") == 0 && json_integer_value(json_object_get(json, "level")) >= HM_NOTE_WARNING)
-        screen_say(&run.screen, "hogmesh: %s: %s", child->label, json_string_value(json_object_get(json, "text")));
+        snprintf(run.seed, sizeof run.seed, "%s",
+                 json_string_value(json_object_get(json, "endpoint")));
+    if (strcmp(event, "log") == 0 &&
+        json_integer_value(json_object_get(json, "level")) >= HM_NOTE_WARNING)
+        screen_say(&run.screen, "hogmesh: %s: %s", child->label,
+                   json_string_value(json_object_get(json, "text")));
     if (strcmp(event, "status") == 0) {
         const char *stage = json_string_value(json_object_get(json, "stage"));
         run.training |= stage && strcmp(stage, "join") != 0;
@@ -217,18 +226,20 @@ static void reap(void)
             child->reaped = 1;
             child->exit_status = status;
             if (WIFSIGNALED(status))
-                screen_say(&run.screen, "hogmesh: %s (pid %d) died of signal %d (%s)%s", child->label, (int)pid,
-                           WTERMSIG(status), strsignal(WTERMSIG(status)), run.training ? "; the others go on" : "");
+                screen_say(&run.screen, "hogmesh: %s (pid %d) died of signal %d (%s)%s",
+                           child->label, (int)pid, WTERMSIG(status), strsignal(WTERMSIG(status)),
+                           run.training ? "; the others go on" : "");
             if (!run.hopeless_since)
                 run.hopeless_since = screen_now();
         }
 }
 
-/* The nodes wait for each other before they train, so when one is lost before that the others wait in vain. Their word that
- * they train may still be on its way when a node's end is seen. */
+/* The nodes wait for each other before they train, so when one is lost before that the others wait
+ * in vain. Their word that they train may still be on its way when a node's end is seen. */
 static void give_up_hope(void)
 {
-    if (run.training || run.told || !run.hopeless_since || screen_now() - run.hopeless_since < GRACE_SECONDS)
+    if (run.training || run.told || !run.hopeless_since ||
+        screen_now() - run.hopeless_since < GRACE_SECONDS)
         return;
     screen_say(&run.screen, "hogmesh: a node was lost before training began; stopping the others");
     if (!run.failed_status)
@@ -265,21 +276,27 @@ static void show(void)
     }
     screen_amount(steps, (double)most);
     screen_amount(rate, (double)total_rate);
-    at += (size_t)snprintf(text, sizeof text, "%u nodes, %s steps, %s examples/s", run.n, steps, rate);
+    at += (size_t)snprintf(text, sizeof text, "%u nodes, %s steps, %s examples/s", run.n, steps,
+                           rate);
     if (accuracy > 0)
-        at += (size_t)snprintf(text + at, sizeof text - at, ", accuracy %.2f %%, cost %.4f", 100 * accuracy, cost);
+        at += (size_t)snprintf(text + at, sizeof text - at, ", accuracy %.2f %%, cost %.4f",
+                               100 * accuracy, cost);
     if (budget && most && seconds > 0)
-        at += (size_t)snprintf(text + at, sizeof text - at, ", %.0f %%, %.0f s left", 100. * (double)most / (double)budget,
+        at += (size_t)snprintf(text + at, sizeof text - at, ", %.0f %%, %.0f s left",
+                               100. * (double)most / (double)budget,
                                seconds * ((double)budget / (double)most - 1));
     at += (size_t)snprintf(text + at, sizeof text - at, "\n");
     for (unsigned i = 0; run.screen.terminal && i < run.n; i++) {
         const struct child *c = &run.child[i];
-        const char *stage = c->reaped ? "ended" : json_string_value(json_object_get(c->status, "stage"));
+        const char *stage =
+            c->reaped ? "ended" : json_string_value(json_object_get(c->status, "stage"));
         screen_amount(steps, (double)of_status(c, "own_steps"));
         screen_amount(rate, (double)of_status(c, "rate"));
         at += (size_t)snprintf(text + at, sizeof text - at,
-                               "  %-8s %-6s %10s steps %9s/s  deltas %6lld  staleness %5.1f  lag %4lld  repaired %4lld\n",
-                               c->label, stage ? stage : "load", steps, rate, (long long)of_status(c, "seq"),
+                               "  %-8s %-6s %10s steps %9s/s  deltas %6lld  staleness %5.1f  lag "
+                               "%4lld  repaired %4lld\n",
+                               c->label, stage ? stage : "load", steps, rate,
+                               (long long)of_status(c, "seq"),
                                json_number_value(json_object_get(c->status, "staleness")),
                                (long long)of_status(c, "lag"), (long long)of_status(c, "repaired"));
     }
@@ -292,8 +309,9 @@ static void heed_interrupts(void)
 {
     if (run.interrupts > run.told && run.told < 2) {
         run.told++;
-        screen_say(&run.screen, run.told == 1 ? "hogmesh: stopping the mesh; once more to leave at once"
-                                              : "hogmesh: leaving at once");
+        screen_say(&run.screen, run.told == 1
+                                    ? "hogmesh: stopping the mesh; once more to leave at once"
+                                    : "hogmesh: leaving at once");
         signal_children(run.told == 1 ? SIGINT : SIGKILL);
     }
 }
@@ -347,10 +365,11 @@ static json_t *reports(void)
         char ended[64] = "failed";
         if (c->reaped && WIFSIGNALED(c->exit_status))
             snprintf(ended, sizeof ended, "died of signal %d", WTERMSIG(c->exit_status));
-        json_array_append_new(nodes, json_pack("{s:s, s:i, s:I, s:I, s:I, s:n, s:b, s:s}", "label", c->label, "pid",
-                                               (int)c->pid, "steps", (json_int_t)of_status(c, "own_steps"), "examples",
-                                               (json_int_t)of_status(c, "own_steps"), "own_seq",
-                                               (json_int_t)of_status(c, "seq"), "hash", "clean", 0, "ended", ended));
+        json_array_append_new(
+            nodes, json_pack("{s:s, s:i, s:I, s:I, s:I, s:n, s:b, s:s}", "label", c->label, "pid",
+                             (int)c->pid, "steps", (json_int_t)of_status(c, "own_steps"),
+                             "examples", (json_int_t)of_status(c, "own_steps"), "own_seq",
+                             (json_int_t)of_status(c, "seq"), "hash", "clean", 0, "ended", ended));
     }
     return nodes;
 }
@@ -361,7 +380,8 @@ static int conclude(const struct cli *cli)
     json_t *nodes = reports();
     json_t *summary = summary_of_run(cli, "run", nodes);
     json_decref(nodes);
-    int agreed = json_is_true(json_object_get(summary, "clean")) && json_is_true(json_object_get(summary, "equal_hashes"));
+    int agreed = json_is_true(json_object_get(summary, "clean")) &&
+                 json_is_true(json_object_get(summary, "equal_hashes"));
     int any = json_is_string(json_object_get(summary, "model_hash"));
     enum hm_status kept = any && cli->out ? summary_keep(summary, NULL, cli->out, &err) : HM_OK;
     if (kept)
@@ -376,9 +396,9 @@ static int conclude(const struct cli *cli)
     if (run.told > 1)
         return EXIT_INTERRUPTED;
     if (!any && run.failed_status)
-        return run.failed_status == HM_EUSAGE ? EXIT_USAGE
+        return run.failed_status == HM_EUSAGE                                         ? EXIT_USAGE
                : run.failed_status == HM_EREFUSED || run.failed_status == HM_ETIMEOUT ? EXIT_PEERS
-                                                                                     : EXIT_FAILED;
+                                                                                      : EXIT_FAILED;
     if (agreed && kept)
         return EXIT_FAILED;
     return agreed ? EXIT_DONE : any ? EXIT_UNCLEAN : EXIT_FAILED;

@@ -4,25 +4,34 @@
 
 static const struct command commands[] = {
     {"run", "WORKLOAD -n N [flags]", "N node processes on this host, live table, summary",
-     "hogmesh run svm -n 4 --train train.svm --test test.svm       train on four nodes of this host\n"
+     "hogmesh run svm -n 4 --train train.svm --test test.svm       train on four nodes of this "
+     "host\n"
      "hogmesh run svm -n 2 -t 2 --train train.svm --epochs 1 --json | tail -1 | jq .test",
      "domrw", 1, 0, cmd_run},
     {"join", "WORKLOAD [--peer HOST:PORT ...] [flags]", "one node of a mesh, in the foreground",
-     "hogmesh join svm --train train.svm --expect 2 --bind 192.168.1.7:7000 --insecure    the first node\n"
-     "hogmesh join svm --train train.svm --peer 192.168.1.7:7000 --bind 192.168.1.8:7000 --insecure    another",
+     "hogmesh join svm --train train.svm --expect 2 --bind 192.168.1.7:7000 --insecure    the "
+     "first node\n"
+     "hogmesh join svm --train train.svm --peer 192.168.1.7:7000 --bind 192.168.1.8:7000 "
+     "--insecure    another",
      "domjw", 1, 0, cmd_join},
     {"eval", "WORKLOAD DIR|FILE.hm --test FILE", "scores a saved model",
      "hogmesh eval svm out --test test.svm               accuracy and cost of the model in out/\n"
-     "hogmesh eval svm out/model.hm --test test.svm --json", "dwm", 1, 1, cmd_eval},
+     "hogmesh eval svm out/model.hm --test test.svm --json",
+     "dwm", 1, 1, cmd_eval},
     {"export", "WORKLOAD DIR|FILE.hm --to FILE", "writes a saved model for other tools",
-     "hogmesh export svm out --to rcv1.model             a LIBLINEAR model: liblinear-predict test.svm rcv1.model out.txt\n"
-     "hogmesh export svm out --to rcv1.npy               the same weights for numpy", "x", 1, 1, cmd_export},
+     "hogmesh export svm out --to rcv1.model             a LIBLINEAR model: liblinear-predict "
+     "test.svm rcv1.model out.txt\n"
+     "hogmesh export svm out --to rcv1.npy               the same weights for numpy",
+     "x", 1, 1, cmd_export},
     {"inspect", "FILE ...", "decodes messages, caches and models to JSON",
-     "hogmesh inspect out/model.hm                       configuration, steps and norms of a model\n"
-     "hogmesh inspect train.svm.hmcache                  what a cache holds", "", 0, -1, cmd_inspect},
+     "hogmesh inspect out/model.hm                       configuration, steps and norms of a "
+     "model\n"
+     "hogmesh inspect train.svm.hmcache                  what a cache holds",
+     "", 0, -1, cmd_inspect},
     {"synth", "svm --out DIR [--rows N]", "makes a dataset shaped like RCV1",
      "hogmesh synth svm --out data                       781,265 training rows, 23,149 test rows\n"
-     "hogmesh synth svm --out small --rows 20000 --seed 7", "s", 1, 0, cmd_synth},
+     "hogmesh synth svm --out small --rows 20000 --seed 7",
+     "s", 1, 0, cmd_synth},
 };
 
 enum { N_COMMANDS = sizeof commands / sizeof commands[0] };
@@ -31,7 +40,8 @@ static void overview(FILE *out)
 {
     fputs("hogmesh trains models on many machines without a coordinator.\n\n"
           "hogmesh run svm -n 4 --train train.svm --test test.svm\n"
-          "hogmesh join svm --train shard2.svm --peer 192.168.1.7:7000 --bind 192.168.1.8:7000 --insecure\n\n",
+          "hogmesh join svm --train shard2.svm --peer 192.168.1.7:7000 --bind 192.168.1.8:7000 "
+          "--insecure\n\n",
           out);
     for (unsigned i = 0; i < N_COMMANDS; i++)
         fprintf(out, "  %-8s %s\n", commands[i].name, commands[i].help);
@@ -54,8 +64,8 @@ static int dispatch(const struct command *command, int argc, char **argv)
     if (status)
         return status < 0 ? EXIT_DONE : status;
     if (command->takes_workload && (!workload || !hm_workload_find(workload))) {
-        fprintf(stderr, "hogmesh %s: %s%s; known are:", command->name, workload ? "unknown workload " : "a workload is missing",
-                workload ? workload : "");
+        fprintf(stderr, "hogmesh %s: %s%s; known are:", command->name,
+                workload ? "unknown workload " : "a workload is missing", workload ? workload : "");
         for (unsigned i = 0; hm_workload_at(i); i++)
             fprintf(stderr, " %s", hm_workload_at(i)->name);
         fprintf(stderr, "\n");
@@ -75,7 +85,8 @@ int main(int argc, char **argv)
         overview(stderr);
         return EXIT_USAGE;
     }
-    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "help") == 0) {
+    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 ||
+        strcmp(argv[1], "help") == 0) {
         overview(stdout);
         return EXIT_DONE;
     }

@@ -78,7 +78,8 @@ int screen_progress(void *context, const char *what, double done, double total, 
     screen_amount(amount, done);
     screen_amount(rate, done / elapsed);
     if (total > 0 && done > 0)
-        snprintf(left, sizeof left, ", %.0f %%, %.0f s left", 100 * done / total, elapsed * (total - done) / done);
+        snprintf(left, sizeof left, ", %.0f %%, %.0f s left", 100 * done / total,
+                 elapsed * (total - done) / done);
     snprintf(line, sizeof line, "%s: %s%s (%s%s/s%s)\n", what, amount, unit, rate, unit, left);
     screen_frame(screen, line);
     return 0;

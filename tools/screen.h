@@ -1,4 +1,5 @@
-/* Talk and progress on stderr: lines that overwrite themselves on a terminal, now and then a plain line elsewhere. */
+/* Talk and progress on stderr: lines that overwrite themselves on a terminal, now and then a plain
+ * line elsewhere. */
 #ifndef HM_TOOLS_SCREEN_H
 #define HM_TOOLS_SCREEN_H
 
@@ -24,10 +25,11 @@ int screen_due(struct screen *screen);
 void screen_frame(struct screen *screen, const char *text);
 
 /* A line that stays. */
-void screen_say(struct screen *screen, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void screen_say(struct screen *screen, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
 
-/* For struct hm_progress: context is a struct screen. Shows work that takes longer than two seconds (half a second on a
- * terminal), with rate and time left. */
+/* For struct hm_progress: context is a struct screen. Shows work that takes longer than two seconds
+ * (half a second on a terminal), with rate and time left. */
 int screen_progress(void *screen, const char *what, double done, double total, const char *unit);
 
 /* "850 k", "12.3 M" */

@@ -44,7 +44,8 @@ static void tally_add_json(struct hm_tally *tally, const json_t *json)
 static json_t *quantiles(const struct hm_tally *tally)
 {
     return json_pack("{s:f, s:I, s:I, s:I, s:I, s:I}", "mean", hm_tally_mean(tally), "p50",
-                     (json_int_t)hm_tally_quantile(tally, .5), "p95", (json_int_t)hm_tally_quantile(tally, .95), "p99",
+                     (json_int_t)hm_tally_quantile(tally, .5), "p95",
+                     (json_int_t)hm_tally_quantile(tally, .95), "p99",
                      (json_int_t)hm_tally_quantile(tally, .99), "max", (json_int_t)tally->max, "n",
                      (json_int_t)tally->n);
 }
@@ -53,20 +54,30 @@ static json_t *score_json(const struct hm_score *score)
 {
     if (!score->n)
         return json_null();
-    return json_pack("{s:f, s:f, s:f, s:I}", "loss", score->loss, "cost", score->cost, "accuracy", score->accuracy, "n",
-                     (json_int_t)score->n);
+    return json_pack("{s:f, s:f, s:f, s:I}", "loss", score->loss, "cost", score->cost, "accuracy",
+                     score->accuracy, "n", (json_int_t)score->n);
 }
 
 static const struct {
     const char *name;
     size_t at;
 } counter_names[] = {
-#define COUNTER(name) {#name, offsetof(struct hm_counters, name)}
-    COUNTER(published), COUNTER(pieces_empty), COUNTER(applied), COUNTER(duplicates), COUNTER(repaired), COUNTER(held),
-    COUNTER(covered), COUNTER(abandoned), COUNTER(refused_malformed), COUNTER(refused_fingerprint),
-    COUNTER(refused_version), COUNTER(refused_digest), COUNTER(refused_overflow), COUNTER(refused_hello),
-    COUNTER(wants_sent), COUNTER(wants_served), COUNTER(nohaves), COUNTER(bytes_sent), COUNTER(bytes_received),
-    COUNTER(bytes_published), COUNTER(coordinates_sent), COUNTER(blocks_sent), COUNTER(redials), COUNTER(peers_gone),
+#define COUNTER(name)                                                                              \
+    {                                                                                              \
+#name, offsetof(struct hm_counters, name)                                                  \
+    }
+    COUNTER(published),         COUNTER(pieces_empty),
+    COUNTER(applied),           COUNTER(duplicates),
+    COUNTER(repaired),          COUNTER(held),
+    COUNTER(covered),           COUNTER(abandoned),
+    COUNTER(refused_malformed), COUNTER(refused_fingerprint),
+    COUNTER(refused_version),   COUNTER(refused_digest),
+    COUNTER(refused_overflow),  COUNTER(refused_hello),
+    COUNTER(wants_sent),        COUNTER(wants_served),
+    COUNTER(nohaves),           COUNTER(bytes_sent),
+    COUNTER(bytes_received),    COUNTER(bytes_published),
+    COUNTER(coordinates_sent),  COUNTER(blocks_sent),
+    COUNTER(redials),           COUNTER(peers_gone),
     COUNTER(residual_age),
 #undef COUNTER
 };
@@ -75,9 +86,9 @@ static json_t *counters_json(const struct hm_counters *counters)
 {
     json_t *json = json_object();
     for (size_t i = 0; i < sizeof counter_names / sizeof counter_names[0]; i++)
-        json_object_set_new(
-            json, counter_names[i].name,
-            integer(*(const uint64_t *)(const void *)((const char *)counters + counter_names[i].at)));
+        json_object_set_new(json, counter_names[i].name,
+                            integer(*(const uint64_t *)(const void *)((const char *)counters +
+                                                                      counter_names[i].at)));
     return json;
 }
 
@@ -87,31 +98,39 @@ json_t *summary_of_node(const struct hm_node_report *r)
     snprintf(life, sizeof life, "%016llx", (unsigned long long)r->life);
     json_t *links = json_array();
     for (size_t i = 0; i < r->n_links; i++)
-        json_array_append_new(links, json_pack("{s:s, s:s, s:I, s:o, s:o}", "from", r->link[i].label, "to", r->label,
-                                               "seq", (json_int_t)r->link[i].seq, "staleness",
-                                               tally_json(&r->link[i].flushes), "staleness_steps",
-                                               tally_json(&r->link[i].step)));
-    json_t *json = json_pack(
-        "{s:s, s:s, s:i, s:I, s:I, s:s, s:b, s:s, s:I, s:I, s:I, s:I, s:I}", "label", r->label, "life", life, "pid",
-        (int)getpid(), "steps", (json_int_t)r->own_steps, "examples", (json_int_t)r->own_steps, "hash", r->model_hash,
-        "clean", r->clean, "ended", r->text, "mesh_steps", (json_int_t)r->steps, "own_seq", (json_int_t)r->own_seq,
-        "vector_seq", (json_int_t)r->vector_seq, "lost", (json_int_t)r->lost, "dropped", (json_int_t)r->n_dropped);
+        json_array_append_new(links,
+                              json_pack("{s:s, s:s, s:I, s:o, s:o}", "from", r->link[i].label, "to",
+                                        r->label, "seq", (json_int_t)r->link[i].seq, "staleness",
+                                        tally_json(&r->link[i].flushes), "staleness_steps",
+                                        tally_json(&r->link[i].step)));
+    json_t *json =
+        json_pack("{s:s, s:s, s:i, s:I, s:I, s:s, s:b, s:s, s:I, s:I, s:I, s:I, s:I}", "label",
+                  r->label, "life", life, "pid", (int)getpid(), "steps", (json_int_t)r->own_steps,
+                  "examples", (json_int_t)r->own_steps, "hash", r->model_hash, "clean", r->clean,
+                  "ended", r->text, "mesh_steps", (json_int_t)r->steps, "own_seq",
+                  (json_int_t)r->own_seq, "vector_seq", (json_int_t)r->vector_seq, "lost",
+                  (json_int_t)r->lost, "dropped", (json_int_t)r->n_dropped);
     json_object_set_new(json, "counters", counters_json(&r->counters));
     json_object_set_new(json, "links", links);
     json_object_set_new(json, "race",
-                        json_pack("{s:I, s:I}", "sampled", (json_int_t)r->n_sampled, "wiped", (json_int_t)r->n_wiped));
-    json_object_set_new(json, "residual_norm", json_real(isfinite(r->residual_norm) ? r->residual_norm : 0));
+                        json_pack("{s:I, s:I}", "sampled", (json_int_t)r->n_sampled, "wiped",
+                                  (json_int_t)r->n_wiped));
+    json_object_set_new(json, "residual_norm",
+                        json_real(isfinite(r->residual_norm) ? r->residual_norm : 0));
     json_object_set_new(json, "test", score_json(&r->test));
     json_object_set_new(json, "train", score_json(&r->train));
     json_object_set_new(json, "isa", json_string(r->isa));
-    json_object_set_new(json, "times",
-                        json_pack("{s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:f, s:f}", "start_us", (json_int_t)r->start_us,
-                                  "first_step_us", (json_int_t)r->first_step_us, "last_apply_us",
-                                  (json_int_t)r->last_apply_us, "end_us", (json_int_t)r->end_us, "load",
-                                  r->load_seconds, "join", r->join_seconds, "train", r->train_seconds, "agree",
-                                  r->agree_seconds, "score", r->score_seconds));
-    json_object_set_new(json, "memory", json_pack("{s:I, s:I, s:I}", "bound", (json_int_t)r->memory_bound, "log",
-                                                  (json_int_t)r->log_bytes, "log_budget", (json_int_t)r->log_budget));
+    json_object_set_new(
+        json, "times",
+        json_pack("{s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:f, s:f}", "start_us",
+                  (json_int_t)r->start_us, "first_step_us", (json_int_t)r->first_step_us,
+                  "last_apply_us", (json_int_t)r->last_apply_us, "end_us", (json_int_t)r->end_us,
+                  "load", r->load_seconds, "join", r->join_seconds, "train", r->train_seconds,
+                  "agree", r->agree_seconds, "score", r->score_seconds));
+    json_object_set_new(json, "memory",
+                        json_pack("{s:I, s:I, s:I}", "bound", (json_int_t)r->memory_bound, "log",
+                                  (json_int_t)r->log_bytes, "log_budget",
+                                  (json_int_t)r->log_budget));
     return json;
 }
 
@@ -119,7 +138,8 @@ json_t *summary_of_node(const struct hm_node_report *r)
 
 static uint64_t field(const json_t *json, const char *group, const char *name)
 {
-    return (uint64_t)json_integer_value(json_object_get(group ? json_object_get(json, group) : json, name));
+    return (uint64_t)json_integer_value(
+        json_object_get(group ? json_object_get(json, group) : json, name));
 }
 
 static uint64_t sum(const json_t *nodes, const char *group, const char *name)
@@ -141,7 +161,8 @@ struct ledger {
     int equal, clean, balanced;
 };
 
-/* A node alive at the end owes one application of every delta in its final vector that is not its own. */
+/* A node alive at the end owes one application of every delta in its final vector that is not its
+ * own. */
 static struct ledger ledger_of(const json_t *nodes)
 {
     struct ledger l = {.equal = 1, .clean = 1};
@@ -158,7 +179,9 @@ static struct ledger ledger_of(const json_t *nodes)
         l.applied += field(node, "counters", "applied");
         l.covered += field(node, "counters", "covered");
         l.owed += field(node, NULL, "vector_seq") - field(node, NULL, "own_seq");
-        l.published = field(node, NULL, "vector_seq") > l.published ? field(node, NULL, "vector_seq") : l.published;
+        l.published = field(node, NULL, "vector_seq") > l.published
+                          ? field(node, NULL, "vector_seq")
+                          : l.published;
         l.lost = field(node, NULL, "lost") > l.lost ? field(node, NULL, "lost") : l.lost;
     }
     l.clean &= l.n_alive > 0;
@@ -202,9 +225,10 @@ static json_t *all_links(json_t *nodes, struct hm_tally *flushes, struct hm_tall
             hm_tally_merge(flushes, &one);
             hm_tally_merge(steps, &one_steps);
             json_array_append_new(
-                all, json_pack("{s:O, s:O, s:O, s:o, s:o}", "from", json_object_get(link, "from"), "to",
-                               json_object_get(link, "to"), "deltas", json_object_get(link, "seq"), "staleness",
-                               quantiles(&one), "staleness_steps", quantiles(&one_steps)));
+                all,
+                json_pack("{s:O, s:O, s:O, s:o, s:o}", "from", json_object_get(link, "from"), "to",
+                          json_object_get(link, "to"), "deltas", json_object_get(link, "seq"),
+                          "staleness", quantiles(&one), "staleness_steps", quantiles(&one_steps)));
         }
     }
     return all;
@@ -212,20 +236,23 @@ static json_t *all_links(json_t *nodes, struct hm_tally *flushes, struct hm_tall
 
 static json_t *ledger_json(const struct ledger *l, const json_t *nodes)
 {
-    return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "published", (json_int_t)l->published, "applied",
-                     (json_int_t)l->applied, "covered", (json_int_t)l->covered, "repaired",
-                     (json_int_t)sum(nodes, "counters", "repaired"), "duplicates",
+    return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "published", (json_int_t)l->published,
+                     "applied", (json_int_t)l->applied, "covered", (json_int_t)l->covered,
+                     "repaired", (json_int_t)sum(nodes, "counters", "repaired"), "duplicates",
                      (json_int_t)sum(nodes, "counters", "duplicates"), "abandoned",
                      (json_int_t)sum(nodes, "counters", "abandoned"), "lost", (json_int_t)l->lost);
 }
 
 static json_t *bytes_json(const json_t *nodes, uint64_t examples)
 {
-    uint64_t published = sum(nodes, "counters", "bytes_published"), blocks = sum(nodes, "counters", "blocks_sent");
+    uint64_t published = sum(nodes, "counters", "bytes_published"),
+             blocks = sum(nodes, "counters", "blocks_sent");
     double per = examples ? (double)published / (double)examples : 0;
-    return json_pack("{s:I, s:I, s:I, s:f, s:f}", "sent", (json_int_t)sum(nodes, "counters", "bytes_sent"), "received",
-                     (json_int_t)sum(nodes, "counters", "bytes_received"), "published", (json_int_t)published,
-                     "per_example", per, "per_coordinate", blocks ? (double)published / (64. * (double)blocks) : 0);
+    return json_pack("{s:I, s:I, s:I, s:f, s:f}", "sent",
+                     (json_int_t)sum(nodes, "counters", "bytes_sent"), "received",
+                     (json_int_t)sum(nodes, "counters", "bytes_received"), "published",
+                     (json_int_t)published, "per_example", per, "per_coordinate",
+                     blocks ? (double)published / (64. * (double)blocks) : 0);
 }
 
 static uint64_t oldest_residual(const json_t *nodes)
@@ -242,7 +269,8 @@ static double largest_residual(const json_t *nodes)
 {
     double most = 0;
     for (size_t i = 0; i < json_array_size(nodes); i++)
-        most = fmax(most, json_number_value(json_object_get(json_array_get(nodes, i), "residual_norm")));
+        most = fmax(most,
+                    json_number_value(json_object_get(json_array_get(nodes, i), "residual_norm")));
     return most;
 }
 
@@ -254,7 +282,8 @@ json_t *summary_of_run(const struct cli *cli, const char *mode, json_t *nodes)
     memset(&steps, 0, sizeof steps);
     json_t *links = all_links(nodes, &flushes, &steps);
     uint64_t start = extreme(nodes, "start_us", 0), end = extreme(nodes, "end_us", 1);
-    uint64_t first = extreme(nodes, "first_step_us", 0), last = extreme(nodes, "last_apply_us", 1), mesh_steps = 0;
+    uint64_t first = extreme(nodes, "first_step_us", 0), last = extreme(nodes, "last_apply_us", 1),
+             mesh_steps = 0;
     const char *hash = NULL, *isa = "";
     for (size_t i = 0; i < json_array_size(nodes); i++) {
         const json_t *node = json_array_get(nodes, i);
@@ -265,13 +294,15 @@ json_t *summary_of_run(const struct cli *cli, const char *mode, json_t *nodes)
         mesh_steps = field(node, NULL, "mesh_steps");
     }
     uint64_t sampled = sum(nodes, "race", "sampled"), wiped = sum(nodes, "race", "wiped");
-    json_t *s = json_pack("{s:s, s:s, s:i, s:i, s:I, s:s, s:b}", "workload", cli->node.workload, "mode", mode, "nodes",
-                          (int)json_array_size(nodes), "threads", (int)cli->node.train.threads, "seed",
-                          (json_int_t)cli->node.train.seed, "isa", isa, "clean", ledger.clean);
+    json_t *s = json_pack("{s:s, s:s, s:i, s:i, s:I, s:s, s:b}", "workload", cli->node.workload,
+                          "mode", mode, "nodes", (int)json_array_size(nodes), "threads",
+                          (int)cli->node.train.threads, "seed", (json_int_t)cli->node.train.seed,
+                          "isa", isa, "clean", ledger.clean);
     json_object_set_new(s, "seconds", json_real((double)(end - start) / 1e6));
     json_object_set_new(s, "train_seconds", json_real(first ? (double)(last - first) / 1e6 : 0));
     json_object_set_new(s, "start_seconds", json_real(first ? (double)(first - start) / 1e6 : 0));
-    json_object_set_new(s, "agree_seconds", json_real(last && end > last ? (double)(end - last) / 1e6 : 0));
+    json_object_set_new(s, "agree_seconds",
+                        json_real(last && end > last ? (double)(end - last) / 1e6 : 0));
     json_object_set_new(s, "steps", integer(mesh_steps));
     json_object_set_new(s, "examples", integer(mesh_steps));
     json_object_set_new(s, "model_hash", hash ? json_string(hash) : json_null());
@@ -284,11 +315,13 @@ json_t *summary_of_run(const struct cli *cli, const char *mode, json_t *nodes)
     json_object_set_new(s, "staleness", quantiles(&flushes));
     json_object_set_new(s, "staleness_steps", quantiles(&steps));
     json_object_set_new(s, "links", links);
-    json_object_set_new(s, "residual", json_pack("{s:f, s:I}", "norm", largest_residual(nodes), "oldest_flushes",
-                                                   (json_int_t)oldest_residual(nodes)));
+    json_object_set_new(s, "residual",
+                        json_pack("{s:f, s:I}", "norm", largest_residual(nodes), "oldest_flushes",
+                                  (json_int_t)oldest_residual(nodes)));
     json_object_set_new(s, "bytes", bytes_json(nodes, mesh_steps));
     for (size_t i = 0; i < json_array_size(nodes); i++)
-        json_object_del(json_array_get(nodes, i), "links"); /* they are above, merged into quantiles */
+        json_object_del(json_array_get(nodes, i),
+                        "links"); /* they are above, merged into quantiles */
     json_object_set(s, "per_node", nodes);
     return s;
 }
@@ -297,21 +330,26 @@ json_t *summary_of_run(const struct cli *cli, const char *mode, json_t *nodes)
 
 static void print_nodes(const json_t *nodes, FILE *out)
 {
-    fprintf(out, "%-16s %8s %12s %7s %8s %9s %8s  %-16s %s\n", "node", "pid", "steps", "deltas", "applied", "repaired",
-            "MB sent", "model", "end");
+    fprintf(out, "%-16s %8s %12s %7s %8s %9s %8s  %-16s %s\n", "node", "pid", "steps", "deltas",
+            "applied", "repaired", "MB sent", "model", "end");
     for (size_t i = 0; i < json_array_size(nodes); i++) {
         const json_t *n = json_array_get(nodes, i);
         if (!alive(n)) {
             fprintf(out, "%-16s %8lld %s\n", json_string_value(json_object_get(n, "label")),
-                    (long long)field(n, NULL, "pid"), json_string_value(json_object_get(n, "ended")));
+                    (long long)field(n, NULL, "pid"),
+                    json_string_value(json_object_get(n, "ended")));
             continue;
         }
         fprintf(out, "%-16s %8lld %12lld %7lld %8lld %9lld %8.2f  %.16s %s\n",
                 json_string_value(json_object_get(n, "label")), (long long)field(n, NULL, "pid"),
                 (long long)field(n, NULL, "steps"), (long long)field(n, NULL, "own_seq"),
-                (long long)field(n, "counters", "applied"), (long long)field(n, "counters", "repaired"),
-                (double)field(n, "counters", "bytes_sent") / 1e6, json_string_value(json_object_get(n, "hash")),
-                json_is_true(json_object_get(n, "clean")) ? "clean" : json_string_value(json_object_get(n, "ended")));
+                (long long)field(n, "counters", "applied"),
+                (long long)field(n, "counters", "repaired"),
+                (double)field(n, "counters", "bytes_sent") / 1e6,
+                json_string_value(json_object_get(n, "hash")),
+                json_is_true(json_object_get(n, "clean"))
+                    ? "clean"
+                    : json_string_value(json_object_get(n, "ended")));
     }
 }
 
@@ -321,7 +359,8 @@ static void print_score(const json_t *summary, const char *set, FILE *out)
     if (json_is_object(score))
         fprintf(out, "%-11s accuracy %.2f %%   cost %.5f   loss %.5f   (%lld rows)\n", set,
                 100 * json_number_value(json_object_get(score, "accuracy")),
-                json_number_value(json_object_get(score, "cost")), json_number_value(json_object_get(score, "loss")),
+                json_number_value(json_object_get(score, "cost")),
+                json_number_value(json_object_get(score, "loss")),
                 (long long)field(score, NULL, "n"));
 }
 
@@ -340,21 +379,27 @@ void summary_print(const json_t *s, FILE *out)
     print_score(s, "test", out);
     print_score(s, "train", out);
     fprintf(out, "model       %s, %s\n", hash ? hash : "(none)",
-            json_is_true(json_object_get(s, "equal_hashes")) ? "the same on every node" : "NOT the same on every node");
+            json_is_true(json_object_get(s, "equal_hashes")) ? "the same on every node"
+                                                             : "NOT the same on every node");
     fprintf(out, "ledger      %lld deltas published, %lld applied, %lld repaired, %lld lost: %s\n",
             (long long)field(s, "deltas", "published"), (long long)field(s, "deltas", "applied"),
             (long long)field(s, "deltas", "repaired"), (long long)field(s, "deltas", "lost"),
             json_is_true(json_object_get(s, "balanced")) ? "balanced" : "NOT balanced");
-    fprintf(out, "staleness   mean %.2f flushes, median %lld, 95 %% %lld, most %lld; race loss %.1e\n",
+    fprintf(out,
+            "staleness   mean %.2f flushes, median %lld, 95 %% %lld, most %lld; race loss %.1e\n",
             number(staleness, NULL, "mean"), (long long)field(staleness, NULL, "p50"),
             (long long)field(staleness, NULL, "p95"), (long long)field(staleness, NULL, "max"),
             number(s, NULL, "race_loss"));
-    fprintf(out, "time        %.3f s training (%.1f million examples/s), %.3f s before, %.3f s to agree\n",
-            number(s, NULL, "train_seconds"),
-            number(s, NULL, "train_seconds") > 0 ? number(s, NULL, "examples") / number(s, NULL, "train_seconds") / 1e6 : 0,
-            number(s, NULL, "start_seconds"), number(s, NULL, "agree_seconds"));
-    fprintf(out, "traffic     %.2f MB sent, %.2f bytes published an example\n", number(s, "bytes", "sent") / 1e6,
-            number(s, "bytes", "per_example"));
+    fprintf(
+        out,
+        "time        %.3f s training (%.1f million examples/s), %.3f s before, %.3f s to agree\n",
+        number(s, NULL, "train_seconds"),
+        number(s, NULL, "train_seconds") > 0
+            ? number(s, NULL, "examples") / number(s, NULL, "train_seconds") / 1e6
+            : 0,
+        number(s, NULL, "start_seconds"), number(s, NULL, "agree_seconds"));
+    fprintf(out, "traffic     %.2f MB sent, %.2f bytes published an example\n",
+            number(s, "bytes", "sent") / 1e6, number(s, "bytes", "per_example"));
 }
 
 /* ---- in files ---- */
@@ -367,8 +412,8 @@ enum hm_status make_directory(const char *dir, struct hm_err *err)
     return hm_fail(err, HM_EIO, "--out %s: %s", dir, strerror(errno));
 }
 
-enum hm_status summary_keep(const json_t *summary, const struct hm_node_report *report, const char *dir,
-                            struct hm_err *err)
+enum hm_status summary_keep(const json_t *summary, const struct hm_node_report *report,
+                            const char *dir, struct hm_err *err)
 {
     char path[4096];
     snprintf(path, sizeof path, "%s/summary.json", dir);
@@ -381,8 +426,11 @@ enum hm_status summary_keep(const json_t *summary, const struct hm_node_report *
     if (!file)
         return hm_fail(err, HM_EIO, "%s: %s", path, strerror(errno));
     for (size_t i = 0; i < report->n_curve; i++)
-        fprintf(file, "{\"seconds\": %.6f, \"steps\": %llu, \"loss\": %.9g, \"cost\": %.9g, \"accuracy\": %.9g}\n",
-                report->curve[i].seconds, (unsigned long long)report->curve[i].steps, report->curve[i].score.loss,
-                report->curve[i].score.cost, report->curve[i].score.accuracy);
+        fprintf(file,
+                "{\"seconds\": %.6f, \"steps\": %llu, \"loss\": %.9g, \"cost\": %.9g, "
+                "\"accuracy\": %.9g}\n",
+                report->curve[i].seconds, (unsigned long long)report->curve[i].steps,
+                report->curve[i].score.loss, report->curve[i].score.cost,
+                report->curve[i].score.accuracy);
     return fclose(file) == 0 ? HM_OK : hm_fail(err, HM_EIO, "%s: cannot write", path);
 }

@@ -9,16 +9,16 @@
 /* A node's report, as it goes to the launcher and into per_node. The caller owns the result. */
 json_t *summary_of_node(const struct hm_node_report *report);
 
-/* The summary object of a run from the reports of its nodes (array; a dead node has "hash": null). `mode` is "run" or
- * "join". The caller owns the result. */
+/* The summary object of a run from the reports of its nodes (array; a dead node has "hash": null).
+ * `mode` is "run" or "join". The caller owns the result. */
 json_t *summary_of_run(const struct cli *cli, const char *mode, json_t *nodes);
 
 /* Tables for people, to `out`. */
 void summary_print(const json_t *summary, FILE *out);
 
 /* Writes DIR/summary.json and DIR/curve.jsonl. */
-enum hm_status summary_keep(const json_t *summary, const struct hm_node_report *report, const char *dir,
-                            struct hm_err *err);
+enum hm_status summary_keep(const json_t *summary, const struct hm_node_report *report,
+                            const char *dir, struct hm_err *err);
 
 /* Makes DIR if it is missing. */
 enum hm_status make_directory(const char *dir, struct hm_err *err);
