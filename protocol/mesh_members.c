@@ -376,21 +376,33 @@ static void reject(struct hm_mesh *mesh, const struct hm_event *event, const cha
                  label, field, yours, ours);
 }
 
+/* The payload of HELLO and HELLO_OK. */
+struct greeting {
+    struct hm_field field[HM_FIELDS_MAX];
+    struct hm_peer_entry peer[MEMBERS_MAX];
+    size_t n_fields, n_peers, n_bulk;
+    const uint8_t *bulk;
+};
+
+static bool read_greeting(struct hm_mesh *mesh, const struct hm_event *event, struct greeting *g)
+{
+    const struct hm_blob *payload = event->message.payload;
+    if (payload &&
+        hm_hello_decode(payload->bytes, payload->n, g->field, HM_FIELDS_MAX, &g->n_fields, g->peer,
+                        MEMBERS_MAX, &g->n_peers, &g->bulk, &g->n_bulk) == 0)
+        return true;
+    mesh->counters.refused_malformed++;
+    return false;
+}
+
 /* A stranger greets with fingerprint 0 and what it insists on, and gets the configuration; a member
  * greets with the fingerprint, so that we learn where to subscribe. */
 void hm_mesh_on_hello(struct hm_mesh *mesh, const struct hm_event *event,
                       const struct hm_header *header)
 {
-    struct hm_field field[HM_FIELDS_MAX];
-    struct hm_peer_entry peer[MEMBERS_MAX];
-    size_t n_fields, n_peers, n_bulk;
-    const uint8_t *bulk;
-    const struct hm_blob *payload = event->message.payload;
-    if (!payload || hm_hello_decode(payload->bytes, payload->n, field, HM_FIELDS_MAX, &n_fields,
-                                    peer, MEMBERS_MAX, &n_peers, &bulk, &n_bulk)) {
-        mesh->counters.refused_malformed++;
+    struct greeting greeting;
+    if (!read_greeting(mesh, event, &greeting))
         return;
-    }
     if (header->fingerprint && header->fingerprint != mesh->fingerprint) {
         char ours[17], yours[17];
         snprintf(ours, sizeof ours, "%016llx", (unsigned long long)mesh->fingerprint);
@@ -398,7 +410,8 @@ void hm_mesh_on_hello(struct hm_mesh *mesh, const struct hm_event *event,
         reject(mesh, event, header->hello.label, "fingerprint", ours, yours);
         return;
     }
-    const struct hm_field *conflict = hm_config_conflict(mesh->params.config, field, n_fields);
+    const struct hm_field *conflict =
+        hm_config_conflict(mesh->params.config, greeting.field, greeting.n_fields);
     if (conflict) {
         const char *ours = hm_fields_get(mesh->params.config, conflict->name);
         reject(mesh, event, header->hello.label, conflict->name, ours ? ours : "(none)",
@@ -418,22 +431,15 @@ void hm_mesh_on_hello(struct hm_mesh *mesh, const struct hm_event *event,
 void hm_mesh_on_hello_ok(struct hm_mesh *mesh, const struct hm_event *event,
                          const struct hm_header *header)
 {
-    struct hm_field field[HM_FIELDS_MAX];
-    struct hm_peer_entry peer[MEMBERS_MAX];
-    size_t n_fields, n_peers, n_bulk;
-    const uint8_t *bulk;
-    const struct hm_blob *payload = event->message.payload;
+    struct greeting greeting;
     struct member *member = hm_mesh_member_of(mesh, header->life);
-    if (!payload || hm_hello_decode(payload->bytes, payload->n, field, HM_FIELDS_MAX, &n_fields,
-                                    peer, MEMBERS_MAX, &n_peers, &bulk, &n_bulk)) {
-        mesh->counters.refused_malformed++;
+    if (!read_greeting(mesh, event, &greeting))
         return;
-    }
     if (member)
         member->greeted = true;
-    for (size_t i = 0; i < n_peers; i++)
-        if (!peer[i].gone)
-            hm_mesh_member_add(mesh, &peer[i]);
+    for (size_t i = 0; i < greeting.n_peers; i++)
+        if (!greeting.peer[i].gone)
+            hm_mesh_member_add(mesh, &greeting.peer[i]);
 }
 
 void hm_mesh_on_reject(struct hm_mesh *mesh, const struct hm_header *header)
