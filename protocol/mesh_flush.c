@@ -17,7 +17,7 @@ enum {
     CAP_LEAST = 1024,
     CAP_FIRST = 16384,
     CAP_INTERVALS = 4,
-    CAP_PARTS = 2,
+    CAP_PARTS = 4,
     FLUSHES_LEAST = 12, /* of each node in a run with a budget, however short: unflushed steps are
                            steps unseen */
 };
