@@ -9,6 +9,7 @@ enum { EXAMPLES = 8, TOPIC_BYTES_MAX = 64 };
 
 /* What reading a qrels file needs beside its result. */
 struct topics_reader {
+    struct hm_topics *topics;
     struct hm_lines lines;
     const char *topic;
     size_t topic_length;
@@ -65,9 +66,9 @@ static enum hm_status mark(struct hm_topics *topics, uint32_t document, int want
 
 /* "CCAT 2286 1": the last field says how relevant; 0 would mean that the document does not have the
  * topic. */
-static enum hm_status read_judgement(struct hm_topics *topics, struct topics_reader *reader,
-                                     const char *line, struct hm_err *err)
+static enum hm_status read_judgement(void *context, const char *line, struct hm_err *err)
 {
+    struct topics_reader *reader = context;
     uint32_t document;
     const char *name = skip_blanks(line), *p = name;
     if (*name == '\n')
@@ -86,23 +87,7 @@ static enum hm_status read_judgement(struct hm_topics *topics, struct topics_rea
         return HM_OK;
     int wanted = length == reader->topic_length && memcmp(name, reader->topic, length) == 0;
     reader->found |= wanted;
-    return mark(topics, document, wanted, err);
-}
-
-static enum hm_status read_judgements(struct hm_topics *topics, struct topics_reader *reader,
-                                      struct hm_err *err)
-{
-    char *line;
-    size_t length;
-    for (;;) {
-        enum hm_status status = hm_lines_next(&reader->lines, &line, &length, err);
-        if (status != HM_OK || !line)
-            return status;
-        status = read_judgement(topics, reader, line, err);
-        if (status != HM_OK)
-            return hm_context(err, status, "%s: line %llu", reader->lines.path,
-                              (unsigned long long)reader->lines.number);
-    }
+    return mark(reader->topics, document, wanted, err);
 }
 
 static enum hm_status unknown_topic(const struct topics_reader *reader, struct hm_err *err)
@@ -123,11 +108,11 @@ static enum hm_status unknown_topic(const struct topics_reader *reader, struct h
 enum hm_status hm_topics_read(struct hm_topics *topics, const char *path, const char *topic,
                               const struct hm_progress *progress, struct hm_err *err)
 {
-    struct topics_reader reader = {.topic = topic, .topic_length = strlen(topic)};
+    struct topics_reader reader = {.topics = topics, .topic = topic, .topic_length = strlen(topic)};
     *topics = (struct hm_topics){.path = path};
     enum hm_status status = hm_lines_open(&reader.lines, path, progress, err);
     if (status == HM_OK)
-        status = read_judgements(topics, &reader, err);
+        status = hm_lines_each(&reader.lines, read_judgement, &reader, err);
     if (status == HM_OK && !reader.found)
         status = unknown_topic(&reader, err);
     hm_lines_close(&reader.lines);
@@ -147,8 +132,9 @@ struct reader {
     uint32_t n_features_max;
 };
 
-static enum hm_status read_row(struct reader *reader, const char *line, struct hm_err *err)
+static enum hm_status read_row(void *context, const char *line, struct hm_err *err)
 {
+    struct reader *reader = context;
     uint32_t document;
     const char *p = skip_blanks(line);
     if (*p == '\n' || *p == '#')
@@ -169,21 +155,6 @@ static enum hm_status read_row(struct reader *reader, const char *line, struct h
     return hm_builder_add(reader->builder, &reader->row, is & HM_TOPICS_WANTED ? 1 : -1, err);
 }
 
-static enum hm_status read_rows(struct reader *reader, struct hm_err *err)
-{
-    char *line;
-    size_t length;
-    for (;;) {
-        enum hm_status status = hm_lines_next(&reader->lines, &line, &length, err);
-        if (status != HM_OK || !line)
-            return status;
-        status = read_row(reader, line, err);
-        if (status != HM_OK)
-            return hm_context(err, status, "%s: line %llu", reader->lines.path,
-                              (unsigned long long)reader->lines.number);
-    }
-}
-
 enum hm_status hm_lyrl_read(struct hm_rows_builder *builder, const char *path,
                             const struct hm_topics *topics, const struct hm_rows_source *source,
                             const struct hm_progress *progress, struct hm_err *err)
@@ -194,7 +165,7 @@ enum hm_status hm_lyrl_read(struct hm_rows_builder *builder, const char *path,
     if (status == HM_OK)
         status = hm_lines_open(&reader.lines, path, progress, err);
     if (status == HM_OK)
-        status = read_rows(&reader, err);
+        status = hm_lines_each(&reader.lines, read_row, &reader, err);
     builder->text_bytes += (double)reader.lines.bytes;
     hm_lines_close(&reader.lines);
     hm_row_scratch_fini(&reader.row);

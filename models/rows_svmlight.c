@@ -79,8 +79,9 @@ static enum hm_status read_number(const struct reader *reader, const char **p, i
     return HM_OK;
 }
 
-static enum hm_status read_row(struct reader *reader, const char *line, struct hm_err *err)
+static enum hm_status read_row(void *context, const char *line, struct hm_err *err)
 {
+    struct reader *reader = context;
     const char *p = line;
     int8_t label = -1;
     enum hm_status status = HM_OK;
@@ -97,21 +98,6 @@ static enum hm_status read_row(struct reader *reader, const char *line, struct h
     if (status == HM_OK)
         status = hm_row_parse(&reader->row, p, reader->n_features_max, err);
     return status == HM_OK ? hm_builder_add(reader->builder, &reader->row, label, err) : status;
-}
-
-static enum hm_status read_rows(struct reader *reader, struct hm_err *err)
-{
-    char *line;
-    size_t length;
-    for (;;) {
-        enum hm_status status = hm_lines_next(&reader->lines, &line, &length, err);
-        if (status != HM_OK || !line)
-            return status;
-        status = read_row(reader, line, err);
-        if (status != HM_OK)
-            return hm_context(err, status, "%s: line %llu", reader->lines.path,
-                              (unsigned long long)reader->lines.number);
-    }
 }
 
 static enum hm_status want(struct reader *reader, const char *topic, struct hm_err *err)
@@ -145,7 +131,7 @@ enum hm_status hm_svmlight_read(struct hm_rows_builder *builder, const char *pat
     if (status == HM_OK)
         status = hm_lines_open(&reader.lines, path, progress, err);
     if (status == HM_OK)
-        status = read_rows(&reader, err);
+        status = hm_lines_each(&reader.lines, read_row, &reader, err);
     builder->text_bytes += (double)reader.lines.bytes;
     hm_lines_close(&reader.lines);
     hm_row_scratch_fini(&reader.row);

@@ -111,6 +111,24 @@ enum hm_status hm_lines_next(struct hm_lines *lines, char **line, size_t *length
     return HM_OK;
 }
 
+enum hm_status hm_lines_each(struct hm_lines *lines,
+                             enum hm_status (*take)(void *context, const char *line,
+                                                    struct hm_err *err),
+                             void *context, struct hm_err *err)
+{
+    char *line;
+    size_t length;
+    for (;;) {
+        enum hm_status status = hm_lines_next(lines, &line, &length, err);
+        if (status != HM_OK || !line)
+            return status;
+        status = take(context, line, err);
+        if (status != HM_OK)
+            return hm_context(err, status, "%s: line %llu", lines->path,
+                              (unsigned long long)lines->number);
+    }
+}
+
 void hm_lines_close(struct hm_lines *lines)
 {
     hm_input_close(lines->input);

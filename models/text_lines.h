@@ -37,6 +37,13 @@ enum hm_status hm_lines_open(struct hm_lines *lines, const char *path,
 enum hm_status hm_lines_next(struct hm_lines *lines, char **line, size_t *length,
                              struct hm_err *err);
 
+/* Hands every line to take(context, line), as hm_lines_next delivers it; its error gets file and
+ * line put before it and ends the reading. */
+enum hm_status hm_lines_each(struct hm_lines *lines,
+                             enum hm_status (*take)(void *context, const char *line,
+                                                    struct hm_err *err),
+                             void *context, struct hm_err *err);
+
 void hm_lines_close(struct hm_lines *lines); /* twice is fine */
 
 #endif
