@@ -335,7 +335,7 @@ static enum hm_status adopt(struct hm_model *model, const struct hm_fields *conf
     enum hm_status status;
     if ((status = hm_fields_number(config, "lambda", 1e-300, 1e300, &svm->lambda, err)) ||
         (status = hm_fields_number(config, "t0", 1e-300, 1e300, &svm->t0, err)) ||
-        (status = hm_fields_number(config, "batch", 1, HM_SVM_CHUNK, &batch, err)) ||
+        (status = hm_fields_number(config, "batch", 1, HM_SVM_BATCH_MAX, &batch, err)) ||
         (status = hm_fields_u64(config, "budget", &svm->base.budget_steps, err)) ||
         (status = hm_fields_u64(config, "seed", &svm->seed, err)) ||
         (status = hm_fields_number(config, "seconds", 0, 1e12, &svm->base.seconds, err)) ||

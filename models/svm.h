@@ -9,7 +9,8 @@
 #include <stdio.h>
 
 enum {
-    HM_SVM_CHUNK = 1024, /* examples of one step call */
+    HM_SVM_CHUNK = 2048,     /* examples of one step call: 512 cost two threads 2 % */
+    HM_SVM_BATCH_MAX = 1024, /* examples of one gradient */
     HM_SVM_BIAS_GRID = -18,
 };
 

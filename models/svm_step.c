@@ -22,7 +22,7 @@ enum {
                     brings nothing */
     METER_EVERY = 256, /* one of so many violators is added by the metered add, twenty times as dear
                           as a plain one */
-    METER_MERGES = 16, /* likewise of merges */
+    METER_MERGES = 127, /* likewise of merges; odd, so that those of the head and of all are met */
     HEAD = 4096,       /* features that are merged often */
     HEAD_EVERY = 2048, /* rows of a thread between merges of the head, and of everything */
     FULL_EVERY = 8192,
@@ -242,7 +242,7 @@ static void step_batch(const struct hm_svm_model *svm, const struct hm_shard *sh
                        struct hm_step *step, const struct place *place)
 {
     const struct hm_rows *rows = &svm->train;
-    uint8_t violator[HM_SVM_CHUNK];
+    uint8_t violator[HM_SVM_BATCH_MAX];
     float c = (float)(svm->lambda * (svm->t0 + step->t));
     for (uint64_t i = 0; i < step->n; i++) {
         uint64_t r = row_at(svm, shard, step->from + i), from = rows->start[r];
