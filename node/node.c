@@ -119,14 +119,16 @@ static uint64_t log_budget(const struct hm_node *node)
 }
 
 /* The bound that the README states: W, B, the running and the received delta, the log, held deltas,
- * and for each peer what the sockets may queue: 64 messages to send, 128 received, 16 requests. */
+ * the workers' scratch, and for each peer what the sockets may queue: 64 messages to send, 128
+ * received, 16 requests. */
 static uint64_t memory_bound(const struct hm_node *node)
 {
     uint64_t n = node->weights.n, peers = node->options.expect > 1 ? node->options.expect - 1 : 0;
     uint64_t payload = hm_pack_bound(n / HM_BLOCK, n / HM_BLOCK);
     payload = payload < HM_PAYLOAD_MAX ? payload : HM_PAYLOAD_MAX;
     return 8 * n + 2 * 4 * n + node->report.log_budget + ((uint64_t)16 << 20) +
-           peers * (64 + 128 + 16) * payload + HM_RAW_MAX;
+           peers * (64 + 128 + 16) * payload + HM_RAW_MAX +
+           (uint64_t)node->options.train.threads * node->model->scratch_bytes;
 }
 
 static enum hm_status open_weights(struct hm_node *node, struct hm_err *err)
