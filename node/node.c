@@ -261,6 +261,8 @@ void hm_node_close(struct hm_node *node)
     free(node->scorer.b);
     free(node->scorer.curve);
     free(node->links);
+    hm_tally_fini(&node->report.staleness);
+    hm_tally_fini(&node->report.staleness_steps);
     free(node->peers);
     free(node->bulk_owned);
     pthread_mutex_destroy(&node->gate.mutex);

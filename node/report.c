@@ -41,6 +41,7 @@ void hm_node_tell_status(struct hm_node *node, const char *stage)
     node->options.status(node->options.context, &status);
 }
 
+/* The mesh lives as long as the report does. */
 static void copy_links(struct hm_node *node)
 {
     struct hm_node_report *report = &node->report;
@@ -56,7 +57,7 @@ static void copy_links(struct hm_node *node)
         hm_tally_merge(&report->staleness, &link->flushes);
         hm_tally_merge(&report->staleness_steps, &link->step);
         if (node->links)
-            node->links[report->n_links++] = *link;
+            node->links[report->n_links++] = *link; /* tallies stay the mesh's */
     }
     report->link = node->links;
 }

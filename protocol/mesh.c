@@ -330,6 +330,9 @@ static void close_stream(struct stream *stream)
     for (size_t i = 0; i < stream->n_held; i++)
         hm_blob_drop(stream->held[i].payload);
     hm_log_fini(&stream->log);
+    hm_tally_fini(&stream->link.flushes);
+    hm_tally_fini(&stream->link.step);
+    free(stream->held);
     free(stream);
 }
 

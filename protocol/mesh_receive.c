@@ -1,6 +1,7 @@
 /* Deltas of others: in order, once, checked before anything changes. */
 #include "protocol/mesh_state.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 static void drop_held(struct hm_mesh *mesh, struct stream *stream, size_t i)
@@ -50,7 +51,9 @@ static bool hold(struct hm_mesh *mesh, struct stream *stream, const struct hm_de
             mesh->counters.duplicates++;
             return false;
         }
-    if (!make_room(mesh, stream, head->hi, bytes)) {
+    if (!stream->held)
+        stream->held = malloc(HELD_MAX * sizeof *stream->held);
+    if (!stream->held || !make_room(mesh, stream, head->hi, bytes)) {
         mesh->counters.refused_overflow++;
         return false;
     }

@@ -41,7 +41,7 @@ struct stream {
     uint32_t flush_start; /* flush and link.steps when the running accumulation began */
     uint64_t steps_start;
     struct hm_log log;
-    struct held held[HELD_MAX];
+    struct held *held; /* [HELD_MAX], allocated with the first gap */
     size_t n_held;
     uint64_t want_at;    /* 0: nothing wanted; else when to ask (again) */
     uint64_t want_since; /* when the gap was first seen */

@@ -1,5 +1,10 @@
 #include "protocol/tally.h"
 
+#include <stdlib.h>
+#include <string.h>
+
+enum { ROOM_LEAST = 8 }; /* buckets are added at least so many at a time */
+
 static unsigned bucket_of(uint64_t x)
 {
     if (x < 128)
@@ -18,13 +23,51 @@ static uint64_t floor_of(unsigned bucket)
     return (uint64_t)(HM_TALLY_STEPS + (bucket - 128) % HM_TALLY_STEPS) << (log2 - 6);
 }
 
+/* Widens the range kept to [from, to). */
+static int widen(struct hm_tally *tally, uint32_t from, uint32_t to)
+{
+    uint32_t *bucket = calloc(to - from, sizeof *bucket);
+    if (!bucket)
+        return -1;
+    if (tally->n_buckets)
+        memcpy(bucket + (tally->first - from), tally->bucket, tally->n_buckets * sizeof *bucket);
+    free(tally->bucket);
+    tally->bucket = bucket;
+    tally->first = from;
+    tally->n_buckets = to - from;
+    return 0;
+}
+
+/* Makes room for one more bucket, and some beside it on the side where the range has just grown. */
+static int reach(struct hm_tally *tally, uint32_t i)
+{
+    uint32_t from = tally->first, to = from + tally->n_buckets,
+             more = tally->n_buckets / 2 > ROOM_LEAST ? tally->n_buckets / 2 : ROOM_LEAST;
+    if (!tally->n_buckets)
+        from = to = i;
+    if (i < from)
+        from = i > more ? i - more : 0;
+    if (i >= to)
+        to = i + more < HM_TALLY_BUCKETS ? i + more : HM_TALLY_BUCKETS;
+    return widen(tally, from, to);
+}
+
+void hm_tally_fill(struct hm_tally *tally, uint32_t i, uint32_t count)
+{
+    if (i >= HM_TALLY_BUCKETS)
+        return;
+    if ((i < tally->first || i - tally->first >= tally->n_buckets) && reach(tally, i))
+        return;
+    tally->bucket[i - tally->first] += count;
+}
+
 void hm_tally_add(struct hm_tally *tally, uint64_t x)
 {
     tally->n++;
     tally->sum += (double)x;
     if (x > tally->max)
         tally->max = x;
-    tally->bucket[bucket_of(x)]++;
+    hm_tally_fill(tally, bucket_of(x), 1);
 }
 
 void hm_tally_merge(struct hm_tally *tally, const struct hm_tally *other)
@@ -33,8 +76,15 @@ void hm_tally_merge(struct hm_tally *tally, const struct hm_tally *other)
     tally->sum += other->sum;
     if (other->max > tally->max)
         tally->max = other->max;
-    for (unsigned i = 0; i < HM_TALLY_BUCKETS; i++)
-        tally->bucket[i] += other->bucket[i];
+    for (uint32_t i = 0; i < other->n_buckets; i++)
+        if (other->bucket[i])
+            hm_tally_fill(tally, other->first + i, other->bucket[i]);
+}
+
+void hm_tally_fini(struct hm_tally *tally)
+{
+    free(tally->bucket);
+    *tally = (struct hm_tally){0};
 }
 
 uint64_t hm_tally_quantile(const struct hm_tally *tally, double p)
@@ -42,10 +92,10 @@ uint64_t hm_tally_quantile(const struct hm_tally *tally, double p)
     uint64_t want = (uint64_t)(p * (double)tally->n + 0.999999), seen = 0;
     if (want > tally->n)
         want = tally->n;
-    for (unsigned i = 0; i < HM_TALLY_BUCKETS; i++) {
+    for (uint32_t i = 0; i < tally->n_buckets; i++) {
         seen += tally->bucket[i];
         if (seen && seen >= want)
-            return floor_of(i);
+            return floor_of(tally->first + i);
     }
     return 0;
 }

@@ -1,8 +1,9 @@
 /* A distribution of counts: exact mean and maximum, quantiles exact below 128 and within 1.6 %
  * above.
  *
- * Buckets as in HdrHistogram: 64 linear steps per power of two. Fixed size, no allocation,
- * mergeable.
+ * Buckets as in HdrHistogram: 64 linear steps per power of two. Only the range of buckets between
+ * the smallest and the largest count is kept: of a mesh of 1,000 nodes there are two million
+ * tallies. Zeroed memory is an empty tally; it owns what it has allocated until hm_tally_fini.
  */
 #ifndef HM_PROTOCOL_TALLY_H
 #define HM_PROTOCOL_TALLY_H
@@ -15,11 +16,18 @@ struct hm_tally {
     uint64_t n;
     double sum;
     uint64_t max;
-    uint32_t bucket[HM_TALLY_BUCKETS];
+    uint32_t first, n_buckets; /* the range kept */
+    uint32_t *bucket;          /* [n_buckets] counts of buckets first .. first + n_buckets */
 };
 
+/* Without memory for its bucket a count is missing in quantiles, in nothing else. */
 void hm_tally_add(struct hm_tally *tally, uint64_t x);
 void hm_tally_merge(struct hm_tally *tally, const struct hm_tally *other);
+void hm_tally_fini(struct hm_tally *tally);
+
+/* Adds `count` to one bucket alone, for a tally that is put together from a file; buckets beyond
+ * HM_TALLY_BUCKETS are ignored. */
+void hm_tally_fill(struct hm_tally *tally, uint32_t bucket, uint32_t count);
 
 /* The smallest recorded value (bucket floor) that at least the part p in [0, 1] of all values do
  * not exceed. */

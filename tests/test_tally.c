@@ -60,6 +60,7 @@ static void small_counts_are_exact(void **state)
     assert_int_equal(tally.max, 127);
     for (uint64_t k = 1; k <= 128; k++)
         assert_int_equal(hm_tally_quantile(&tally, (double)k / 128), k - 1);
+    hm_tally_fini(&tally);
 }
 
 static void quantiles_are_within_a_bucket(void **state)
@@ -79,6 +80,7 @@ static void quantiles_are_within_a_bucket(void **state)
         check_quantiles(&tally, x, N);
         assert_true(hm_tally_mean(&tally) == (double)sum / N);
         assert_int_equal(tally.max, x[N - 1]);
+        hm_tally_fini(&tally);
     }
     free(x);
 }
@@ -90,6 +92,7 @@ static void powers_of_two_are_exact(void **state)
         struct hm_tally tally = {0};
         hm_tally_add(&tally, (uint64_t)1 << e);
         assert_int_equal(hm_tally_quantile(&tally, 1), (uint64_t)1 << e);
+        hm_tally_fini(&tally);
     }
 }
 
@@ -102,6 +105,7 @@ static void what_is_beyond_the_buckets_still_counts(void **state)
     assert_int_equal(tally.n, 2);
     assert_true(tally.max == UINT64_MAX);
     assert_true(hm_tally_quantile(&tally, .5) >= (uint64_t)1 << 40);
+    hm_tally_fini(&tally);
 }
 
 static void merging_is_adding_all(void **state)
@@ -115,7 +119,38 @@ static void merging_is_adding_all(void **state)
         hm_tally_add(&all, x);
     }
     hm_tally_merge(&part[0], &part[1]);
-    assert_memory_equal(&part[0], &all, sizeof all);
+    assert_true(part[0].n == all.n && part[0].sum == all.sum && part[0].max == all.max);
+    for (unsigned k = 0; k <= 1000; k++)
+        assert_int_equal(hm_tally_quantile(&part[0], k / 1000.),
+                         hm_tally_quantile(&all, k / 1000.));
+    hm_tally_fini(&part[0]);
+    hm_tally_fini(&part[1]);
+    hm_tally_fini(&all);
+}
+
+static void only_the_range_in_use_takes_memory(void **state)
+{
+    (void)state;
+    struct hm_tally tally = {0};
+    for (uint64_t x = 1000; x < 1100; x++)
+        hm_tally_add(&tally, x);
+    assert_true(tally.n_buckets < 64);
+    hm_tally_add(&tally, 3);
+    assert_int_equal(hm_tally_quantile(&tally, 0.001), 3);
+    assert_int_equal(hm_tally_quantile(&tally, .02), 1000);
+    hm_tally_fini(&tally);
+}
+
+static void a_bucket_that_does_not_exist_is_ignored(void **state)
+{
+    (void)state;
+    struct hm_tally tally = {0};
+    hm_tally_fill(&tally, HM_TALLY_BUCKETS, 1);
+    assert_int_equal(tally.n_buckets, 0);
+    hm_tally_fill(&tally, HM_TALLY_BUCKETS - 1, 1);
+    hm_tally_fill(&tally, 0, 1);
+    assert_int_equal(tally.n_buckets, HM_TALLY_BUCKETS);
+    hm_tally_fini(&tally);
 }
 
 int main(void)
@@ -127,6 +162,8 @@ int main(void)
         cmocka_unit_test(powers_of_two_are_exact),
         cmocka_unit_test(what_is_beyond_the_buckets_still_counts),
         cmocka_unit_test(merging_is_adding_all),
+        cmocka_unit_test(only_the_range_in_use_takes_memory),
+        cmocka_unit_test(a_bucket_that_does_not_exist_is_ignored),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -18,27 +18,28 @@ static json_t *integer(uint64_t x)
 static json_t *tally_json(const struct hm_tally *tally)
 {
     json_t *buckets = json_array();
-    for (unsigned i = 0; i < HM_TALLY_BUCKETS; i++)
+    for (uint32_t i = 0; i < tally->n_buckets; i++)
         if (tally->bucket[i]) {
-            json_array_append_new(buckets, integer(i));
+            json_array_append_new(buckets, integer(tally->first + i));
             json_array_append_new(buckets, integer(tally->bucket[i]));
         }
     return json_pack("{s:I, s:f, s:I, s:o}", "n", (json_int_t)tally->n, "sum", tally->sum, "max",
                      (json_int_t)tally->max, "buckets", buckets);
 }
 
-static void tally_add_json(struct hm_tally *tally, const json_t *json)
+static struct hm_tally tally_of_json(const json_t *json)
 {
-    struct hm_tally other = {.n = (uint64_t)json_integer_value(json_object_get(json, "n")),
+    struct hm_tally tally = {.n = (uint64_t)json_integer_value(json_object_get(json, "n")),
                              .sum = json_number_value(json_object_get(json, "sum")),
                              .max = (uint64_t)json_integer_value(json_object_get(json, "max"))};
     const json_t *buckets = json_object_get(json, "buckets");
     for (size_t i = 0; i + 1 < json_array_size(buckets); i += 2) {
         json_int_t at = json_integer_value(json_array_get(buckets, i));
         if (at >= 0 && at < HM_TALLY_BUCKETS)
-            other.bucket[at] = (uint32_t)json_integer_value(json_array_get(buckets, i + 1));
+            hm_tally_fill(&tally, (uint32_t)at,
+                          (uint32_t)json_integer_value(json_array_get(buckets, i + 1)));
     }
-    hm_tally_merge(tally, &other);
+    return tally;
 }
 
 static json_t *quantiles(const struct hm_tally *tally)
@@ -219,9 +220,8 @@ static json_t *all_links(json_t *nodes, struct hm_tally *flushes, struct hm_tall
         const json_t *links = json_object_get(json_array_get(nodes, i), "links");
         for (size_t k = 0; k < json_array_size(links); k++) {
             const json_t *link = json_array_get(links, k);
-            struct hm_tally one = {0}, one_steps = {0};
-            tally_add_json(&one, json_object_get(link, "staleness"));
-            tally_add_json(&one_steps, json_object_get(link, "staleness_steps"));
+            struct hm_tally one = tally_of_json(json_object_get(link, "staleness")),
+                            one_steps = tally_of_json(json_object_get(link, "staleness_steps"));
             hm_tally_merge(flushes, &one);
             hm_tally_merge(steps, &one_steps);
             json_array_append_new(
@@ -229,6 +229,8 @@ static json_t *all_links(json_t *nodes, struct hm_tally *flushes, struct hm_tall
                 json_pack("{s:O, s:O, s:O, s:o, s:o}", "from", json_object_get(link, "from"), "to",
                           json_object_get(link, "to"), "deltas", json_object_get(link, "seq"),
                           "staleness", quantiles(&one), "staleness_steps", quantiles(&one_steps)));
+            hm_tally_fini(&one);
+            hm_tally_fini(&one_steps);
         }
     }
     return all;
@@ -277,9 +279,7 @@ static double largest_residual(const json_t *nodes)
 json_t *summary_of_run(const struct cli *cli, const char *mode, json_t *nodes)
 {
     struct ledger ledger = ledger_of(nodes);
-    static struct hm_tally flushes, steps;
-    memset(&flushes, 0, sizeof flushes);
-    memset(&steps, 0, sizeof steps);
+    struct hm_tally flushes = {0}, steps = {0};
     json_t *links = all_links(nodes, &flushes, &steps);
     uint64_t start = extreme(nodes, "start_us", 0), end = extreme(nodes, "end_us", 1);
     uint64_t first = extreme(nodes, "first_step_us", 0), last = extreme(nodes, "last_apply_us", 1),
@@ -314,6 +314,8 @@ json_t *summary_of_run(const struct cli *cli, const char *mode, json_t *nodes)
     json_object_set_new(s, "race_loss", json_real(sampled ? (double)wiped / (double)sampled : 0));
     json_object_set_new(s, "staleness", quantiles(&flushes));
     json_object_set_new(s, "staleness_steps", quantiles(&steps));
+    hm_tally_fini(&flushes);
+    hm_tally_fini(&steps);
     json_object_set_new(s, "links", links);
     json_object_set_new(s, "residual",
                         json_pack("{s:f, s:I}", "norm", largest_residual(nodes), "oldest_flushes",
