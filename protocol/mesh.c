@@ -280,11 +280,15 @@ uint64_t hm_mesh_wake_us(const struct hm_mesh *mesh, int busy)
 static bool allocate(struct hm_mesh *mesh)
 {
     uint32_t n_blocks = mesh->params.layout->n_blocks;
-    mesh->raw = malloc(HM_RAW_MAX);
+    mesh->decoder = mesh->params.decoder;
+    if (!mesh->decoder) {
+        if (hm_decoder_open(&mesh->own_decoder, mesh->params.kernels, mesh->params.layout, 1, NULL))
+            return false;
+        mesh->decoder = mesh->own_decoder;
+    }
     mesh->packed_room = hm_pack_bound(HM_PAYLOAD_MAX / 512, n_blocks);
     mesh->packed = malloc(mesh->packed_room);
-    return mesh->raw && mesh->packed && hm_mesh_stream_make(mesh, mesh->params.life) &&
-           hm_delta_init(&mesh->unpacked, n_blocks, NULL) == HM_OK;
+    return mesh->packed && hm_mesh_stream_make(mesh, mesh->params.life);
 }
 
 enum hm_status hm_mesh_open(struct hm_mesh **out, const struct hm_mesh_params *params,
@@ -344,10 +348,9 @@ void hm_mesh_close(struct hm_mesh *mesh)
         hm_blob_drop(mesh->action[i].payload);
     for (size_t i = 0; i < mesh->n_streams; i++)
         close_stream(mesh->stream[i]);
-    hm_delta_fini(&mesh->unpacked);
+    hm_decoder_close(mesh->own_decoder);
     free(mesh->action);
     free(mesh->packed);
-    free(mesh->raw);
     free(mesh);
 }
 

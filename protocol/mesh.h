@@ -16,6 +16,7 @@
 
 #include "protocol/blob.h"
 #include "protocol/config.h"
+#include "protocol/decoded.h"
 #include "protocol/tally.h"
 #include "protocol/wire.h"
 #include "sparse/combine.h"
@@ -117,7 +118,8 @@ struct hm_mesh_params {
     size_t bulk_n;
     const struct hm_layout *layout; /* borrowed */
     const struct hm_kernels *kernels;
-    uint64_t digest0; /* H(B0) */
+    struct hm_decoder *decoder; /* shared by the meshes of one thread, borrowed; NULL: its own */
+    uint64_t digest0;           /* H(B0) */
     struct hm_combine combine;
     unsigned expect;          /* nodes, this one included, to hear before training starts; >= 1 */
     uint64_t join_timeout_us; /* give up waiting for them after so long */

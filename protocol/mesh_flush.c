@@ -12,7 +12,7 @@ enum {
     RTT_LEAST_US = 200,
     RTT_MOST_US = 1000000,
     INTERVAL_ALONE_US = 10000, /* nobody listens: only B must be fresh enough to be scored */
-    PIECE_BLOCKS_MAX = 3900,   /* that many full blocks fit into a payload beside the vectors */
+    PIECE_BLOCKS_MAX = 3500,   /* that many full blocks fit into a payload beside the vectors */
     LAG_FLUSHES_MAX = 8,
     CAP_LEAST = 1024,
     CAP_FIRST = 16384,
@@ -28,7 +28,7 @@ static const double GROWTH =
 static const double IO_SHARE =
     1.4; /* what the sockets' own thread adds to the driver's cost, about */
 
-_Static_assert(PIECE_BLOCKS_MAX * 259 + HM_SPANS_BOUND(64) < HM_PAYLOAD_MAX,
+_Static_assert(PIECE_BLOCKS_MAX * 259 + HM_SPANS_BOUND(HM_STREAMS_MAX) < HM_PAYLOAD_MAX,
                "a piece fits into a payload");
 
 static void refill(struct hm_mesh *mesh)
@@ -248,6 +248,7 @@ static void publish(struct hm_mesh *mesh, const struct hm_delta *delta, uint64_t
     } while (from < delta->n_blocks);
     mesh->flush++;
     mesh->stream[0]->flush = mesh->flush;
+    hm_mesh_show_progress(mesh, mesh->stream[0]);
 }
 
 static void note_damage(struct hm_mesh *mesh, const struct hm_extract_stats *stats)
@@ -301,13 +302,21 @@ void hm_mesh_on_extracted(struct hm_mesh *mesh, const struct hm_event *event)
 }
 
 /* A delta of `member` tells which of our flushes it had applied: fresher than any beat. */
-void hm_mesh_feel_lag(struct hm_mesh *mesh, struct member *member, const struct hm_span_entry *span,
-                      size_t n)
+void hm_mesh_feel_lag(struct hm_mesh *mesh, struct member *member, const struct hm_decoded *decoded)
 {
-    for (size_t i = 0; i < n; i++)
-        if (span[i].life == mesh->params.life && span[i].flush_end > member->flush_acked &&
-            span[i].flush_end <= mesh->flush)
-            member->flush_acked = span[i].flush_end;
+    size_t lo = 0, hi = decoded->start.n;
+    while (lo < hi) {
+        size_t mid = (lo + hi) / 2;
+        if (decoded->start.life[mid] < mesh->params.life)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    if (lo == decoded->start.n || decoded->start.life[lo] != mesh->params.life)
+        return;
+    uint32_t end = decoded->span[lo].flush_end;
+    if (end > member->flush_acked && end <= mesh->flush)
+        member->flush_acked = end;
 }
 
 /* ---- the log is kept within its budget ---- */

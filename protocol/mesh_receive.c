@@ -63,45 +63,40 @@ static bool hold(struct hm_mesh *mesh, struct stream *stream, const struct hm_de
     return true;
 }
 
-static bool unpack(struct hm_mesh *mesh, struct stream *stream, const struct hm_delta_head *head,
-                   const struct hm_blob *payload, struct hm_span_entry *span, size_t *n_spans)
+/* The delta as it may be applied, or NULL when it is not what it says it is. */
+static const struct hm_decoded *decode(struct hm_mesh *mesh, const struct stream *stream,
+                                       const struct hm_delta_head *head, struct hm_blob *payload)
 {
-    size_t n = payload ? payload->n : 0;
-    const uint8_t *bytes = payload ? payload->bytes : NULL;
-    if (head->vectors_n > n ||
-        hm_spans_decode(bytes, head->vectors_n, span, HM_STREAMS_MAX, n_spans) != 0 ||
-        hm_unpack(mesh->params.kernels, mesh->params.layout, head, bytes + head->vectors_n,
-                  n - head->vectors_n, mesh->raw, &mesh->unpacked) != 0) {
+    const struct hm_decoded *decoded = hm_decode(mesh->decoder, head, payload);
+    if (!decoded) {
         mesh->counters.refused_malformed++;
-        return false;
+        return NULL;
     }
-    if (stream->digest + mesh->params.kernels->digest(&mesh->unpacked) != head->digest ||
-        head->steps < stream->link.steps ||
+    if (stream->digest + decoded->digest != head->digest || head->steps < stream->link.steps ||
         (head->steps != stream->link.steps && !head->last_piece) ||
         head->flush != stream->flush + 1) {
         mesh->counters.refused_digest++;
-        return false;
+        return NULL;
     }
-    return true;
+    return decoded;
 }
 
 /* Begins to apply the next delta of a stream; false when it is not what it says it is. */
 static bool apply(struct hm_mesh *mesh, struct stream *stream, const struct hm_delta_head *head,
                   struct hm_blob *payload)
 {
-    struct hm_span_entry span[HM_STREAMS_MAX];
-    size_t n_spans;
-    if (!unpack(mesh, stream, head, payload, span, &n_spans)) {
+    const struct hm_decoded *decoded = decode(mesh, stream, head, payload);
+    if (!decoded) {
         hm_mesh_note(mesh, HM_NOTE_WARNING,
                      "refused delta %u of node %s: it fails its check; asking for it again",
                      head->hi, stream->link.label);
         hm_mesh_want(mesh, stream, 50000);
         return false;
     }
-    hm_mesh_measure_staleness(mesh, stream, span, n_spans);
+    hm_mesh_measure_staleness(mesh, stream, &decoded->start);
     struct member *origin = hm_mesh_member_of(mesh, stream->link.from);
     if (origin)
-        hm_mesh_feel_lag(mesh, origin, span, n_spans);
+        hm_mesh_feel_lag(mesh, origin, decoded);
     mesh->applying = true;
     mesh->applying_stream = stream;
     mesh->applying_head = *head;
@@ -109,7 +104,7 @@ static bool apply(struct hm_mesh *mesh, struct stream *stream, const struct hm_d
         mesh->log_bytes += payload ? payload->n : 0;
     else
         hm_blob_drop(payload);
-    hm_mesh_act(mesh, HM_ACT_APPLY)->delta = &mesh->unpacked;
+    hm_mesh_act(mesh, HM_ACT_APPLY)->delta = &decoded->delta;
     return true;
 }
 
@@ -184,6 +179,7 @@ void hm_mesh_on_applied(struct hm_mesh *mesh)
     stream->link.steps = head->steps;
     if (head->last_piece)
         stream->flush = head->flush;
+    hm_mesh_show_progress(mesh, stream);
     mesh->applying = false;
     mesh->counters.applied++;
     stream->nohave_from = 0;

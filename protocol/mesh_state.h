@@ -2,6 +2,7 @@
 #ifndef HM_PROTOCOL_MESH_STATE_H
 #define HM_PROTOCOL_MESH_STATE_H
 
+#include "protocol/decoded.h"
 #include "protocol/log.h"
 #include "protocol/mesh.h"
 #include "sparse/rng.h"
@@ -34,6 +35,7 @@ struct held {
 struct stream {
     struct hm_link link;  /* life, label, seq applied, tallies */
     uint32_t flush;       /* flushes completely applied */
+    uint16_t rank;        /* among all streams, by life: its place in the mesh's columns */
     uint64_t digest;      /* cumulative, after link.seq */
     uint32_t head;        /* highest seq that somebody may have */
     uint32_t join_goal;   /* what a joiner has to have before it takes part */
@@ -92,6 +94,11 @@ struct hm_mesh {
     struct stream *stream[HM_STREAMS_MAX]; /* [0] is the own one */
     size_t n_streams;
     uint16_t by_life[HM_STREAMS_MAX]; /* indexes of stream, lives ascending */
+    struct columns { /* of all streams, lives ascending: what is applied, as staleness is measured
+                        against it */
+        uint64_t life[HM_STREAMS_MAX], steps[HM_STREAMS_MAX];
+        uint32_t flush[HM_STREAMS_MAX];
+    } now;
     struct member member[MEMBERS_MAX];
     uint64_t refused_life[16]; /* strangers already warned about */
     size_t n_refused_lives;
@@ -113,8 +120,7 @@ struct hm_mesh {
     uint64_t tokens_us;
 
     /* receiving */
-    struct hm_delta unpacked;
-    uint8_t *raw; /* [HM_RAW_MAX] scratch */
+    struct hm_decoder *decoder, *own_decoder;
     bool applying;
     uint64_t held_bytes, log_bytes;
     struct stream *applying_stream;
@@ -152,10 +158,12 @@ struct stream *hm_mesh_stream_make(struct hm_mesh *mesh,
                                    uint64_t life); /* NULL when there is no room */
 size_t hm_mesh_vector(const struct hm_mesh *mesh, struct hm_vv_entry *vv /* [HM_STREAMS_MAX] */);
 size_t hm_mesh_spans(const struct hm_mesh *mesh, struct hm_span_entry *span /* [HM_STREAMS_MAX] */);
+void hm_mesh_show_progress(struct hm_mesh *mesh,
+                           const struct stream *stream); /* after flush or steps have changed */
 void hm_mesh_mark_start(struct hm_mesh *mesh);
 bool hm_mesh_same_vector(const struct hm_mesh *mesh, const struct hm_vv_entry *vv, size_t n);
 void hm_mesh_measure_staleness(struct hm_mesh *mesh, struct stream *stream,
-                               const struct hm_span_entry *span, size_t n);
+                               const struct hm_starts *start);
 
 /* mesh_members.c: who is there */
 void hm_mesh_on_hello(struct hm_mesh *mesh, const struct hm_event *event,
@@ -180,8 +188,8 @@ hm_mesh_beat_soon_us(const struct hm_mesh *mesh); /* when the next beat may go o
 void hm_mesh_tick_flush(struct hm_mesh *mesh);
 void hm_mesh_on_extracted(struct hm_mesh *mesh, const struct hm_event *event);
 void hm_mesh_trim(struct hm_mesh *mesh);
-void hm_mesh_feel_lag(struct hm_mesh *mesh, struct member *member, const struct hm_span_entry *span,
-                      size_t n);
+void hm_mesh_feel_lag(struct hm_mesh *mesh, struct member *member,
+                      const struct hm_decoded *decoded);
 void hm_mesh_spend(struct hm_mesh *mesh, size_t bytes);
 uint64_t hm_mesh_rtt_us(const struct hm_mesh *mesh); /* of the farthest live peer */
 bool hm_mesh_may_serve(struct hm_mesh *mesh);

@@ -43,7 +43,19 @@ struct stream *hm_mesh_stream_make(struct hm_mesh *mesh, uint64_t life)
             (mesh->n_streams - i) * sizeof mesh->by_life[0]);
     mesh->by_life[i] = (uint16_t)mesh->n_streams;
     mesh->stream[mesh->n_streams++] = stream;
-    return stream;
+    for (; i < mesh->n_streams; i++) { /* those behind it have moved */
+        stream = mesh->stream[mesh->by_life[i]];
+        stream->rank = (uint16_t)i;
+        mesh->now.life[i] = stream->link.from;
+        hm_mesh_show_progress(mesh, stream);
+    }
+    return mesh->stream[mesh->n_streams - 1];
+}
+
+void hm_mesh_show_progress(struct hm_mesh *mesh, const struct stream *stream)
+{
+    mesh->now.flush[stream->rank] = stream->flush;
+    mesh->now.steps[stream->rank] = stream->link.steps;
 }
 
 size_t hm_mesh_vector(const struct hm_mesh *mesh, struct hm_vv_entry *vv)
@@ -99,29 +111,58 @@ static uint64_t distance(uint64_t a, uint64_t b)
     return a > b ? a - b : b - a;
 }
 
+static uint64_t flushes_between(const uint32_t *a, const uint32_t *b, size_t n)
+{
+    uint64_t sum = 0;
+    for (size_t i = 0; i < n; i++)
+        sum += a[i] > b[i] ? a[i] - b[i] : b[i] - a[i];
+    return sum;
+}
+
+static uint64_t steps_between(const uint64_t *a, const uint64_t *b, size_t n)
+{
+    uint64_t sum = 0;
+    for (size_t i = 0; i < n; i++)
+        sum += distance(a[i], b[i]);
+    return sum;
+}
+
+/* The same where one of the two knows streams that the other does not. */
+static void measure_unlike(const struct hm_mesh *mesh, const struct hm_starts *start,
+                           uint64_t *flushes, uint64_t *steps)
+{
+    const struct columns *now = &mesh->now;
+    size_t at = 0;
+    for (size_t i = 0; i < mesh->n_streams; i++) {
+        for (; at < start->n && start->life[at] < now->life[i]; at++) {
+            *flushes += start->flush[at];
+            *steps += start->steps[at];
+        }
+        bool listed = at < start->n && start->life[at] == now->life[i];
+        *flushes += distance(listed ? start->flush[at] : 0, now->flush[i]);
+        *steps += distance(listed ? start->steps[at] : 0, now->steps[i]);
+        at += listed;
+    }
+    for (; at < start->n; at++) {
+        *flushes += start->flush[at];
+        *steps += start->steps[at];
+    }
+}
+
 /* Size of the symmetric difference between what the origin had applied when it began to accumulate
  * and what is applied here now, just before its delta is. Sets of applied deltas are prefixes of
  * streams, so the difference is a sum of distances, exactly: over the streams the origin lists, and
  * over those that only we know. */
 void hm_mesh_measure_staleness(struct hm_mesh *mesh, struct stream *stream,
-                               const struct hm_span_entry *span, size_t n)
+                               const struct hm_starts *start)
 {
     uint64_t flushes = 0, steps = mesh->own_steps;
-    size_t at = 0;
-    for (size_t i = 0; i < mesh->n_streams; i++) {
-        const struct stream *s = mesh->stream[mesh->by_life[i]];
-        for (; at < n && span[at].life < s->link.from; at++) {
-            flushes += span[at].flush_start;
-            steps += span[at].steps_start;
-        }
-        bool listed = at < n && span[at].life == s->link.from;
-        flushes += distance(listed ? span[at].flush_start : 0, s->flush);
-        steps += distance(listed ? span[at].steps_start : 0, s->link.steps);
-        at += listed;
-    }
-    for (; at < n; at++) {
-        flushes += span[at].flush_start;
-        steps += span[at].steps_start;
+    size_t n = mesh->n_streams;
+    if (start->n == n && memcmp(start->life, mesh->now.life, n * sizeof start->life[0]) == 0) {
+        flushes += flushes_between(start->flush, mesh->now.flush, n);
+        steps += steps_between(start->steps, mesh->now.steps, n);
+    } else {
+        measure_unlike(mesh, start, &flushes, &steps);
     }
     hm_tally_add(&stream->link.flushes, flushes);
     hm_tally_add(&stream->link.step, steps);

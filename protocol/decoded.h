@@ -1,0 +1,48 @@
+/* Deltas of payloads, decoded and checked once.
+ *
+ * A payload that a thousand virtual nodes of one process receive is the same blob for all of them,
+ * so what its bytes say is worked out once and remembered for a while. Nodes of their own processes
+ * have a decoder of their own with one place.
+ *
+ * A decoder belongs to one thread.
+ */
+#ifndef HM_PROTOCOL_DECODED_H
+#define HM_PROTOCOL_DECODED_H
+
+#include "protocol/blob.h"
+#include "protocol/wire.h"
+
+/* The vectors at the start of an accumulation, by column: sums over them are most of what a receive
+ * in a large mesh costs. Lives ascending. */
+struct hm_starts {
+    size_t n, room;
+    uint64_t *life, *steps; /* [n] */
+    uint32_t *flush;        /* [n] */
+};
+
+struct hm_decoded {
+    struct hm_blob *payload; /* a share; NULL: the place is free */
+    struct hm_delta_head head;
+    int malformed;
+    struct hm_starts start; /* where the origin stood when its first gradient read W */
+    size_t n_spans;
+    struct hm_span_entry *span; /* [n_spans] */
+    struct hm_delta delta;
+    uint64_t digest; /* of the delta */
+};
+
+struct hm_decoder;
+
+/* layout and kernels are borrowed. n_places >= 1 deltas are remembered. */
+enum hm_status hm_decoder_open(struct hm_decoder **decoder, const struct hm_kernels *kernels,
+                               const struct hm_layout *layout, unsigned n_places,
+                               struct hm_err *err);
+void hm_decoder_close(struct hm_decoder *decoder);
+
+/* What the message says, or NULL when its bytes are not what its header says they are (its digest
+ * chain, which depends on the receiver's stream, is the caller's to check). Valid until the next
+ * call. */
+const struct hm_decoded *hm_decode(struct hm_decoder *decoder, const struct hm_delta_head *head,
+                                   struct hm_blob *payload);
+
+#endif
