@@ -4,7 +4,6 @@
 
 #include <math.h>
 #include <string.h>
-#include <time.h>
 
 enum { MESSAGES_A_TURN = 256, STATUS_US = 250000 };
 
@@ -72,13 +71,9 @@ static void rescale(struct hm_node *node, float factor)
     }
 }
 
-/* Processor time of this thread, in microseconds: a wall clock would count the workers that share
- * the core. */
-static uint64_t processor_us(void)
+static uint64_t processor_us(const struct hm_node *node)
 {
-    struct timespec t;
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-    return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
+    return node->env->ops->processor_us(node->env, &node->work);
 }
 
 static void extract(struct hm_node *node, const struct hm_action *action)
@@ -88,20 +83,24 @@ static void extract(struct hm_node *node, const struct hm_action *action)
         node->report.residual_norm = residual_norm(node);
     atomic_fetch_add(&node->shared.extracts_begun, 1);
     uint64_t steps = hm_node_settled(node) - node->taken;
-    node->delta.n_blocks = node->delta.n_nonzero = 0;
+    struct hm_delta *delta = node->delta;
+    delta->n_blocks = delta->n_nonzero = 0;
     node->kernels->extract(&node->weights, 0, node->layout.n_blocks, &action->extract.publish,
-                           &node->delta, &stats);
+                           delta, &stats);
+    node->work.extracts++;
+    node->work.scanned += node->weights.n;
+    node->work.published += delta->n_blocks;
     node->taken += steps;
-    if (steps || node->delta.n_blocks)
+    if (steps || delta->n_blocks)
         node->report.last_apply_us = hm_node_now(node);
     if (action->extract.rescale != 0)
         rescale(node, action->extract.rescale);
     measure_rate(node, steps);
     struct hm_event event = event_of(node, HM_EV_EXTRACTED);
-    event.extracted.delta = &node->delta;
+    event.extracted.delta = delta;
     event.extracted.steps = steps;
     event.extracted.stats = stats;
-    uint64_t spent = processor_us();
+    uint64_t spent = processor_us(node);
     event.extracted.cost_us = (uint32_t)(spent - node->spent_us);
     node->spent_us = spent;
     if (action->extract.verify)
@@ -114,6 +113,7 @@ static void extract(struct hm_node *node, const struct hm_action *action)
 static void apply(struct hm_node *node, const struct hm_action *action)
 {
     node->kernels->apply(action->delta, &node->weights, &node->n_sampled, &node->n_wiped);
+    node->work.applied += action->delta->n_blocks;
     struct hm_event event = event_of(node, HM_EV_APPLIED);
     node->report.last_apply_us = event.now_us;
     hm_mesh_step(node->mesh, &event);
@@ -122,7 +122,7 @@ static void apply(struct hm_node *node, const struct hm_action *action)
 static void start(struct hm_node *node)
 {
     node->train_us = node->rate_us = hm_node_now(node);
-    node->spent_us = processor_us();
+    node->spent_us = processor_us(node);
     node->report.first_step_us = node->train_us;
     node->report.last_apply_us = node->train_us;
     tell_workers(node);
@@ -178,6 +178,11 @@ static void hear(struct hm_node *node)
          i < MESSAGES_A_TURN && !node->ended && node->env->ops->receive(node->env, &event); i++) {
         event.now_us = hm_node_now(node);
         event.own_steps = hm_node_settled(node) - node->taken;
+        if (event.type == HM_EV_MESSAGE) {
+            const struct hm_blob *payload = event.message.payload;
+            node->work.messages++;
+            node->work.bytes += event.message.header_n + (payload ? payload->n : 0);
+        }
         step(node, &event);
     }
 }
@@ -201,12 +206,23 @@ static void heed_stops(struct hm_node *node)
     }
 }
 
-static void turn(struct hm_node *node)
+/* When the mesh or the time limit wants the next turn. */
+static uint64_t wake_us(const struct hm_node *node)
+{
+    uint64_t wake = hm_mesh_wake_us(node->mesh, atomic_load(&node->shared.running));
+    double seconds = node->model->seconds;
+    uint64_t end = node->train_us + (uint64_t)(seconds * 1e6);
+    if (seconds > 0 && node->train_us && end > hm_node_now(node) && end < wake)
+        return end;
+    return wake;
+}
+
+uint64_t hm_driver_turn(struct hm_node *node)
 {
     hear(node);
     heed_stops(node);
     if (node->ended)
-        return;
+        return 0;
     struct hm_event tick = event_of(node, HM_EV_TICK);
     step(node, &tick);
     hm_scorer_serve(node);
@@ -215,22 +231,14 @@ static void turn(struct hm_node *node)
         node->status_due_us = tick.now_us + STATUS_US;
         hm_node_tell_status(node, node->train_us ? node->agree_us ? "agree" : "train" : "join");
     }
+    return node->ended ? 0 : wake_us(node);
 }
 
 void hm_driver_run(struct hm_node *node)
 {
     while (!node->ended) {
-        turn(node);
-        if (node->ended)
-            break;
-        uint64_t wake = hm_mesh_wake_us(node->mesh, atomic_load(&node->shared.running));
-        double seconds = node->model->seconds;
-        if (seconds > 0 && node->train_us &&
-            node->train_us + (uint64_t)(seconds * 1e6) > hm_node_now(node)) {
-            uint64_t end = node->train_us + (uint64_t)(seconds * 1e6);
-            wake = end < wake ? end : wake;
-        }
-        if (wake > hm_node_now(node))
+        uint64_t wake = hm_driver_turn(node);
+        if (!node->ended && wake > hm_node_now(node))
             node->env->ops->wait(node->env, wake);
     }
 }

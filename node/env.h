@@ -1,7 +1,7 @@
 /* The environment of a node: clock, randomness, and the wires to its peers.
  *
- * The driver runs over this table, so the same driver runs over sockets (node/env_zmq.c) and,
- * later, in a simulator. All calls come from the driver thread, except wake.
+ * The driver runs over this table, so the same driver runs over sockets (node/env_zmq.c) and in the
+ * simulator (node/sim.h). All calls come from the driver thread, except wake.
  */
 #ifndef HM_NODE_ENV_H
 #define HM_NODE_ENV_H
@@ -10,9 +10,22 @@
 
 struct hm_env;
 
+/* What a driver has done so far, for those who reckon its processor time instead of measuring it.
+ */
+struct hm_driver_work {
+    uint64_t messages, bytes;   /* heard */
+    uint64_t scanned, extracts; /* coordinates of W that extracts went through, and extracts */
+    uint64_t published;         /* blocks that they made */
+    uint64_t applied;           /* blocks of others' deltas */
+};
+
 struct hm_env_ops {
     /* Monotonic microseconds. Any thread. */
     uint64_t (*now_us)(struct hm_env *env);
+
+    /* Processor time of the driver, in microseconds: measured, or reckoned from its work. A wall
+     * clock would count the workers that share the core. */
+    uint64_t (*processor_us)(struct hm_env *env, const struct hm_driver_work *work);
 
     /* Carries out CONNECT, DISCONNECT, SEND, REPLY or BROADCAST. Never blocks; what a full queue or
      * a missing peer refuses is dropped, as a network would, and counted. */

@@ -57,6 +57,15 @@ static uint64_t now_us(struct hm_env *env)
     return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
 }
 
+static uint64_t processor_us(struct hm_env *env, const struct hm_driver_work *work)
+{
+    (void)env;
+    (void)work;
+    struct timespec t;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
+}
+
 /* ---- sockets ---- */
 
 static void set(void *socket, int option, int value)
@@ -453,7 +462,13 @@ static void close_env(struct hm_env *env, int linger_ms)
     free(z);
 }
 
-static const struct hm_env_ops zmq_ops = {now_us, carry_out, receive, wait_until, wake, close_env};
+static const struct hm_env_ops zmq_ops = {.now_us = now_us,
+                                          .processor_us = processor_us,
+                                          .carry_out = carry_out,
+                                          .receive = receive,
+                                          .wait = wait_until,
+                                          .wake = wake,
+                                          .close = close_env};
 
 static enum hm_status open_sockets(struct zmq_env *z, struct hm_err *err)
 {

@@ -60,7 +60,7 @@ static enum hm_status name_node(struct hm_node *node, struct hm_err *err)
     return HM_OK;
 }
 
-enum hm_status hm_node_open(struct hm_node **out, const struct hm_node_options *options,
+enum hm_status hm_node_make(struct hm_node **out, const struct hm_node_options *options,
                             struct hm_err *err)
 {
     *out = NULL;
@@ -73,18 +73,36 @@ enum hm_status hm_node_open(struct hm_node **out, const struct hm_node_options *
     pthread_mutex_init(&node->gate.mutex, NULL);
     pthread_cond_init(&node->gate.moved, NULL);
     pthread_mutex_init(&node->scorer.mutex, NULL);
-    const struct hm_model_ops *ops = hm_workload_find(options->workload);
     node->kernels = hm_kernels_find(options->isa ? options->isa : "auto");
     enum hm_status status = name_node(node, err);
-    if (!status && !ops)
+    if (!status && !hm_workload_find(options->workload))
         status = hm_fail(err, HM_EUSAGE, "unknown workload '%s'", options->workload);
     if (!status && !node->kernels)
         status = hm_fail(err, HM_EUSAGE, "--isa %s: this processor does not have it; use auto",
                          options->isa);
-    if (!status)
-        status =
-            hm_env_zmq_open(&node->env, node->options.life,
-                            options->bind ? options->bind : "127.0.0.1:0", options->advertise, err);
+    if (status) {
+        hm_node_close(node);
+        return status;
+    }
+    memcpy(node->report.label, node->options.label, sizeof node->report.label);
+    node->report.life = node->options.life;
+    node->report.isa = node->kernels->name;
+    *out = node;
+    return HM_OK;
+}
+
+enum hm_status hm_node_open(struct hm_node **out, const struct hm_node_options *options,
+                            struct hm_err *err)
+{
+    *out = NULL;
+    struct hm_node *node;
+    enum hm_status status = hm_node_make(&node, options, err);
+    if (status)
+        return status;
+    const struct hm_model_ops *ops = hm_workload_find(options->workload);
+    status =
+        hm_env_zmq_open(&node->env, node->options.life,
+                        options->bind ? options->bind : "127.0.0.1:0", options->advertise, err);
     if (!status) {
         node->report.start_us = hm_node_now(node);
         if (options->bound)
@@ -96,9 +114,6 @@ enum hm_status hm_node_open(struct hm_node **out, const struct hm_node_options *
         return status;
     }
     node->report.load_seconds = (double)(hm_node_now(node) - node->report.start_us) / 1e6;
-    memcpy(node->report.label, node->options.label, sizeof node->report.label);
-    node->report.life = node->options.life;
-    node->report.isa = node->kernels->name;
     *out = node;
     return HM_OK;
 }
@@ -134,8 +149,10 @@ static uint64_t memory_bound(const struct hm_node *node)
 static enum hm_status open_weights(struct hm_node *node, struct hm_err *err)
 {
     enum hm_status status = hm_weights_init(&node->weights, &node->layout, err);
-    if (!status)
-        status = hm_delta_init(&node->delta, node->layout.n_blocks, err);
+    if (!status && !node->delta) {
+        node->delta = &node->own_delta;
+        status = hm_delta_init(node->delta, node->layout.n_blocks, err);
+    }
     if (status)
         return status;
     node->model->ops->init(node->model, &node->weights);
@@ -195,12 +212,20 @@ static void score_result(struct hm_node *node)
     node->report.score_seconds = (double)(hm_node_now(node) - from) / 1e6;
 }
 
+enum hm_status hm_node_prepare(struct hm_node *node, struct hm_err *err)
+{
+    enum hm_status status;
+    if ((status = open_weights(node, err)) || (status = choose_shard(node, err)) ||
+        (status = open_mesh(node, err)))
+        return status;
+    return hm_workers_open(node, err);
+}
+
 static enum hm_status train(struct hm_node *node, struct hm_err *err)
 {
     enum hm_status status;
     uint64_t from = hm_node_now(node);
-    if ((status = hm_node_configure(node, err)) || (status = open_weights(node, err)) ||
-        (status = choose_shard(node, err)) || (status = open_mesh(node, err)) ||
+    if ((status = hm_node_configure(node, err)) || (status = hm_node_prepare(node, err)) ||
         (status = hm_workers_start(node, err)) || (status = hm_scorer_start(node, err)))
         return status;
     hm_driver_run(node);
@@ -254,9 +279,9 @@ void hm_node_close(struct hm_node *node)
     hm_mesh_close(node->mesh);
     if (node->env)
         node->env->ops->close(node->env, 0);
-    if (node->model)
+    if (node->model && !node->model_borrowed)
         node->model->ops->close(node->model);
-    hm_delta_fini(&node->delta);
+    hm_delta_fini(&node->own_delta);
     hm_weights_fini(&node->weights);
     free(node->scorer.b);
     free(node->scorer.curve);

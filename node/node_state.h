@@ -25,12 +25,21 @@ struct for_workers {
 
 struct worker {
     _Alignas(CACHE_LINE) _Atomic uint64_t steps; /* made by this thread; written by it alone */
-    _Atomic uint64_t settled;            /* of these, in W: what a delta may count; the same */
-    _Atomic uint64_t n_sampled, n_wiped; /* the same */
+    _Atomic uint64_t settled;                 /* of these, in W: what a delta may count; the same */
+    _Atomic uint64_t n_sampled, n_wiped;      /* the same */
+    _Alignas(CACHE_LINE) struct hm_step step; /* from here on the thread's own */
     struct hm_node *node;
     pthread_t thread;
     void *scratch;
-    bool started;
+    uint32_t extracts_begun; /* when the wait for a delta began */
+    bool started, awaits_delta, settled_last;
+};
+
+/* What a worker wants after a step. */
+enum worker_says {
+    WORKER_STEPPED, /* to go on */
+    WORKER_WAITS,   /* nothing to do before the driver's next turn */
+    WORKER_ENDED,   /* nothing any more */
 };
 
 /* Where workers wait until the driver has done something for them. */
@@ -60,6 +69,7 @@ struct hm_node {
     struct hm_node_options options;
     const struct hm_kernels *kernels;
     struct hm_model *model;
+    bool model_borrowed; /* others use it too */
     struct hm_env *env;
     struct hm_mesh *mesh;
     struct hm_fields config;
@@ -70,7 +80,9 @@ struct hm_node {
     size_t n_peers;
     struct hm_layout layout;
     struct hm_weights weights;
-    struct hm_delta delta; /* of the running extract */
+    struct hm_delta own_delta, *delta; /* of the running extract: the own one, or what nodes of one
+                                          thread share */
+    struct hm_driver_work work;
     struct hm_shard shard;
 
     struct for_workers shared;
@@ -106,8 +118,19 @@ uint64_t hm_node_settled(const struct hm_node *node);
 /* join.c: founds a configuration or fetches one from a peer. */
 enum hm_status hm_node_configure(struct hm_node *node, struct hm_err *err);
 
-/* worker.c */
+/* node.c: a node in two steps, for those who bring environment and model. make: only options, name
+ * and kernels; prepare: once the configuration is adopted (model, config, layout, bulk, peers), all
+ * that is needed before the first turn. What is NULL in the node is made, the rest is borrowed. */
+enum hm_status hm_node_make(struct hm_node **node, const struct hm_node_options *options,
+                            struct hm_err *err);
+enum hm_status hm_node_prepare(struct hm_node *node, struct hm_err *err);
+
+/* worker.c. open: everything but threads; start: the threads. Without start, whoever runs the node
+ * calls hm_worker_step from the thread that takes the driver's turns. */
+enum hm_status hm_workers_open(struct hm_node *node, struct hm_err *err);
 enum hm_status hm_workers_start(struct hm_node *node, struct hm_err *err);
+/* One chunk of work, or the news that there is none; never blocks. */
+enum worker_says hm_worker_step(struct worker *worker);
 void hm_workers_open_gate(struct hm_node *node);
 void hm_workers_join(struct hm_node *node);
 
@@ -116,7 +139,11 @@ enum hm_status hm_scorer_start(struct hm_node *node, struct hm_err *err);
 void hm_scorer_serve(struct hm_node *node); /* driver: copies B when the scorer asks */
 void hm_scorer_stop(struct hm_node *node);
 
-/* driver.c: turns until the mesh has finished. */
+/* driver.c: one turn, which hears what has come and does what the mesh says, without waiting;
+ * returns when it wants the next one at the latest, if nothing comes before. node->ended: none. */
+uint64_t hm_driver_turn(struct hm_node *node);
+
+/* Turns until the mesh has finished. */
 void hm_driver_run(struct hm_node *node);
 
 /* model_file.c: the hash that every node prints, of configuration, steps and B. hex: 64 digits and

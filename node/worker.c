@@ -115,36 +115,51 @@ static void settle(struct worker *worker, struct hm_step *step)
     show(worker, step);
 }
 
-/* --flush step: goes on only when an extract that began after the step has ended. */
-static void wait_for_delta(struct hm_node *node)
+static enum worker_says end(struct worker *worker)
 {
-    uint32_t begun = atomic_load(&node->shared.extracts_begun);
-    while (atomic_load(&node->shared.extracts_done) <= begun && !atomic_load(&node->shared.ended))
-        wait_for_driver(node);
+    if (!worker->settled_last)
+        settle(worker, &worker->step);
+    worker->settled_last = true;
+    return WORKER_ENDED;
 }
 
-static void work(struct worker *worker)
+/* --flush step: the thread goes on only when an extract that began after the step has ended. */
+static bool awaits_delta(struct worker *worker)
+{
+    const struct for_workers *shared = &worker->node->shared;
+    worker->awaits_delta =
+        worker->awaits_delta && atomic_load(&shared->extracts_done) <= worker->extracts_begun;
+    return worker->awaits_delta;
+}
+
+static void begin_to_await(struct worker *worker)
+{
+    settle(worker, &worker->step);
+    worker->extracts_begun = atomic_load(&worker->node->shared.extracts_begun);
+    worker->awaits_delta = true;
+}
+
+enum worker_says hm_worker_step(struct worker *worker)
 {
     struct hm_node *node = worker->node;
-    struct hm_step step = {.w = node->weights.w, .scratch = worker->scratch};
-    while (!atomic_load_explicit(&node->shared.ended, memory_order_relaxed)) {
-        struct view view = view_of(node);
-        unsigned n = allowance(node, &view);
-        if (!n) {
-            settle(worker, &step);
-            wait_for_driver(node);
-            continue;
-        }
-        step.scale = atomic_load_explicit(&node->shared.scale, memory_order_relaxed);
-        step.t_per_step = atomic_load_explicit(&node->shared.divisor, memory_order_relaxed);
-        step.t = (double)view.steps + (double)step.t_per_step * (double)view.unflushed;
-        take_step(worker, &step, n);
-        if (node->options.flush == HM_FLUSH_STEP) {
-            settle(worker, &step);
-            wait_for_delta(node);
-        }
+    struct hm_step *step = &worker->step;
+    if (atomic_load_explicit(&node->shared.ended, memory_order_relaxed))
+        return end(worker);
+    if (!atomic_load(&node->shared.running) || awaits_delta(worker))
+        return WORKER_WAITS;
+    struct view view = view_of(node);
+    unsigned n = allowance(node, &view);
+    if (!n) {
+        settle(worker, step);
+        return WORKER_WAITS;
     }
-    settle(worker, &step);
+    step->scale = atomic_load_explicit(&node->shared.scale, memory_order_relaxed);
+    step->t_per_step = atomic_load_explicit(&node->shared.divisor, memory_order_relaxed);
+    step->t = (double)view.steps + (double)step->t_per_step * (double)view.unflushed;
+    take_step(worker, step, n);
+    if (node->options.flush == HM_FLUSH_STEP)
+        begin_to_await(worker);
+    return WORKER_STEPPED;
 }
 
 /* With more workers on this host than processors, protocol threads, which need little, go first: a
@@ -159,15 +174,15 @@ static void make_way(const struct hm_node *node)
 static void *worker_main(void *argument)
 {
     struct worker *worker = argument;
-    struct hm_node *node = worker->node;
-    make_way(node);
-    while (!atomic_load(&node->shared.running) && !atomic_load(&node->shared.ended))
-        wait_for_driver(node);
-    work(worker);
+    enum worker_says says;
+    make_way(worker->node);
+    while ((says = hm_worker_step(worker)) != WORKER_ENDED)
+        if (says == WORKER_WAITS)
+            wait_for_driver(worker->node);
     return NULL;
 }
 
-enum hm_status hm_workers_start(struct hm_node *node, struct hm_err *err)
+enum hm_status hm_workers_open(struct hm_node *node, struct hm_err *err)
 {
     unsigned n = node->options.train.threads;
     size_t scratch =
@@ -184,8 +199,18 @@ enum hm_status hm_workers_start(struct hm_node *node, struct hm_err *err)
         if (!worker->scratch)
             return hm_fail(err, HM_ENOMEM, "no memory for the scratch of %u threads", n);
         memset(worker->scratch, 0, scratch);
+        worker->step = (struct hm_step){.w = node->weights.w, .scratch = worker->scratch};
+    }
+    return HM_OK;
+}
+
+enum hm_status hm_workers_start(struct hm_node *node, struct hm_err *err)
+{
+    for (unsigned i = 0; i < node->n_workers; i++) {
+        struct worker *worker = &node->worker[i];
         if (pthread_create(&worker->thread, NULL, worker_main, worker) != 0)
-            return hm_fail(err, HM_ENOMEM, "cannot start thread %u of %u; lower -t", i + 1, n);
+            return hm_fail(err, HM_ENOMEM, "cannot start thread %u of %u; lower -t", i + 1,
+                           node->n_workers);
         worker->started = true;
     }
     return HM_OK;
@@ -196,8 +221,11 @@ void hm_workers_join(struct hm_node *node)
     atomic_store(&node->shared.ended, true);
     for (unsigned i = 0; i < node->n_workers; i++) {
         struct worker *worker = &node->worker[i];
-        if (!worker->started)
+        if (!worker->started) { /* stepped by somebody else's thread, which is this one */
+            if (worker->scratch)
+                hm_worker_step(worker);
             continue;
+        }
         hm_workers_open_gate(node);
         pthread_join(worker->thread, NULL);
         worker->started = false;
