@@ -35,7 +35,7 @@ void hm_decoder_close(struct hm_decoder *d)
         return;
     for (unsigned i = 0; i < d->n_places; i++) {
         struct hm_decoded *place = &d->place[i];
-        hm_blob_drop(place->payload);
+        hm_log_entry_drop(place->entry);
         free(place->start.life);
         free(place->start.steps);
         free(place->start.flush);
@@ -86,9 +86,9 @@ static void take_columns(struct hm_decoded *place)
 
 static int fill(struct hm_decoder *d, struct hm_decoded *place)
 {
-    const struct hm_delta_head *head = &place->head;
-    size_t n = place->payload->n;
-    const uint8_t *bytes = place->payload->bytes;
+    const struct hm_delta_head *head = &place->entry->head;
+    size_t n = place->entry->payload->n;
+    const uint8_t *bytes = place->entry->payload->bytes;
     struct hm_span_entry span[HM_STREAMS_MAX];
     if (head->vectors_n > n ||
         hm_spans_decode(bytes, head->vectors_n, span, HM_STREAMS_MAX, &place->n_spans) ||
@@ -113,7 +113,9 @@ static struct hm_decoded *place_of(struct hm_decoder *d, const struct hm_blob *p
 static int same_head(const struct hm_delta_head *a, const struct hm_delta_head *b)
 {
     return a->block == b->block && a->n_blocks == b->n_blocks && a->n_nonzero == b->n_nonzero &&
-           a->raw_n == b->raw_n && a->vectors_n == b->vectors_n && a->encoding == b->encoding;
+           a->raw_n == b->raw_n && a->vectors_n == b->vectors_n && a->encoding == b->encoding &&
+           a->stream == b->stream && a->lo == b->lo && a->hi == b->hi && a->flush == b->flush &&
+           a->last_piece == b->last_piece && a->digest == b->digest && a->steps == b->steps;
 }
 
 /* The share that a place holds keeps the address from being used for another payload. */
@@ -123,10 +125,13 @@ const struct hm_decoded *hm_decode(struct hm_decoder *d, const struct hm_delta_h
     if (!payload)
         return NULL;
     struct hm_decoded *place = place_of(d, payload);
-    if (place->payload != payload || !same_head(&place->head, head)) {
-        hm_blob_drop(place->payload);
-        place->payload = hm_blob_share(payload);
-        place->head = *head;
+    if (!place->entry || place->entry->payload != payload ||
+        !same_head(&place->entry->head, head)) {
+        hm_log_entry_drop(place->entry);
+        place->entry = hm_log_entry_new(head, payload);
+        if (!place->entry)
+            return NULL;
+        hm_blob_share(payload);
         place->malformed = fill(d, place) != 0;
     }
     return place->malformed ? NULL : place;

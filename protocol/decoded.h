@@ -9,8 +9,7 @@
 #ifndef HM_PROTOCOL_DECODED_H
 #define HM_PROTOCOL_DECODED_H
 
-#include "protocol/blob.h"
-#include "protocol/wire.h"
+#include "protocol/log.h"
 
 /* The vectors at the start of an accumulation, by column: sums over them are most of what a receive
  * in a large mesh costs. Lives ascending. */
@@ -21,8 +20,7 @@ struct hm_starts {
 };
 
 struct hm_decoded {
-    struct hm_blob *payload; /* a share; NULL: the place is free */
-    struct hm_delta_head head;
+    struct hm_log_entry *entry; /* head and payload, a share; NULL: the place is free */
     int malformed;
     struct hm_starts start; /* where the origin stood when its first gradient read W */
     size_t n_spans;

@@ -2,15 +2,48 @@
 
 #include <assert.h>
 #include <stdlib.h>
+#include <string.h>
 
-static struct hm_log_entry *at(const struct hm_log *log, size_t i)
+enum { CAPACITY_LEAST = 8 };
+
+/* ---- entries ---- */
+
+struct hm_log_entry *hm_log_entry_new(const struct hm_delta_head *head, struct hm_blob *payload)
 {
-    return &log->entry[(log->begin + i) & (log->capacity - 1)];
+    struct hm_log_entry *entry = malloc(sizeof *entry);
+    if (!entry)
+        return NULL;
+    atomic_init(&entry->n_owners, 1);
+    entry->head = *head;
+    entry->payload = payload;
+    return entry;
 }
 
-static uint64_t payload_n(const struct hm_log_entry *entry)
+struct hm_log_entry *hm_log_entry_share(struct hm_log_entry *entry)
 {
-    return entry->payload ? entry->payload->n : 0;
+    atomic_fetch_add_explicit(&entry->n_owners, 1, memory_order_relaxed);
+    return entry;
+}
+
+void hm_log_entry_drop(struct hm_log_entry *entry)
+{
+    /* Acquire-release: whoever frees sees what the other owners have read. */
+    if (!entry || atomic_fetch_sub_explicit(&entry->n_owners, 1, memory_order_acq_rel) != 1)
+        return;
+    hm_blob_drop(entry->payload);
+    free(entry);
+}
+
+uint64_t hm_log_entry_bytes(const struct hm_log_entry *entry)
+{
+    return sizeof *entry + sizeof entry + (entry->payload ? entry->payload->n : 0);
+}
+
+/* ---- the ring ---- */
+
+static struct hm_log_entry **at(const struct hm_log *log, uint32_t i)
+{
+    return &log->entry[(log->begin + i) & (log->capacity - 1)];
 }
 
 void hm_log_fini(struct hm_log *log)
@@ -23,11 +56,11 @@ void hm_log_fini(struct hm_log *log)
 
 static int grow(struct hm_log *log)
 {
-    size_t capacity = log->capacity ? 2 * log->capacity : 16;
-    struct hm_log_entry *entry = malloc(capacity * sizeof *entry);
+    uint32_t capacity = log->capacity ? 2 * log->capacity : CAPACITY_LEAST;
+    struct hm_log_entry **entry = malloc(capacity * sizeof *entry);
     if (!entry)
         return -1;
-    for (size_t i = 0; i < log->n; i++)
+    for (uint32_t i = 0; i < log->n; i++)
         entry[i] = *at(log, i);
     free(log->entry);
     log->entry = entry;
@@ -36,15 +69,26 @@ static int grow(struct hm_log *log)
     return 0;
 }
 
-int hm_log_append(struct hm_log *log, const struct hm_delta_head *head, struct hm_blob *payload)
+int hm_log_append_entry(struct hm_log *log, struct hm_log_entry *entry)
 {
-    assert(!log->n || at(log, log->n - 1)->head.hi == head->lo);
+    assert(!log->n || (*at(log, log->n - 1))->head.hi == entry->head.lo);
     if (log->n == log->capacity && grow(log))
         return -1;
-    *at(log, log->n) = (struct hm_log_entry){*head, payload};
-    log->bytes += payload_n(at(log, log->n));
+    *at(log, log->n) = entry;
+    log->bytes += hm_log_entry_bytes(entry);
     log->n++;
     return 0;
+}
+
+int hm_log_append(struct hm_log *log, const struct hm_delta_head *head, struct hm_blob *payload)
+{
+    struct hm_log_entry *entry = hm_log_entry_new(head, payload);
+    if (!entry)
+        return -1;
+    int status = hm_log_append_entry(log, entry);
+    if (status)
+        free(entry);
+    return status;
 }
 
 const struct hm_log_entry *hm_log_get(const struct hm_log *log, uint32_t seq)
@@ -52,23 +96,23 @@ const struct hm_log_entry *hm_log_get(const struct hm_log *log, uint32_t seq)
     uint32_t oldest = hm_log_oldest(log);
     if (!log->n || seq < oldest || seq - oldest >= log->n)
         return NULL;
-    return at(log, seq - oldest);
+    return *at(log, seq - oldest);
 }
 
 uint32_t hm_log_oldest(const struct hm_log *log)
 {
-    return log->n ? at(log, 0)->head.hi : 0;
+    return log->n ? (*at(log, 0))->head.hi : 0;
 }
 
 uint64_t hm_log_drop_oldest(struct hm_log *log)
 {
     if (!log->n)
         return 0;
-    struct hm_log_entry *entry = at(log, 0);
-    uint64_t bytes = payload_n(entry);
-    hm_blob_drop(entry->payload);
+    struct hm_log_entry *entry = *at(log, 0);
+    uint64_t bytes = hm_log_entry_bytes(entry);
     log->begin = (log->begin + 1) & (log->capacity - 1);
     log->n--;
     log->bytes -= bytes;
+    hm_log_entry_drop(entry);
     return bytes;
 }

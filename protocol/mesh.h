@@ -127,7 +127,7 @@ struct hm_mesh_params {
     uint64_t flush_us;        /* fixed interval; 0: adaptive */
     int flush_step;           /* 1: every batch is a delta */
     uint64_t bandwidth;       /* bytes/s handed to sockets, all copies counted; 0: no limit */
-    uint64_t log_bytes_max;   /* of payloads kept for repair */
+    uint64_t log_bytes_max;   /* of deltas kept for repair */
     uint64_t suspect_us,
         gone_us;   /* silence until a peer is re-dialled, and until it counts as dead */
     uint64_t seed; /* of jitter */

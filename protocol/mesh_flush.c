@@ -224,10 +224,7 @@ static void publish_piece(struct hm_mesh *mesh, const struct hm_delta *piece, ui
     own->link.seq = own->head = head->hi;
     own->digest = head->digest;
     own->link.steps = head->steps;
-    if (hm_log_append(&own->log, head, hm_blob_share(payload)) == 0)
-        mesh->log_bytes += payload->n;
-    else
-        hm_blob_drop(payload);
+    hm_mesh_log(mesh, own, hm_log_entry_new(head, hm_blob_share(payload)));
     mesh->counters.published++;
     mesh->counters.pieces_empty += piece->n_blocks == 0;
     mesh->counters.coordinates_sent += piece->n_nonzero;
@@ -320,6 +317,18 @@ void hm_mesh_feel_lag(struct hm_mesh *mesh, struct member *member, const struct 
 }
 
 /* ---- the log is kept within its budget ---- */
+
+/* Without memory the log begins anew behind the gap: what it does not hold, others do. */
+void hm_mesh_log(struct hm_mesh *mesh, struct stream *stream, struct hm_log_entry *entry)
+{
+    if (entry && hm_log_append_entry(&stream->log, entry) == 0) {
+        mesh->log_bytes += hm_log_entry_bytes(entry);
+        return;
+    }
+    hm_log_entry_drop(entry);
+    mesh->log_bytes -= stream->log.bytes;
+    hm_log_fini(&stream->log);
+}
 
 /* The lowest seq of a stream that some live member has acknowledged. */
 static uint32_t acknowledged(const struct hm_mesh *mesh, const struct stream *stream)

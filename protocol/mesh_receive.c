@@ -100,10 +100,7 @@ static bool apply(struct hm_mesh *mesh, struct stream *stream, const struct hm_d
     mesh->applying = true;
     mesh->applying_stream = stream;
     mesh->applying_head = *head;
-    if (hm_log_append(&stream->log, head, hm_blob_share(payload)) == 0)
-        mesh->log_bytes += payload ? payload->n : 0;
-    else
-        hm_blob_drop(payload);
+    hm_mesh_log(mesh, stream, hm_log_entry_share(decoded->entry));
     hm_mesh_act(mesh, HM_ACT_APPLY)->delta = &decoded->delta;
     return true;
 }

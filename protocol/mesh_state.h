@@ -188,6 +188,8 @@ hm_mesh_beat_soon_us(const struct hm_mesh *mesh); /* when the next beat may go o
 void hm_mesh_tick_flush(struct hm_mesh *mesh);
 void hm_mesh_on_extracted(struct hm_mesh *mesh, const struct hm_event *event);
 void hm_mesh_trim(struct hm_mesh *mesh);
+void hm_mesh_log(struct hm_mesh *mesh, struct stream *stream,
+                 struct hm_log_entry *entry); /* takes its ownership; NULL: no memory */
 void hm_mesh_feel_lag(struct hm_mesh *mesh, struct member *member,
                       const struct hm_decoded *decoded);
 void hm_mesh_spend(struct hm_mesh *mesh, size_t bytes);

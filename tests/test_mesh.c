@@ -423,12 +423,12 @@ static void the_log_stays_within_its_budget_and_repairs(void **state)
 {
     (void)state;
     struct sim_options o = sim_defaults(30, 4);
-    o.log_bytes_max = 60000;
+    o.log_bytes_max = 160000;
     o.flush_us = 3 * MS;
     struct sim *sim = running(&o, 4);
     struct sim_link link = {.latency_us = 300, .jitter_us = 100, .drop = .1};
     sim_links(sim, &link);
-    sim_run(sim, 4 * SECOND);
+    sim_run(sim, 10 * SECOND);
     for (unsigned i = 0; i < 4; i++) {
         assert_true(counters(sim, i)->bytes_received > 4 * o.log_bytes_max);
         assert_true(hm_mesh_log_bytes(sim->node[i].mesh) > o.log_bytes_max / 4);
