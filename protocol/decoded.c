@@ -9,8 +9,41 @@ struct hm_decoder {
     const struct hm_layout *layout;
     uint8_t *raw; /* [HM_RAW_MAX] scratch */
     unsigned n_places;
+    struct hm_decoded_beat *beat; /* [n_places] */
     struct hm_decoded place[];
 };
+
+/* ---- vectors ---- */
+
+struct hm_vector *hm_vector_share(struct hm_vector *vector)
+{
+    if (vector)
+        vector->n_owners++;
+    return vector;
+}
+
+void hm_vector_drop(struct hm_vector *vector)
+{
+    if (vector && --vector->n_owners == 0)
+        free(vector);
+}
+
+const struct hm_vv_entry *hm_vector_find(const struct hm_vector *vector, uint64_t life)
+{
+    size_t lo = 0, hi = vector ? vector->n : 0;
+    while (lo < hi) {
+        size_t mid = (lo + hi) / 2;
+        if (vector->entry[mid].life == life)
+            return &vector->entry[mid];
+        if (vector->entry[mid].life < life)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    return NULL;
+}
+
+/* ---- life ---- */
 
 enum hm_status hm_decoder_open(struct hm_decoder **out, const struct hm_kernels *kernels,
                                const struct hm_layout *layout, unsigned n_places,
@@ -18,7 +51,9 @@ enum hm_status hm_decoder_open(struct hm_decoder **out, const struct hm_kernels 
 {
     assert(n_places >= 1);
     struct hm_decoder *d = calloc(1, sizeof *d + n_places * sizeof d->place[0]);
-    if (!d || !(d->raw = malloc(HM_RAW_MAX))) {
+    if (!d || !(d->raw = malloc(HM_RAW_MAX)) || !(d->beat = calloc(n_places, sizeof *d->beat))) {
+        if (d)
+            free(d->raw);
         free(d);
         return hm_fail(err, HM_ENOMEM, "no memory to decode deltas");
     }
@@ -41,7 +76,11 @@ void hm_decoder_close(struct hm_decoder *d)
         free(place->start.flush);
         free(place->span);
         hm_delta_fini(&place->delta);
+        hm_blob_drop(d->beat[i].payload);
+        hm_vector_drop(d->beat[i].vector);
+        free(d->beat[i].peer);
     }
+    free(d->beat);
     free(d->raw);
     free(d);
 }
@@ -104,10 +143,10 @@ static int fill(struct hm_decoder *d, struct hm_decoded *place)
 
 /* ---- all of them ---- */
 
-static struct hm_decoded *place_of(struct hm_decoder *d, const struct hm_blob *payload)
+static size_t place_of(const struct hm_decoder *d, const struct hm_blob *payload)
 {
     uint64_t x = (uint64_t)(uintptr_t)payload * 0x9E3779B97F4A7C15u;
-    return &d->place[(x >> 32) % d->n_places];
+    return (x >> 32) % d->n_places;
 }
 
 static int same_head(const struct hm_delta_head *a, const struct hm_delta_head *b)
@@ -124,7 +163,7 @@ const struct hm_decoded *hm_decode(struct hm_decoder *d, const struct hm_delta_h
 {
     if (!payload)
         return NULL;
-    struct hm_decoded *place = place_of(d, payload);
+    struct hm_decoded *place = &d->place[place_of(d, payload)];
     if (!place->entry || place->entry->payload != payload ||
         !same_head(&place->entry->head, head)) {
         hm_log_entry_drop(place->entry);
@@ -135,4 +174,42 @@ const struct hm_decoded *hm_decode(struct hm_decoder *d, const struct hm_delta_h
         place->malformed = fill(d, place) != 0;
     }
     return place->malformed ? NULL : place;
+}
+
+static int fill_beat(struct hm_decoded_beat *beat)
+{
+    struct hm_vv_entry vv[HM_STREAMS_MAX];
+    struct hm_peer_entry peer[HM_PEERS_MAX];
+    size_t n_vv;
+    if (hm_beat_decode(beat->payload->bytes, beat->payload->n, vv, HM_STREAMS_MAX, &n_vv, peer,
+                       HM_PEERS_MAX, &beat->n_peers))
+        return -1;
+    struct hm_vector *vector = malloc(sizeof *vector + n_vv * sizeof vv[0]);
+    beat->peer = malloc((beat->n_peers ? beat->n_peers : 1) * sizeof peer[0]);
+    if (!vector || !beat->peer) {
+        free(vector);
+        return -1;
+    }
+    vector->n_owners = 1;
+    vector->n = n_vv;
+    memcpy(vector->entry, vv, n_vv * sizeof vv[0]);
+    memcpy(beat->peer, peer, beat->n_peers * sizeof peer[0]);
+    beat->vector = vector;
+    return 0;
+}
+
+const struct hm_decoded_beat *hm_decode_beat(struct hm_decoder *d, struct hm_blob *payload)
+{
+    if (!payload)
+        return NULL;
+    struct hm_decoded_beat *beat = &d->beat[place_of(d, payload)];
+    if (beat->payload != payload) {
+        hm_blob_drop(beat->payload);
+        hm_vector_drop(beat->vector);
+        free(beat->peer);
+        *beat = (struct hm_decoded_beat){.payload = hm_blob_share(payload)};
+        if (fill_beat(beat))
+            return NULL;
+    }
+    return beat->vector ? beat : NULL;
 }

@@ -1,4 +1,4 @@
-/* Deltas of payloads, decoded and checked once.
+/* Payloads of deltas and beats, decoded and checked once.
  *
  * A payload that a thousand virtual nodes of one process receive is the same blob for all of them,
  * so what its bytes say is worked out once and remembered for a while. Nodes of their own processes
@@ -29,9 +29,30 @@ struct hm_decoded {
     uint64_t digest; /* of the delta */
 };
 
+/* The version vector of a beat. Immutable and counted: every node that heard the beat keeps it
+ * until the next one, a thousand of them in one process keep one. One thread. */
+struct hm_vector {
+    unsigned n_owners;
+    size_t n;
+    struct hm_vv_entry entry[]; /* [n] lives ascending */
+};
+
+struct hm_vector *hm_vector_share(struct hm_vector *vector); /* NULL in, NULL out */
+void hm_vector_drop(struct hm_vector *vector);               /* NULL is fine */
+
+/* The entry of that life, or NULL; NULL has none. */
+const struct hm_vv_entry *hm_vector_find(const struct hm_vector *vector, uint64_t life);
+
+struct hm_decoded_beat {
+    struct hm_blob *payload;  /* a share; NULL: the place is free */
+    struct hm_vector *vector; /* NULL: the bytes are malformed, or there is no memory */
+    size_t n_peers;
+    struct hm_peer_entry *peer; /* [n_peers] */
+};
+
 struct hm_decoder;
 
-/* layout and kernels are borrowed. n_places >= 1 deltas are remembered. */
+/* layout and kernels are borrowed. n_places >= 1 deltas are remembered, and as many beats. */
 enum hm_status hm_decoder_open(struct hm_decoder **decoder, const struct hm_kernels *kernels,
                                const struct hm_layout *layout, unsigned n_places,
                                struct hm_err *err);
@@ -42,5 +63,8 @@ void hm_decoder_close(struct hm_decoder *decoder);
  * call. */
 const struct hm_decoded *hm_decode(struct hm_decoder *decoder, const struct hm_delta_head *head,
                                    struct hm_blob *payload);
+
+/* What a beat's payload says, or NULL when it is malformed. Valid until the next call. */
+const struct hm_decoded_beat *hm_decode_beat(struct hm_decoder *decoder, struct hm_blob *payload);
 
 #endif

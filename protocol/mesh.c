@@ -348,6 +348,8 @@ void hm_mesh_close(struct hm_mesh *mesh)
         hm_blob_drop(mesh->action[i].payload);
     for (size_t i = 0; i < mesh->n_streams; i++)
         close_stream(mesh->stream[i]);
+    for (unsigned i = 0; i < MEMBERS_MAX; i++)
+        hm_vector_drop(mesh->member[i].vector);
     hm_decoder_close(mesh->own_decoder);
     free(mesh->action);
     free(mesh->packed);

@@ -338,10 +338,8 @@ static uint32_t acknowledged(const struct hm_mesh *mesh, const struct stream *st
         const struct member *m = &mesh->member[i];
         if (!hm_member_live(m))
             continue;
-        uint32_t seq = m->life == stream->link.from ? stream->link.seq : 0;
-        for (size_t k = 0; k < m->n_vv; k++)
-            if (m->vv[k].life == stream->link.from && m->vv[k].seq > seq)
-                seq = m->vv[k].seq;
+        const struct hm_vv_entry *entry = hm_vector_find(m->vector, stream->link.from);
+        uint32_t seq = m->life == stream->link.from ? stream->link.seq : entry ? entry->seq : 0;
         least = seq < least ? seq : least;
     }
     return least;

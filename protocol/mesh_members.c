@@ -61,6 +61,7 @@ struct member *hm_mesh_member_add(struct hm_mesh *mesh, const struct hm_peer_ent
         mesh->counters.refused_overflow++;
         return NULL;
     }
+    hm_vector_drop(member->vector);
     *member = (struct member){.life = peer->life, .added_us = mesh->now_us};
     for (size_t i = 0; i < mesh->n_streams;
          i++) /* what the slot's former peer did not have says nothing of this one */
@@ -193,19 +194,36 @@ static void heard_by(struct hm_mesh *mesh, struct member *member, const struct h
     member->rtt_us = member->rtt_us ? (3 * member->rtt_us + rtt) / 4 : rtt;
 }
 
+/* The stream of a life, looked for from `from` on in the order of lives; beats list them in that
+ * order, so each search is a step. Creates it when it is not there. */
+static struct stream *next_stream(struct hm_mesh *mesh, uint64_t life, size_t *from)
+{
+    while (*from < mesh->n_streams && mesh->now.life[*from] < life)
+        ++*from;
+    if (*from < mesh->n_streams && mesh->now.life[*from] == life)
+        return mesh->stream[mesh->by_life[*from]];
+    return hm_mesh_stream_make(mesh, life);
+}
+
+static void learn_own(struct hm_mesh *mesh, struct member *member, const struct hm_vv_entry *e)
+{
+    if (e->seq > mesh->stream[0]->link.seq)
+        hm_mesh_finish(mesh, HM_ECORRUPT,
+                       "another process publishes under this node's life id; restart it");
+    else if (e->flush > member->flush_acked && e->flush <= mesh->flush)
+        member->flush_acked = e->flush;
+}
+
 static void learn_vector(struct hm_mesh *mesh, struct member *member)
 {
-    for (size_t i = 0; i < member->n_vv; i++) {
-        const struct hm_vv_entry *e = &member->vv[i];
+    size_t from = 0;
+    for (size_t i = 0; i < member->vector->n; i++) {
+        const struct hm_vv_entry *e = &member->vector->entry[i];
         if (e->life == mesh->params.life) {
-            if (e->seq > mesh->stream[0]->link.seq)
-                hm_mesh_finish(mesh, HM_ECORRUPT,
-                               "another process publishes under this node's life id; restart it");
-            else if (e->flush > member->flush_acked && e->flush <= mesh->flush)
-                member->flush_acked = e->flush;
+            learn_own(mesh, member, e);
             continue;
         }
-        struct stream *s = hm_mesh_stream_make(mesh, e->life);
+        struct stream *s = next_stream(mesh, e->life, &from);
         if (!s) {
             mesh->counters.refused_overflow++;
             continue;
@@ -229,11 +247,11 @@ static bool agrees(const struct hm_vv_entry *e, const struct stream *s)
 static void check_digest(struct hm_mesh *mesh, struct member *member)
 {
     bool same = true;
-    for (size_t i = 0; i < member->n_vv && same; i++) {
-        const struct stream *s = hm_mesh_stream(mesh, member->vv[i].life);
-        same = !s || agrees(&member->vv[i], s);
+    for (size_t i = 0; i < member->vector->n && same; i++) {
+        const struct stream *s = hm_mesh_stream(mesh, member->vector->entry[i].life);
+        same = !s || agrees(&member->vector->entry[i], s);
     }
-    if (same && hm_mesh_same_vector(mesh, member->vv, member->n_vv))
+    if (same && hm_mesh_same_vector(mesh, member->vector))
         same = member->digest == hm_mesh_digest(mesh);
     if (same)
         return;
@@ -260,12 +278,8 @@ void hm_mesh_on_beat(struct hm_mesh *mesh, const struct hm_event *event,
                      const struct hm_header *header)
 {
     const struct hm_beat_head *beat = &header->beat;
-    struct hm_vv_entry vv[HM_STREAMS_MAX];
-    struct hm_peer_entry peer[MEMBERS_MAX];
-    size_t n_vv, n_peers;
-    const struct hm_blob *payload = event->message.payload;
-    if (!payload || hm_beat_decode(payload->bytes, payload->n, vv, HM_STREAMS_MAX, &n_vv, peer,
-                                   MEMBERS_MAX, &n_peers)) {
+    const struct hm_decoded_beat *decoded = hm_decode_beat(mesh->decoder, event->message.payload);
+    if (!decoded) {
         mesh->counters.refused_malformed++;
         return;
     }
@@ -286,10 +300,10 @@ void hm_mesh_on_beat(struct hm_mesh *mesh, const struct hm_event *event,
     member->digest = beat->digest;
     member->steps = beat->steps;
     memcpy(member->label, beat->label, sizeof member->label);
-    member->n_vv = n_vv;
-    memcpy(member->vv, vv, n_vv * sizeof vv[0]);
+    hm_vector_drop(member->vector);
+    member->vector = hm_vector_share(decoded->vector);
     learn_vector(mesh, member);
-    learn_peers(mesh, member, peer, n_peers);
+    learn_peers(mesh, member, decoded->peer, decoded->n_peers);
     check_digest(mesh, member);
     struct stream *stream = hm_mesh_stream(mesh, header->life);
     if (stream)
@@ -483,6 +497,7 @@ static void tick_member(struct hm_mesh *mesh, struct member *member)
         /* Never heard, by whomever it was named: forget it, so that its slot serves somebody real.
          */
         hm_mesh_act(mesh, HM_ACT_DISCONNECT)->slot = slot_of(mesh, member);
+        hm_vector_drop(member->vector);
         *member = (struct member){0};
         return;
     }

@@ -158,7 +158,7 @@ static bool all_at(const struct hm_mesh *mesh, enum hm_phase phase)
     for (unsigned i = 0; i < MEMBERS_MAX; i++) {
         const struct member *m = &mesh->member[i];
         if (hm_member_live(m) &&
-            (m->phase < phase || m->digest != digest || !hm_mesh_same_vector(mesh, m->vv, m->n_vv)))
+            (m->phase < phase || m->digest != digest || !hm_mesh_same_vector(mesh, m->vector)))
             return false;
     }
     return caught_up(mesh);

@@ -53,10 +53,8 @@ static bool claims(const struct member *m, const struct stream *stream)
         return false;
     if (m->life == stream->link.from)
         return true;
-    for (size_t i = 0; i < m->n_vv; i++)
-        if (m->vv[i].life == stream->link.from)
-            return m->vv[i].seq > stream->link.seq;
-    return false;
+    const struct hm_vv_entry *entry = hm_vector_find(m->vector, stream->link.from);
+    return entry && entry->seq > stream->link.seq;
 }
 
 static bool may_have(const struct hm_mesh *mesh, const struct stream *stream, unsigned slot)

@@ -66,11 +66,10 @@ struct member {
     uint64_t beat_us;
     uint64_t digest, steps;
     uint64_t left_digest;
-    uint64_t rtt_us;      /* 0: unknown */
-    uint32_t flush_acked; /* own flushes it is known to have applied */
-    size_t n_vv;
-    struct hm_vv_entry vv[HM_STREAMS_MAX]; /* of its newest beat */
-    uint64_t warned;                       /* bits: notes already given about this peer */
+    uint64_t rtt_us;          /* 0: unknown */
+    uint32_t flush_acked;     /* own flushes it is known to have applied */
+    struct hm_vector *vector; /* of its newest beat */
+    uint64_t warned;          /* bits: notes already given about this peer */
 };
 
 struct hm_mesh {
@@ -161,7 +160,7 @@ size_t hm_mesh_spans(const struct hm_mesh *mesh, struct hm_span_entry *span /* [
 void hm_mesh_show_progress(struct hm_mesh *mesh,
                            const struct stream *stream); /* after flush or steps have changed */
 void hm_mesh_mark_start(struct hm_mesh *mesh);
-bool hm_mesh_same_vector(const struct hm_mesh *mesh, const struct hm_vv_entry *vv, size_t n);
+bool hm_mesh_same_vector(const struct hm_mesh *mesh, const struct hm_vector *vector);
 void hm_mesh_measure_staleness(struct hm_mesh *mesh, struct stream *stream,
                                const struct hm_starts *start);
 

@@ -92,9 +92,10 @@ void hm_mesh_mark_start(struct hm_mesh *mesh)
     }
 }
 
-bool hm_mesh_same_vector(const struct hm_mesh *mesh, const struct hm_vv_entry *vv, size_t n)
+bool hm_mesh_same_vector(const struct hm_mesh *mesh, const struct hm_vector *vector)
 {
-    size_t at = 0;
+    const struct hm_vv_entry *vv = vector ? vector->entry : NULL;
+    size_t at = 0, n = vector ? vector->n : 0;
     for (size_t i = 0; i < mesh->n_streams; i++) {
         const struct stream *s = mesh->stream[mesh->by_life[i]];
         if (!s->link.seq)
