@@ -1,6 +1,7 @@
 /* The driver: feeds the mesh what happens, carries out what it says. The one thread that owns
  * sockets, B and the mesh. */
 #include "node/node_state.h"
+#include "sparse/install.h"
 
 #include <math.h>
 #include <string.h>
@@ -119,6 +120,32 @@ static void apply(struct hm_node *node, const struct hm_action *action)
     hm_mesh_step(node->mesh, &event);
 }
 
+static void snapshot(struct hm_node *node)
+{
+    size_t n = node->weights.n * sizeof *node->weights.b;
+    struct hm_event event = event_of(node, HM_EV_SNAPSHOT);
+    event.base = hm_blob_new(n);
+    if (event.base)
+        memcpy(event.base->bytes, node->weights.b, n);
+    hm_mesh_step(node->mesh, &event);
+}
+
+static void install(struct hm_node *node, const uint32_t *base)
+{
+    hm_weights_install(node->kernels, &node->weights, base, &node->n_sampled, &node->n_wiped);
+    struct hm_event event = event_of(node, HM_EV_INSTALLED);
+    node->report.last_apply_us = event.now_us;
+    hm_mesh_step(node->mesh, &event);
+}
+
+static void verify(struct hm_node *node)
+{
+    uint64_t digest = node->kernels->digest_dense(node->weights.b, node->layout.n_blocks);
+    struct hm_event event = event_of(node, HM_EV_VERIFIED);
+    event.digest = digest;
+    hm_mesh_step(node->mesh, &event);
+}
+
 static void start(struct hm_node *node)
 {
     node->train_us = node->rate_us = hm_node_now(node);
@@ -146,6 +173,15 @@ static void act(struct hm_node *node, const struct hm_action *action)
         break;
     case HM_ACT_APPLY:
         apply(node, action);
+        break;
+    case HM_ACT_SNAPSHOT:
+        snapshot(node);
+        break;
+    case HM_ACT_INSTALL:
+        install(node, action->base);
+        break;
+    case HM_ACT_VERIFY:
+        verify(node);
         break;
     case HM_ACT_START:
         start(node);

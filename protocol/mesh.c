@@ -239,6 +239,12 @@ void hm_mesh_step(struct hm_mesh *mesh, const struct hm_event *event)
     case HM_EV_EXTRACTED:
         hm_mesh_on_extracted(mesh, event);
         break;
+    case HM_EV_SNAPSHOT:
+        hm_blob_drop(event->base);
+        break;
+    case HM_EV_INSTALLED:
+    case HM_EV_VERIFIED:
+        break;
     case HM_EV_WORK_ENDED:
         hm_mesh_on_work_ended(mesh);
         break;
@@ -361,6 +367,11 @@ void hm_mesh_close(struct hm_mesh *mesh)
 enum hm_phase hm_mesh_phase(const struct hm_mesh *mesh)
 {
     return mesh->phase;
+}
+
+uint64_t hm_mesh_life(const struct hm_mesh *mesh)
+{
+    return mesh->params.life;
 }
 
 uint64_t hm_mesh_fingerprint(const struct hm_mesh *mesh)

@@ -6,8 +6,8 @@
  * to extract and what to apply.
  *
  *     hm_mesh_step(mesh, &event);
- *     while ((action = hm_mesh_next(mesh))) carry it out;   // APPLY and EXTRACT answer with an
- * event of their own
+ *     while ((action = hm_mesh_next(mesh))) carry it out;   // APPLY, EXTRACT
+ * and some others answer with an event of their own, at once and in their order
  *
  * One thread at a time per mesh. The rules are written down in protocol/WIRE.md.
  */
@@ -31,6 +31,9 @@ enum hm_event_type {
     HM_EV_SUBSCRIBED, /* somebody subscribed to our XPUB */
     HM_EV_APPLIED,    /* the APPLY action is done */
     HM_EV_EXTRACTED,  /* the EXTRACT action is done */
+    HM_EV_SNAPSHOT,   /* the SNAPSHOT action is done */
+    HM_EV_INSTALLED,  /* the INSTALL action is done */
+    HM_EV_VERIFIED,   /* the VERIFY action is done */
     HM_EV_WORK_ENDED, /* after END_WORK: no worker touches W any more */
     HM_EV_STOP,       /* the user, or a score that is good enough, ends the run of the whole mesh */
     HM_EV_LEAVE,      /* the user takes this node out; the others go on */
@@ -64,7 +67,10 @@ struct hm_event {
                                  and this */
             struct hm_extract_stats stats;
         } extracted;
-        const char *reason; /* of STOP and LEAVE */
+        struct hm_blob *base; /* of SNAPSHOT: B as it is, [n] uint32_t of this machine, which the
+                                 mesh owns from now on; NULL without memory */
+        uint64_t digest;      /* of VERIFIED: H(B) */
+        const char *reason;   /* of STOP and LEAVE */
     };
 };
 
@@ -79,10 +85,13 @@ enum hm_action_type {
     HM_ACT_BROADCAST,  /* by the XPUB */
     HM_ACT_EXTRACT,    /* make a delta of W - B, as `extract` says, and answer EXTRACTED */
     HM_ACT_APPLY,      /* add `delta` to B and W, and answer APPLIED */
-    HM_ACT_START,      /* workers may begin */
-    HM_ACT_END_WORK,   /* workers shall end; answer WORK_ENDED when they have */
-    HM_ACT_NOTE,       /* something a person may want to know: `note` */
-    HM_ACT_FINISH,     /* the run is over: see hm_mesh_result */
+    HM_ACT_SNAPSHOT,   /* copy B at once and answer SNAPSHOT with the copy */
+    HM_ACT_INSTALL,  /* W += (base - B) * grid, B = base (sparse/install.h), and answer INSTALLED */
+    HM_ACT_VERIFY,   /* compute the digest of all of B and answer VERIFIED */
+    HM_ACT_START,    /* workers may begin */
+    HM_ACT_END_WORK, /* workers shall end; answer WORK_ENDED when they have */
+    HM_ACT_NOTE,     /* something a person may want to know: `note` */
+    HM_ACT_FINISH,   /* the run is over: see hm_mesh_result */
 };
 
 enum hm_note_level { HM_NOTE_INFO, HM_NOTE_WARNING, HM_NOTE_ERROR };
@@ -103,6 +112,7 @@ struct hm_action {
         int verify;    /* 1: report the digest of all of B */
     } extract;
     const struct hm_delta *delta; /* valid until APPLIED */
+    const uint32_t *base;         /* of INSTALL, [n]; valid until INSTALLED */
     enum hm_note_level level;
     char note[HM_NOTE_MAX + 1];
 };
@@ -194,6 +204,7 @@ const struct hm_action *hm_mesh_next(struct hm_mesh *mesh);
 uint64_t hm_mesh_wake_us(const struct hm_mesh *mesh, int busy);
 
 enum hm_phase hm_mesh_phase(const struct hm_mesh *mesh);
+uint64_t hm_mesh_life(const struct hm_mesh *mesh); /* now: a node that yields goes on as another */
 uint64_t hm_mesh_fingerprint(const struct hm_mesh *mesh);
 uint64_t hm_mesh_steps(const struct hm_mesh *mesh); /* mesh-wide, published and applied here */
 uint64_t hm_mesh_own_published_steps(const struct hm_mesh *mesh);

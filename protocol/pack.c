@@ -1,4 +1,4 @@
-/* The body of a DELTA: the codec's bytes, and LZ4 around them where that pays. */
+/* The bodies of DELTA and CHUNK: the codec's bytes, and LZ4 around them where that pays. */
 #include "protocol/wire.h"
 
 #include <assert.h>
@@ -99,4 +99,57 @@ int hm_unpack(const struct hm_kernels *kernels, const struct hm_layout *layout,
     if (status)
         out->n_blocks = out->n_nonzero = 0;
     return status;
+}
+
+/* ---- chunks of snapshots ---- */
+
+/* Appends block `from` of b unless it is all zero; -1 when a value is out of range. */
+static int list_block(struct hm_delta *delta, const uint32_t *b, uint32_t block)
+{
+    const uint32_t *from = b + (size_t)block * HM_BLOCK;
+    uint32_t n = 0;
+    int32_t *q = delta->q[delta->n_blocks];
+    for (unsigned j = 0; j < HM_BLOCK; j++) {
+        q[j] = (int32_t)from[j];
+        if (q[j] > 2 * HM_RANGE || q[j] < -2 * HM_RANGE)
+            return -1;
+        n += q[j] != 0;
+    }
+    if (n)
+        delta->block[delta->n_blocks++] = block;
+    delta->n_nonzero += n;
+    return 0;
+}
+
+long hm_pack_chunk(const struct hm_kernels *kernels, const uint32_t *b, uint32_t block,
+                   uint32_t n_blocks, uint8_t *out, uint8_t *scratch, struct hm_delta *delta,
+                   struct hm_chunk_head *head)
+{
+    assert(n_blocks <= HM_CHUNK_BLOCKS_MAX);
+    assert(n_blocks <= delta->capacity);
+    delta->n_blocks = delta->n_nonzero = 0;
+    for (uint32_t i = block; i < block + n_blocks; i++)
+        if (list_block(delta, b, i))
+            return -1;
+    head->n_nonzero = delta->n_nonzero;
+    return (long)hm_pack(kernels, delta, block, n_blocks, out, scratch, &head->encoding,
+                         &head->raw_n);
+}
+
+int hm_unpack_chunk(const struct hm_kernels *kernels, const struct hm_layout *layout,
+                    const struct hm_chunk_head *head, const uint8_t *body, size_t body_n,
+                    uint32_t block, uint32_t n_blocks, uint8_t *scratch, struct hm_delta *delta,
+                    uint32_t *b)
+{
+    struct hm_delta_head as_delta = {.encoding = head->encoding,
+                                     .block = block,
+                                     .n_blocks = n_blocks,
+                                     .n_nonzero = head->n_nonzero,
+                                     .raw_n = head->raw_n};
+    if (hm_unpack(kernels, layout, &as_delta, body, body_n, scratch, delta))
+        return -1;
+    memset(b + (size_t)block * HM_BLOCK, 0, (size_t)n_blocks * HM_BLOCK * sizeof *b);
+    for (uint32_t i = 0; i < delta->n_blocks; i++)
+        memcpy(b + (size_t)delta->block[i] * HM_BLOCK, delta->q[i], sizeof delta->q[i]);
+    return 0;
 }

@@ -1,6 +1,6 @@
-/* Payloads of DELTA (its head), BEAT, HELLO and HELLO_OK. Each entry has a put and a get that
- * mirror each other; the getters only ever mark the reader bad, and the decoders look once, at the
- * end. */
+/* Payloads of DELTA (its head), BEAT, HELLO, HELLO_OK, STATE_REQ and STATE_META. Each entry has a
+ * put and a get that mirror each other; the getters only ever mark the reader bad, and the decoders
+ * look once, at the end. */
 #include "protocol/wire.h"
 
 #include "protocol/bytes.h"
@@ -197,6 +197,21 @@ int hm_beat_decode(const uint8_t *in, size_t in_n, struct hm_vv_entry *vv, size_
         return 0;
     *n_vv = *n_peers = 0;
     return -1;
+}
+
+size_t hm_vector_encode(const struct hm_vv_entry *vv, size_t n, uint8_t *out)
+{
+    struct hm_writer w = hm_writer_of(out, HM_VECTOR_BOUND(n));
+    put_vv(&w, vv, n);
+    return (size_t)(w.at - out);
+}
+
+int hm_vector_decode(const uint8_t *in, size_t in_n, struct hm_vv_entry *vv, size_t room, size_t *n)
+{
+    struct hm_reader r = payload_reader(in, in_n);
+    size_t count = get_vv(&r, vv, room);
+    *n = is_complete(&r) ? count : 0;
+    return is_complete(&r) ? 0 : -1;
 }
 
 /* ---- the configuration ---- */

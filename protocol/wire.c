@@ -96,6 +96,58 @@ static const struct field leave_fields[] = {
     INTEGER(leave.clean, 0, 1),
 };
 
+static const struct field state_req_fields[] = {
+    INTEGER(state_req.decide, 0, 1),
+};
+
+static const struct field state_meta_fields[] = {
+    INTEGER(state_meta.id, 0, UINT64_MAX),
+    INTEGER(state_meta.verdict, 0, HM_VERDICTS - 1),
+    INTEGER(state_meta.n_chunks, 0, HM_BLOCKS_MAX),
+    INTEGER(state_meta.chunk_blocks, 0, HM_CHUNK_BLOCKS_MAX),
+    INTEGER(state_meta.digest, 0, UINT64_MAX),
+    INTEGER(state_meta.steps, 0, UINT64_MAX),
+};
+
+static const struct field chunk_req_fields[] = {
+    INTEGER(chunk_req.id, 1, UINT64_MAX),
+    INTEGER(chunk_req.chunk, 0, HM_BLOCKS_MAX - 1),
+};
+
+static const struct field chunk_fields[] = {
+    INTEGER(chunk.id, 1, UINT64_MAX),
+    INTEGER(chunk.chunk, 0, HM_BLOCKS_MAX - 1),
+    INTEGER(chunk.encoding, 0, HM_ENCODINGS - 1),
+    INTEGER(chunk.raw_n, 0, HM_RAW_MAX),
+    INTEGER(chunk.n_nonzero, 0, HM_CHUNK_BLOCKS_MAX *HM_BLOCK),
+};
+
+static const struct field yield_fields[] = {
+    INTEGER(yield.successor, 1, UINT64_MAX),
+    INTEGER(yield.seq, 0, HM_SEQ_MAX),
+    INTEGER(yield.renounced, 1, HM_SEQ_MAX + 1),
+};
+
+static int state_meta_consistent(const struct hm_header *header)
+{
+    const struct hm_state_meta_head *m = &header->state_meta;
+    if (m->verdict == HM_STATE_GIVEN || m->verdict == HM_STATE_ADOPT)
+        return m->id && m->n_chunks && m->chunk_blocks &&
+               (uint64_t)(m->n_chunks - 1) * m->chunk_blocks < HM_BLOCKS_MAX;
+    return !m->id && !m->n_chunks && !m->chunk_blocks && !m->digest && !m->steps;
+}
+
+static int chunk_consistent(const struct hm_header *header)
+{
+    const struct hm_chunk_head *c = &header->chunk;
+    return c->n_nonzero == 0 ? c->raw_n == 0 && c->encoding == HM_PACKED : c->raw_n > 0;
+}
+
+static int yield_consistent(const struct hm_header *header)
+{
+    return header->yield.seq < header->yield.renounced && header->yield.successor != header->life;
+}
+
 static int delta_consistent(const struct hm_header *header)
 {
     const struct hm_delta_head *d = &header->delta;
@@ -117,6 +169,11 @@ static const struct message *message_of(uint8_t type)
         [HM_REJECT] = {FIELDS(reject_fields)},
         [HM_WANT] = {FIELDS(want_fields)},
         [HM_NOHAVE] = {FIELDS(nohave_fields)},
+        [HM_STATE_REQ] = {FIELDS(state_req_fields)},
+        [HM_STATE_META] = {FIELDS(state_meta_fields), .consistent = state_meta_consistent},
+        [HM_CHUNK_REQ] = {FIELDS(chunk_req_fields)},
+        [HM_CHUNK] = {FIELDS(chunk_fields), .consistent = chunk_consistent},
+        [HM_YIELD] = {FIELDS(yield_fields), .consistent = yield_consistent},
         [HM_LEAVE] = {FIELDS(leave_fields)},
     };
 #undef FIELDS

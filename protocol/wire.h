@@ -26,11 +26,12 @@ enum {
     HM_PAYLOAD_MAX = 1 << 20, /* bytes of a payload */
     HM_LABEL_MAX =
         31, /* bytes of a node's name, without NUL: printable ASCII, no spaces or quotes */
-    HM_ENDPOINT_MAX = 127, /* "tcp://host:port" */
-    HM_REASON_MAX = 127,   /* text fields of REJECT and of a stop */
-    HM_STREAMS_MAX = 256,  /* entries of a version vector */
-    HM_PEERS_MAX = 64,     /* entries of a list of peers */
-    HM_RAW_MAX = 8 << 20,  /* bytes of a packed delta before LZ4 */
+    HM_ENDPOINT_MAX = 127,      /* "tcp://host:port" */
+    HM_REASON_MAX = 127,        /* text fields of REJECT and of a stop */
+    HM_STREAMS_MAX = 1024,      /* entries of a version vector */
+    HM_PEERS_MAX = 64,          /* entries of a list of peers */
+    HM_RAW_MAX = 8 << 20,       /* bytes of a packed delta before LZ4 */
+    HM_CHUNK_BLOCKS_MAX = 4096, /* of a snapshot's chunk: packed, they fit into any payload */
 };
 
 /* The largest seq; what follows it still fits a uint32_t. */
@@ -44,8 +45,11 @@ enum hm_message_type {
     HM_REJECT = 5,
     HM_WANT = 6,
     HM_NOHAVE = 7,
-    /* 8 to 12 are kept for state transfer and yield: STATE_REQ, STATE_META, CHUNK_REQ, CHUNK,
-       YIELD. */
+    HM_STATE_REQ = 8,
+    HM_STATE_META = 9,
+    HM_CHUNK_REQ = 10,
+    HM_CHUNK = 11,
+    HM_YIELD = 12,
     HM_LEAVE = 13,
 };
 
@@ -63,6 +67,16 @@ enum hm_encoding {
     HM_PACKED = 0,     /* sparse/kernels.h encode */
     HM_PACKED_LZ4 = 1, /* the same, compressed as one LZ4 block */
     HM_ENCODINGS,
+};
+
+/* What a STATE_META says to who asked. */
+enum hm_verdict {
+    HM_STATE_GIVEN = 0,   /* here is a snapshot; fetch its chunks */
+    HM_STATE_ADOPT = 1,   /* the same, and of the two of us it is you who gives way */
+    HM_STATE_KEEP = 2,    /* keep what you have: I am the one who gives way */
+    HM_STATE_NOT_NOW = 3, /* no snapshot here: joining myself, no memory, or no budget */
+    HM_STATE_GONE = 4,    /* the snapshot that you asked for is not kept any more */
+    HM_VERDICTS,
 };
 
 struct hm_delta_head {
@@ -122,6 +136,39 @@ struct hm_leave_head {
     uint8_t clean;   /* 1: after an agreed end; 0: leaving early */
 };
 
+struct hm_state_req_head {
+    uint8_t decide; /* 1: adopting would lose deltas here; say which of us gives way */
+};
+
+struct hm_state_meta_head {
+    uint64_t id;     /* of the snapshot, in the sender's life; 0 exactly without one */
+    uint8_t verdict; /* enum hm_verdict */
+    uint32_t n_chunks;
+    uint32_t chunk_blocks; /* blocks in each chunk but the last */
+    uint64_t digest;       /* H(B) of the snapshot */
+    uint64_t steps;        /* mesh-wide steps in it */
+};
+
+struct hm_chunk_req_head {
+    uint64_t id;
+    uint32_t chunk;
+};
+
+struct hm_chunk_head {
+    uint64_t id;
+    uint32_t chunk;
+    uint8_t encoding;   /* enum hm_encoding */
+    uint32_t raw_n;     /* bytes of the packed form before LZ4 */
+    uint32_t n_nonzero; /* coordinates with B != 0 */
+};
+
+struct hm_yield_head { /* the sender's life ends; its process goes on as another */
+    uint64_t successor;
+    uint32_t seq;       /* deltas 1..seq of the life that ends stay valid at the sender */
+    uint32_t renounced; /* those from this one on are never valid: they come anew in the successor's
+                           stream; HM_SEQ_MAX + 1: none */
+};
+
 struct hm_header {
     uint8_t type;         /* enum hm_message_type */
     uint64_t fingerprint; /* of the configuration; 0 in HELLO before one is known */
@@ -134,6 +181,11 @@ struct hm_header {
         struct hm_want_head want;
         struct hm_nohave_head nohave;
         struct hm_leave_head leave;
+        struct hm_state_req_head state_req;
+        struct hm_state_meta_head state_meta;
+        struct hm_chunk_req_head chunk_req;
+        struct hm_chunk_head chunk;
+        struct hm_yield_head yield;
     };
 };
 
@@ -205,6 +257,13 @@ size_t hm_beat_encode(const struct hm_vv_entry *vv, size_t n_vv, const struct hm
 int hm_beat_decode(const uint8_t *in, size_t in_n, struct hm_vv_entry *vv, size_t vv_room,
                    size_t *n_vv, struct hm_peer_entry *peer, size_t peer_room, size_t *n_peers);
 
+#define HM_VECTOR_BOUND(n) (HM_VARINT_MAX + (n) * (16 + 3 * HM_VARINT_MAX))
+
+/* Payload of STATE_REQ and STATE_META: a vector alone, as a BEAT begins. */
+size_t hm_vector_encode(const struct hm_vv_entry *vv, size_t n, uint8_t *out);
+int hm_vector_decode(const uint8_t *in, size_t in_n, struct hm_vv_entry *vv, size_t room,
+                     size_t *n);
+
 /* Payload of HELLO (fields the sender insists on) and HELLO_OK (the configuration; then the peers;
  * then bulk data of the workload, such as the order of features, opaque here). Names are [a-z0-9_]+
  * and strictly ascending (strcmp); values are hm_text_ok. The whole must fit HM_PAYLOAD_MAX, or
@@ -238,5 +297,20 @@ size_t hm_pack(const struct hm_kernels *kernels, const struct hm_delta *delta, u
 int hm_unpack(const struct hm_kernels *kernels, const struct hm_layout *layout,
               const struct hm_delta_head *head, const uint8_t *body, size_t body_n,
               uint8_t *scratch, struct hm_delta *out);
+
+/* A chunk of a snapshot: the values of B in blocks [block, block + n_blocks) as a delta from zero,
+ * packed as above into out[hm_pack_bound(n_blocks, n_blocks)]; sets all of the head but id and
+ * chunk. `delta` is scratch with room for the blocks. Returns the bytes, or -1 when a value is
+ * beyond what the format holds, +-2 HM_RANGE. n_blocks <= HM_CHUNK_BLOCKS_MAX. */
+long hm_pack_chunk(const struct hm_kernels *kernels, const uint32_t *b, uint32_t block,
+                   uint32_t n_blocks, uint8_t *out, uint8_t *scratch, struct hm_delta *delta,
+                   struct hm_chunk_head *head);
+
+/* Unpacks such a chunk over b's blocks [block, block + n_blocks), all of them. 0, or -1 and b
+ * unchanged. `scratch` has HM_RAW_MAX bytes, `delta` room for n_blocks. */
+int hm_unpack_chunk(const struct hm_kernels *kernels, const struct hm_layout *layout,
+                    const struct hm_chunk_head *head, const uint8_t *body, size_t body_n,
+                    uint32_t block, uint32_t n_blocks, uint8_t *scratch, struct hm_delta *delta,
+                    uint32_t *b);
 
 #endif

@@ -14,6 +14,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         wire_check_spans,
         wire_check_beat,
         wire_check_hello,
+        wire_check_vector,
     };
     if (size > 0)
         check[data[0] % (sizeof check / sizeof *check)](data + 1, size - 1);

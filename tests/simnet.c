@@ -494,6 +494,10 @@ static void act(struct sim *sim, unsigned i, const struct hm_action *action)
     case HM_ACT_APPLY:
         apply(sim, i, action);
         break;
+    case HM_ACT_SNAPSHOT:
+    case HM_ACT_INSTALL:
+    case HM_ACT_VERIFY:
+        break;
     case HM_ACT_START:
         begin_work(sim, i);
         break;

@@ -498,6 +498,70 @@ static int32_t ramp(void *context, unsigned lane)
     return (int32_t)lane - 31;
 }
 
+/* ---- chunks of snapshots ---- */
+
+static void test_chunks_round_trip(void **state)
+{
+    (void)state;
+    struct scene s;
+    open_model(&s);
+    uint32_t n_blocks = s.layout.n_blocks;
+    size_t n = hm_layout_n(&s.layout);
+    uint32_t *b = calloc(n, sizeof *b), *read = malloc(n * sizeof *read);
+    struct hm_rng rng = hm_rng_seed(1, 9);
+    for (uint32_t block = 0; block < n_blocks; block++)
+        for (uint64_t mask = block % 5 ? hm_layout_block_mask(&s.layout, block) : 0; mask;
+             mask &= mask - 1)
+            b[block * HM_BLOCK + (uint32_t)__builtin_ctzll(mask)] =
+                block % 7 == 1 ? (uint32_t)-2 * HM_RANGE : hm_rng_below(&rng, 2001) - 1000u;
+    memset(read, 0xaa, n * sizeof *read);
+    for (uint32_t at = 0; at < n_blocks; at += 9) {
+        uint32_t some = n_blocks - at < 9 ? n_blocks - at : 9;
+        struct hm_chunk_head head = {0};
+        long body_n = hm_pack_chunk(kernels, b, at, some, s.body, s.scratch, &s.delta, &head);
+        assert_true(body_n >= 0);
+        assert_int_equal(hm_unpack_chunk(kernels, &s.layout, &head, s.body, (size_t)body_n, at,
+                                         some, s.scratch, &s.read, read),
+                         0);
+        if (body_n)
+            assert_int_equal(hm_unpack_chunk(kernels, &s.layout, &head, s.body, (size_t)body_n - 1,
+                                             at, some, s.scratch, &s.read, read),
+                             -1);
+    }
+    assert_memory_equal(read, b, n * sizeof *b);
+    free(b);
+    free(read);
+    close_model(&s);
+}
+
+/* The largest chunk there may be fits into a payload, and what the codec does not hold is said. */
+static void test_chunks_at_their_limits(void **state)
+{
+    (void)state;
+    struct scene s;
+    memset(&s, 0, sizeof s);
+    add(&s, "wide", HM_CHUNK_BLOCKS_MAX, HM_BLOCK);
+    open_scene(&s);
+    size_t n = hm_layout_n(&s.layout);
+    uint32_t *b = malloc(n * sizeof *b);
+    struct hm_rng rng = hm_rng_seed(2, 9);
+    for (size_t i = 0; i < n; i++)
+        b[i] = hm_rng_below(&rng, 4 * HM_RANGE + 1) - 2u * HM_RANGE;
+    struct hm_chunk_head head;
+    long body_n =
+        hm_pack_chunk(kernels, b, 0, HM_CHUNK_BLOCKS_MAX, s.body, s.scratch, &s.delta, &head);
+    assert_true(body_n > 0);
+    assert_true(body_n <= HM_PAYLOAD_MAX);
+    b[n - 1] = 2 * HM_RANGE + 1;
+    assert_int_equal(
+        hm_pack_chunk(kernels, b, 0, HM_CHUNK_BLOCKS_MAX, s.body, s.scratch, &s.delta, &head), -1);
+    b[n - 1] = (uint32_t)INT32_MIN;
+    assert_int_equal(
+        hm_pack_chunk(kernels, b, 0, HM_CHUNK_BLOCKS_MAX, s.body, s.scratch, &s.delta, &head), -1);
+    free(b);
+    close_model(&s);
+}
+
 static void test_golden_packing(void **state)
 {
     (void)state;
@@ -585,6 +649,8 @@ int main(void)
         cmocka_unit_test(test_body_of_more_than_a_mebibyte),
         cmocka_unit_test(test_padding_stays_zero),
         cmocka_unit_test(test_mutated_bodies),
+        cmocka_unit_test(test_chunks_round_trip),
+        cmocka_unit_test(test_chunks_at_their_limits),
         cmocka_unit_test(test_golden_packing),
         cmocka_unit_test(test_golden_digest),
         cmocka_unit_test(test_golden_delta),

@@ -14,10 +14,11 @@
 enum { LEAD = 4 /* version, type, fingerprint, life */ };
 
 static const uint64_t ANNA = 0x0102030405060708, BERT = 0x1112131415161718,
-                      MESH = 0x00c0ffee00c0ffee;
+                      CARL = 0x2122232425262728, MESH = 0x00c0ffee00c0ffee;
 
-static const uint8_t TYPES[] = {HM_DELTA,  HM_BEAT, HM_HELLO,  HM_HELLO_OK,
-                                HM_REJECT, HM_WANT, HM_NOHAVE, HM_LEAVE};
+static const uint8_t TYPES[] = {HM_DELTA, HM_BEAT,   HM_HELLO,     HM_HELLO_OK,   HM_REJECT,
+                                HM_WANT,  HM_NOHAVE, HM_STATE_REQ, HM_STATE_META, HM_CHUNK_REQ,
+                                HM_CHUNK, HM_YIELD,  HM_LEAVE};
 
 /* ---- the messages of the examples: anna trains, bert joins ---- */
 
@@ -81,6 +82,36 @@ static struct hm_header example_header(uint8_t type)
     case HM_NOHAVE:
         h.nohave.stream = ANNA;
         h.nohave.have_from = 40;
+        break;
+    case HM_STATE_REQ:
+        h.life = BERT;
+        h.state_req.decide = 1;
+        break;
+    case HM_STATE_META:
+        h.state_meta.id = 3;
+        h.state_meta.verdict = HM_STATE_ADOPT;
+        h.state_meta.n_chunks = 2;
+        h.state_meta.chunk_blocks = 3;
+        h.state_meta.digest = 0x1122334455667788;
+        h.state_meta.steps = 5300;
+        break;
+    case HM_CHUNK_REQ:
+        h.life = BERT;
+        h.chunk_req.id = 3;
+        h.chunk_req.chunk = 1;
+        break;
+    case HM_CHUNK:
+        h.chunk.id = 3;
+        h.chunk.chunk = 1;
+        h.chunk.encoding = HM_PACKED;
+        h.chunk.raw_n = 2;
+        h.chunk.n_nonzero = 1;
+        break;
+    case HM_YIELD:
+        h.life = BERT;
+        h.yield.successor = CARL;
+        h.yield.seq = 8;
+        h.yield.renounced = 21;
         break;
     default:
         h.leave.seq = 42;
@@ -182,6 +213,30 @@ static struct hm_header largest_header(uint8_t type)
         h.nohave.stream = UINT64_MAX;
         h.nohave.have_from = HM_SEQ_MAX;
         break;
+    case HM_STATE_REQ:
+        h.state_req.decide = 1;
+        break;
+    case HM_STATE_META:
+        h.state_meta.id = h.state_meta.digest = h.state_meta.steps = UINT64_MAX;
+        h.state_meta.n_chunks = HM_BLOCKS_MAX / HM_CHUNK_BLOCKS_MAX;
+        h.state_meta.chunk_blocks = HM_CHUNK_BLOCKS_MAX;
+        break;
+    case HM_CHUNK_REQ:
+        h.chunk_req.id = UINT64_MAX;
+        h.chunk_req.chunk = HM_BLOCKS_MAX - 1;
+        break;
+    case HM_CHUNK:
+        h.chunk.id = UINT64_MAX;
+        h.chunk.chunk = HM_BLOCKS_MAX - 1;
+        h.chunk.encoding = HM_ENCODINGS - 1;
+        h.chunk.raw_n = HM_RAW_MAX;
+        h.chunk.n_nonzero = HM_CHUNK_BLOCKS_MAX * HM_BLOCK;
+        break;
+    case HM_YIELD:
+        h.yield.successor = UINT64_MAX - 1;
+        h.yield.seq = HM_SEQ_MAX;
+        h.yield.renounced = HM_SEQ_MAX + 1;
+        break;
     default:
         h.leave.seq = HM_SEQ_MAX;
         h.leave.digest = UINT64_MAX;
@@ -207,6 +262,15 @@ static struct hm_header smallest_header(uint8_t type)
         h.want.stream = h.want.from = h.want.bytes_max = 1;
     } else if (type == HM_NOHAVE) {
         h.nohave.stream = 1;
+    } else if (type == HM_STATE_META) { /* without a snapshot */
+        h.state_meta.verdict = HM_STATE_KEEP;
+    } else if (type == HM_CHUNK_REQ) {
+        h.chunk_req.id = 1;
+    } else if (type == HM_CHUNK) { /* all zero */
+        h.chunk.id = 1;
+    } else if (type == HM_YIELD) {
+        h.yield.successor = 2;
+        h.yield.renounced = 1;
     }
     return h;
 }
@@ -380,7 +444,7 @@ static void test_other_versions_and_types(void **state)
     assert_int_equal(read.life, 0);
 
     bytes[1] = HM_WIRE_VERSION;
-    static const uint8_t unknown[] = {0, 8, 9, 10, 11, 12, 14, 127};
+    static const uint8_t unknown[] = {0, 14, 15, 127};
     for (size_t i = 0; i < N_OF(unknown); i++) {
         bytes[2] = unknown[i];
         assert_int_equal(decode(bytes, n), HM_WIRE_UNKNOWN_TYPE);
@@ -544,8 +608,35 @@ static void test_ranges_of_integers(void **state)
         {HM_WANT, LEAD + 2, 0, BAD},            /* bytes_max */
         {HM_NOHAVE, LEAD + 0, 0, BAD},          /* stream */
         {HM_NOHAVE, LEAD + 1, UINT32_MAX, BAD}, /* have_from */
-        {HM_LEAVE, LEAD + 0, UINT32_MAX, BAD},  /* seq */
-        {HM_LEAVE, LEAD + 2, 2, BAD},           /* clean */
+        {HM_STATE_REQ, LEAD + 0, 2, BAD},       /* decide */
+        {HM_STATE_META, LEAD + 0, 0, BAD},      /* id */
+        {HM_STATE_META, LEAD + 1, HM_STATE_GIVEN, GOOD},
+        {HM_STATE_META, LEAD + 1, HM_STATE_KEEP, BAD}, /* with a snapshot */
+        {HM_STATE_META, LEAD + 1, HM_VERDICTS, BAD},
+        {HM_STATE_META, LEAD + 2, 0, BAD}, /* n_chunks */
+        {HM_STATE_META, LEAD + 2, HM_BLOCKS_MAX / 3 + 1, GOOD},
+        {HM_STATE_META, LEAD + 2, HM_BLOCKS_MAX / 3 + 2, BAD},
+        {HM_STATE_META, LEAD + 2, (uint64_t)1 << 32, BAD},
+        {HM_STATE_META, LEAD + 3, 0, BAD}, /* chunk_blocks */
+        {HM_STATE_META, LEAD + 3, HM_CHUNK_BLOCKS_MAX, GOOD},
+        {HM_STATE_META, LEAD + 3, HM_CHUNK_BLOCKS_MAX + 1, BAD},
+        {HM_CHUNK_REQ, LEAD + 0, 0, BAD}, /* id */
+        {HM_CHUNK_REQ, LEAD + 1, HM_BLOCKS_MAX, BAD},
+        {HM_CHUNK, LEAD + 0, 0, BAD},             /* id */
+        {HM_CHUNK, LEAD + 1, HM_BLOCKS_MAX, BAD}, /* chunk */
+        {HM_CHUNK, LEAD + 2, HM_ENCODINGS, BAD},  /* encoding */
+        {HM_CHUNK, LEAD + 3, 0, BAD},             /* raw_n, but there is something */
+        {HM_CHUNK, LEAD + 3, HM_RAW_MAX + 1, BAD},
+        {HM_CHUNK, LEAD + 4, 0, BAD}, /* n_nonzero, but there are raw bytes */
+        {HM_CHUNK, LEAD + 4, HM_CHUNK_BLOCKS_MAX * HM_BLOCK + 1, BAD},
+        {HM_YIELD, LEAD + 0, 0, BAD},    /* successor */
+        {HM_YIELD, LEAD + 0, BERT, BAD}, /* itself */
+        {HM_YIELD, LEAD + 1, 20, GOOD},  /* seq */
+        {HM_YIELD, LEAD + 1, 21, BAD},   /* which is renounced */
+        {HM_YIELD, LEAD + 2, 0, BAD},
+        {HM_YIELD, LEAD + 2, UINT32_MAX, GOOD},
+        {HM_LEAVE, LEAD + 0, UINT32_MAX, BAD}, /* seq */
+        {HM_LEAVE, LEAD + 2, 2, BAD},          /* clean */
     };
     for (size_t i = 0; i < N_OF(row); i++) {
         enum hm_wire_error error = decode_with_integer(row[i].type, row[i].index, row[i].value);
@@ -713,8 +804,9 @@ static void test_spans_round_trip(void **state)
     static struct hm_span_entry span[HM_STREAMS_MAX], read[HM_STREAMS_MAX];
     static uint8_t bytes[HM_SPANS_BOUND(HM_STREAMS_MAX)];
     for (size_t i = 0; i < HM_STREAMS_MAX; i++)
-        span[i] = (struct hm_span_entry){UINT64_MAX - 255 + i, i % 3 ? 0 : UINT32_MAX, UINT32_MAX,
-                                         i % 2 ? 0 : 1 + i, UINT64_MAX};
+        span[i] =
+            (struct hm_span_entry){UINT64_MAX - (HM_STREAMS_MAX - 1) + i, i % 3 ? 0 : UINT32_MAX,
+                                   UINT32_MAX, i % 2 ? 0 : 1 + i, UINT64_MAX};
     for (size_t i = 0; i < N_OF(sizes); i++) {
         size_t count, n = hm_spans_encode(span, sizes[i], bytes);
         assert_true(n <= HM_SPANS_BOUND(sizes[i]));
@@ -823,13 +915,15 @@ static void test_payload_of_more_than_a_mebibyte(void **state)
 
 /* ---- payloads: what is refused ---- */
 
+enum { PAYLOADS = 4 };
+
 struct payload {
     int (*check)(const uint8_t *bytes, size_t n);
     size_t n;
     uint8_t bytes[1024];
 };
 
-static size_t example_payloads(struct payload *payload /* [3] */)
+static size_t example_payloads(struct payload *payload /* [PAYLOADS] */)
 {
     payload[0] = (struct payload){.check = wire_check_spans};
     payload[0].n = hm_spans_encode(SPANS, N_OF(SPANS), payload[0].bytes);
@@ -837,13 +931,15 @@ static size_t example_payloads(struct payload *payload /* [3] */)
     payload[1].n = example_beat(payload[1].bytes);
     payload[2] = (struct payload){.check = wire_check_hello};
     payload[2].n = example_hello_ok(payload[2].bytes);
-    return 3;
+    payload[3] = (struct payload){.check = wire_check_vector};
+    payload[3].n = hm_vector_encode(VECTOR, N_OF(VECTOR), payload[3].bytes);
+    return PAYLOADS;
 }
 
 static void test_truncated_flipped_and_extended_payloads(void **state)
 {
     (void)state;
-    struct payload payload[3];
+    struct payload payload[PAYLOADS];
     size_t n_payloads = example_payloads(payload);
     for (struct payload *p = payload; p < payload + n_payloads; p++) {
         assert_int_equal(p->check(p->bytes, p->n), 1);
@@ -1072,7 +1168,7 @@ static void test_mutated_payloads(void **state)
         "%llu mutated payloads; to repeat: HOGMESH_SEED=%llu HOGMESH_FUZZ=%llu test_wire\n",
         (unsigned long long)times, (unsigned long long)seed, (unsigned long long)times);
     struct hm_rng rng = hm_rng_seed(seed, 2);
-    struct payload payload[3];
+    struct payload payload[PAYLOADS];
     size_t n_payloads = example_payloads(payload);
     uint64_t accepted = 0;
     for (uint64_t i = 0; i < times; i++) {
@@ -1093,9 +1189,12 @@ static void test_golden_headers(void **state)
         uint8_t type;
         const char *name;
     } row[] = {
-        {HM_BEAT, "beat-header"},     {HM_HELLO, "hello-header"}, {HM_HELLO_OK, "hello_ok-header"},
-        {HM_REJECT, "reject-header"}, {HM_WANT, "want-header"},   {HM_NOHAVE, "nohave-header"},
-        {HM_LEAVE, "leave-header"},
+        {HM_BEAT, "beat-header"},           {HM_HELLO, "hello-header"},
+        {HM_HELLO_OK, "hello_ok-header"},   {HM_REJECT, "reject-header"},
+        {HM_WANT, "want-header"},           {HM_NOHAVE, "nohave-header"},
+        {HM_STATE_REQ, "state_req-header"}, {HM_STATE_META, "state_meta-header"},
+        {HM_CHUNK_REQ, "chunk_req-header"}, {HM_CHUNK, "chunk-header"},
+        {HM_YIELD, "yield-header"},         {HM_LEAVE, "leave-header"},
     };
     for (size_t i = 0; i < N_OF(row); i++) {
         struct hm_header header = example_header(row[i].type);
@@ -1109,6 +1208,7 @@ static void test_golden_payloads(void **state)
     (void)state;
     uint8_t bytes[1024];
     golden_check("beat-payload", bytes, example_beat(bytes));
+    golden_check("vector-payload", bytes, hm_vector_encode(VECTOR, N_OF(VECTOR), bytes));
     golden_check("hello-payload", bytes, hm_hello_encode(&FIELDS[3], 1, NULL, 0, NULL, 0, bytes));
     golden_check("hello_ok-payload", bytes, example_hello_ok(bytes));
 }

@@ -77,6 +77,20 @@ static inline int wire_check_beat(const uint8_t *bytes, size_t n)
     return !refused;
 }
 
+static inline int wire_check_vector(const uint8_t *bytes, size_t n)
+{
+    static struct hm_vv_entry vv[HM_STREAMS_MAX];
+    static uint8_t made[HM_VECTOR_BOUND(HM_STREAMS_MAX)];
+    size_t count = 1;
+    uint8_t *copy = wire_exact_copy(bytes, n);
+    int refused = hm_vector_decode(copy, n, vv, HM_STREAMS_MAX, &count);
+    free(copy);
+    assert(!refused || !count);
+    if (!refused)
+        wire_check_same(made, hm_vector_encode(vv, count, made), bytes, n);
+    return !refused;
+}
+
 static inline int wire_check_hello(const uint8_t *bytes, size_t n)
 {
     static struct hm_field field[HM_FIELDS_MAX];

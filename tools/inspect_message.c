@@ -34,9 +34,11 @@ static void put(json_t *json, const char *name, json_t *value)
 static const char *type_name(unsigned type)
 {
     static const char *const name[] = {
-        [HM_DELTA] = "DELTA",       [HM_BEAT] = "BEAT",     [HM_HELLO] = "HELLO",
-        [HM_HELLO_OK] = "HELLO_OK", [HM_REJECT] = "REJECT", [HM_WANT] = "WANT",
-        [HM_NOHAVE] = "NOHAVE",     [HM_LEAVE] = "LEAVE",
+        [HM_DELTA] = "DELTA",           [HM_BEAT] = "BEAT",           [HM_HELLO] = "HELLO",
+        [HM_HELLO_OK] = "HELLO_OK",     [HM_REJECT] = "REJECT",       [HM_WANT] = "WANT",
+        [HM_NOHAVE] = "NOHAVE",         [HM_LEAVE] = "LEAVE",         [HM_STATE_REQ] = "STATE_REQ",
+        [HM_STATE_META] = "STATE_META", [HM_CHUNK_REQ] = "CHUNK_REQ", [HM_CHUNK] = "CHUNK",
+        [HM_YIELD] = "YIELD",
     };
     return type < sizeof name / sizeof name[0] && name[type] ? name[type] : "unknown";
 }
@@ -96,6 +98,26 @@ static void put_reject_head(json_t *json, const struct hm_reject_head *h)
     put(json, "reason", json_string(h->reason));
 }
 
+static void put_state_meta_head(json_t *json, const struct hm_state_meta_head *h)
+{
+    static const char *const verdict[HM_VERDICTS] = {"given", "adopt", "keep", "not now", "gone"};
+    put(json, "id", inspect_u64(h->id));
+    put(json, "verdict", json_string(h->verdict < HM_VERDICTS ? verdict[h->verdict] : "unknown"));
+    put(json, "n_chunks", json_integer(h->n_chunks));
+    put(json, "chunk_blocks", json_integer(h->chunk_blocks));
+    put(json, "digest", inspect_hex64(h->digest));
+    put(json, "steps", inspect_u64(h->steps));
+}
+
+static void put_chunk_head(json_t *json, const struct hm_chunk_head *h)
+{
+    put(json, "id", inspect_u64(h->id));
+    put(json, "chunk", json_integer(h->chunk));
+    put(json, "encoding", json_string(h->encoding == HM_PACKED_LZ4 ? "packed, LZ4" : "packed"));
+    put(json, "raw_n", json_integer(h->raw_n));
+    put(json, "n_nonzero", json_integer(h->n_nonzero));
+}
+
 static void put_head(json_t *json, const struct hm_header *h)
 {
     switch (h->type) {
@@ -120,6 +142,24 @@ static void put_head(json_t *json, const struct hm_header *h)
     case HM_NOHAVE:
         put(json, "stream", inspect_hex64(h->nohave.stream));
         put(json, "have_from", json_integer(h->nohave.have_from));
+        break;
+    case HM_STATE_REQ:
+        put(json, "decide", json_boolean(h->state_req.decide));
+        break;
+    case HM_STATE_META:
+        put_state_meta_head(json, &h->state_meta);
+        break;
+    case HM_CHUNK_REQ:
+        put(json, "id", inspect_u64(h->chunk_req.id));
+        put(json, "chunk", json_integer(h->chunk_req.chunk));
+        break;
+    case HM_CHUNK:
+        put_chunk_head(json, &h->chunk);
+        break;
+    case HM_YIELD:
+        put(json, "successor", inspect_hex64(h->yield.successor));
+        put(json, "seq", json_integer(h->yield.seq));
+        put(json, "renounced", json_integer(h->yield.renounced));
         break;
     case HM_LEAVE:
         put(json, "seq", json_integer(h->leave.seq));
@@ -224,16 +264,10 @@ static json_t *peers_json(const struct hm_peer_entry *peer, size_t n)
     return peers;
 }
 
-static enum hm_status put_beat(json_t *json, const uint8_t *bytes, size_t n, struct hm_err *err)
+static json_t *vector_json(const struct hm_vv_entry *vv, size_t n)
 {
-    static struct hm_vv_entry vv[HM_STREAMS_MAX];
-    static struct hm_peer_entry peer[HM_PEERS_MAX];
-    size_t n_vv, n_peers;
-    if (hm_beat_decode(bytes, n, vv, HM_STREAMS_MAX, &n_vv, peer, HM_PEERS_MAX, &n_peers))
-        return hm_fail(err, HM_ECORRUPT,
-                       "the payload of the BEAT is not a version vector and a list of peers");
     json_t *vector = json_array();
-    for (size_t i = 0; i < n_vv; i++) {
+    for (size_t i = 0; i < n; i++) {
         json_t *one = json_object();
         put(one, "life", inspect_hex64(vv[i].life));
         put(one, "seq", json_integer(vv[i].seq));
@@ -242,7 +276,29 @@ static enum hm_status put_beat(json_t *json, const uint8_t *bytes, size_t n, str
         put(one, "digest", inspect_hex64(vv[i].digest));
         json_array_append_new(vector, one);
     }
-    put(json, "vector", vector);
+    return vector;
+}
+
+static enum hm_status put_vector(json_t *json, const char *name, const uint8_t *bytes, size_t n,
+                                 struct hm_err *err)
+{
+    static struct hm_vv_entry vv[HM_STREAMS_MAX];
+    size_t n_vv;
+    if (hm_vector_decode(bytes, n, vv, HM_STREAMS_MAX, &n_vv))
+        return hm_fail(err, HM_ECORRUPT, "the payload of the %s is not a version vector", name);
+    put(json, "vector", vector_json(vv, n_vv));
+    return HM_OK;
+}
+
+static enum hm_status put_beat(json_t *json, const uint8_t *bytes, size_t n, struct hm_err *err)
+{
+    static struct hm_vv_entry vv[HM_STREAMS_MAX];
+    static struct hm_peer_entry peer[HM_PEERS_MAX];
+    size_t n_vv, n_peers;
+    if (hm_beat_decode(bytes, n, vv, HM_STREAMS_MAX, &n_vv, peer, HM_PEERS_MAX, &n_peers))
+        return hm_fail(err, HM_ECORRUPT,
+                       "the payload of the BEAT is not a version vector and a list of peers");
+    put(json, "vector", vector_json(vv, n_vv));
     put(json, "peers", peers_json(peer, n_peers));
     return HM_OK;
 }
@@ -281,6 +337,11 @@ static enum hm_status put_payload(json_t *json, const struct hm_header *header,
     case HM_HELLO:
     case HM_HELLO_OK:
         return put_hello(json, bytes, n, err);
+    case HM_STATE_REQ:
+    case HM_STATE_META:
+        return put_vector(json, type_name(header->type), bytes, n, err);
+    case HM_CHUNK:
+        return HM_OK; /* means nothing without the layout and the STATE_META */
     default:
         return n ? hm_fail(err, HM_ECORRUPT, "%zu bytes of payload; %s has none", n,
                            type_name(header->type))
