@@ -2,16 +2,12 @@
 
 #include "models/decimal.h"
 #include "models/portable_math.h"
+#include "node/small_file.h"
 #include "protocol/text.h"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #define SIGMA_MAX 20. /* of a lognormal: e^(6 * 20) is still far from overflow */
 
@@ -22,15 +18,6 @@ struct hm_dist_trace {
     char *name; /* as it was given */
     uint64_t us[];
 };
-
-static const struct {
-    const char *name;
-    double us;
-} units[] = {{"h", 3.6e9}, {"m", 6e7}, {"s", 1e6}, {"ms", 1e3}, {"us", 1}};
-
-enum { N_UNITS = sizeof units / sizeof units[0] };
-
-/* ---- durations ---- */
 
 /* What stands between quotes in a message. */
 struct quote {
@@ -44,96 +31,7 @@ static struct quote quote(const char *text)
     return q;
 }
 
-/* A number with a unit; 0 needs none, and with `bare` nothing does. */
-static int read_duration(const char *text, int bare, double *us)
-{
-    const char *unit = hm_decimal_double(text, us);
-    if (!unit || !isfinite(*us))
-        return 0;
-    if (!*unit)
-        return bare || *us == 0;
-    for (unsigned i = 0; i < N_UNITS; i++)
-        if (strcmp(unit, units[i].name) == 0) {
-            *us *= units[i].us;
-            return 1;
-        }
-    return 0;
-}
-
-static enum hm_status no_duration(const char *text, struct hm_err *err)
-{
-    return hm_fail(err, HM_EINPUT,
-                   "'%s' is no duration; expected a number from 0 to 1000h with a unit us, ms, s, "
-                   "m or h, such as \"1.5s\"",
-                   quote(text).text);
-}
-
-enum hm_status hm_duration_parse(const char *text, double *us, struct hm_err *err)
-{
-    double x;
-    if (!read_duration(text, 0, &x) || x < 0 || x > (double)HM_DURATION_MAX_US)
-        return no_duration(text, err);
-    *us = x;
-    return HM_OK;
-}
-
-/* The shortest digits that read back as x, with a point whatever the locale. */
-static size_t print_double(double x, char text[32])
-{
-    int n = 0;
-    for (int digits = 15; digits <= 17; digits++) {
-        double back;
-        n = snprintf(text, 32, "%.*g", digits, x);
-        for (char *p = text; *p; p++)
-            *p = *p == ',' ? '.' : *p;
-        if (hm_decimal_double(text, &back) && back == x)
-            break;
-    }
-    return (size_t)n;
-}
-
-size_t hm_duration_print(double us, char text[32])
-{
-    unsigned unit = 0;
-    while (unit < N_UNITS - 1 && (us == 0 || us / units[unit].us != floor(us / units[unit].us) ||
-                                  us / units[unit].us * units[unit].us != us))
-        unit++;
-    size_t n = print_double(us / units[unit].us, text);
-    if (us == 0)
-        return n;
-    return n + (size_t)snprintf(text + n, 32 - n, "%s", units[unit].name);
-}
-
 /* ---- traces ---- */
-
-static enum hm_status read_all(const char *path, char **text, size_t *n, struct hm_err *err)
-{
-    struct stat st;
-    enum hm_status status = HM_OK;
-    *text = NULL;
-    *n = 0;
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* never wait for a pipe's writer */
-    if (fd < 0 || fstat(fd, &st) != 0)
-        status = hm_fail(err, HM_EIO, "cannot read %s: %s", path, strerror(errno));
-    else if (!S_ISREG(st.st_mode) || st.st_size > HM_TRACE_BYTES_MAX)
-        status = hm_fail(err, HM_EINPUT, "%s is no file of at most %d MiB", path,
-                         HM_TRACE_BYTES_MAX >> 20);
-    else if (!(*text = malloc((size_t)st.st_size + 1)))
-        status = hm_fail(err, HM_ENOMEM, "no memory to read %s", path);
-    while (!status && *n < (size_t)st.st_size) {
-        ssize_t got = read(fd, *text + *n, (size_t)st.st_size - *n);
-        if (got < 0 && errno != EINTR)
-            status = hm_fail(err, HM_EIO, "cannot read %s: %s", path, strerror(errno));
-        if (got == 0)
-            break;
-        *n += got > 0 ? (size_t)got : 0;
-    }
-    if (fd >= 0)
-        close(fd);
-    if (!status)
-        (*text)[*n] = 0;
-    return status;
-}
 
 /* The line without comment and white space around it; ends at its newline, which becomes a NUL. */
 static char *trimmed(char *line)
@@ -158,7 +56,7 @@ static enum hm_status take_values(struct hm_dist_trace *trace, const char *path,
         char *value = trimmed(p);
         if (!*value)
             continue;
-        if (!read_duration(value, 1, &us) || us < 0 || us > (double)HM_DURATION_MAX_US)
+        if (!hm_units_duration(value, 1, &us) || us < 0 || us > (double)HM_DURATION_MAX_US)
             return hm_fail(err, HM_EINPUT,
                            "%s:%u: '%s' is no duration; expected one a line: microseconds, or a "
                            "number with a unit us, ms, s, m or h, up to 1000h",
@@ -193,7 +91,7 @@ static enum hm_status open_trace(struct hm_dist *dist, const char *name, const c
                        quote(name).text);
     snprintf(path, sizeof path, "%s%s%s", *name == '/' ? "" : folder,
              *name == '/' || !*folder ? "" : "/", name);
-    enum hm_status status = read_all(path, &text, &n, err);
+    enum hm_status status = hm_file_read(path, HM_TRACE_BYTES_MAX, &text, &n, err);
     if (!status) {
         dist->trace = calloc(1, sizeof *dist->trace + count_lines(text, n) * sizeof(uint64_t));
         if (!dist->trace || !(dist->trace->name = strdup(name)))
@@ -342,10 +240,10 @@ uint64_t hm_dist_draw(const struct hm_dist *dist, struct hm_rng *rng, uint32_t *
 
 size_t hm_dist_print(const struct hm_dist *dist, char text[HM_DIST_TEXT_MAX])
 {
-    char a[32], b[32];
+    char a[HM_NUMBER_TEXT_MAX], b[HM_NUMBER_TEXT_MAX];
     hm_duration_print(dist->a, a);
     if (dist->kind == HM_DIST_LOGNORMAL)
-        print_double(dist->b, b);
+        hm_number_print(dist->b, b);
     else
         hm_duration_print(dist->b, b);
     *text = 0;

@@ -14,14 +14,13 @@
 #define HM_NODE_DIST_H
 
 #include "node/node_set.h"
+#include "node/units.h"
 #include "sparse/rng.h"
-
-#define HM_DURATION_MAX_US ((uint64_t)3600000000000) /* 1000 h; longer draws are cut to it */
 
 enum {
     HM_DIST_TEXT_MAX = 4400,       /* bytes of a printed distribution, with its NUL */
-    HM_TRACE_BYTES_MAX = 64 << 20, /* of a trace file */
-    HM_TRACE_VALUES_MAX = 4 << 20,
+    HM_TRACE_BYTES_MAX = 16 << 20, /* of a trace file */
+    HM_TRACE_VALUES_MAX = 1 << 20,
 };
 
 enum hm_dist_kind {
@@ -64,12 +63,5 @@ size_t hm_dist_print(const struct hm_dist *dist, char text[HM_DIST_TEXT_MAX]);
 bool hm_dist_same(const struct hm_dist *x, const struct hm_dist *y);
 
 void hm_dist_fini(struct hm_dist *dist); /* leaves HM_DIST_NONE */
-
-/* "1.5s" to microseconds, fractions of which are kept. */
-enum hm_status hm_duration_parse(const char *text, double *us, struct hm_err *err);
-
-/* Microseconds in the largest unit that needs no fraction ("1500ms"); fractions of a microsecond
- * are kept. Returns the length. */
-size_t hm_duration_print(double us, char text[32]);
 
 #endif

@@ -15,7 +15,7 @@
 #define HM_FAULTS_FOREVER UINT64_MAX
 
 enum {
-    HM_FAULTS_BYTES_MAX = 4 << 20,   /* of a plan */
+    HM_FAULTS_BYTES_MAX = 1 << 20,   /* of a plan */
     HM_FAULTS_ENTRIES_MAX = 1 << 16, /* links, nodes, events once lists are written out: of each */
 };
 
@@ -68,6 +68,7 @@ struct hm_fault_event {
     enum hm_fault_what what;             /* flip */
     int64_t jump_us;                     /* clock: forward or back */
     uint32_t entry;                      /* of "events" in the file, for messages */
+    uint32_t order;                      /* of sorting */
 };
 
 struct hm_fault_text; /* the file, for messages */

@@ -10,7 +10,7 @@
 
 enum {
     HM_NODE_NUMBER_MAX = 65535,
-    HM_NODE_RANGES_MAX = 4096, /* of one set */
+    HM_NODE_RANGES_MAX = 1024, /* of one set */
 };
 
 struct hm_node_range {
