@@ -18,10 +18,24 @@ struct hm_publish {
                     * flushes come to an end */
 };
 
-/* What a flush met besides its delta. Counts of coordinates. */
+/* More units than one flush moves a weight by and out of its range in training that goes well: with
+ * B shared by all, a weight that grows too large comes near the end of the range first. */
+enum { HM_LEAP = HM_RANGE / 2 };
+
+/* A coordinate as a flush found it. */
+struct hm_offender {
+    size_t at; /* in the layout */
+    float w;
+    int32_t b;
+};
+
+/* What a flush met besides its delta. Counts of coordinates; each `first` is written when its count
+ * leaves 0. */
 struct hm_extract_stats {
     uint64_t n_nonfinite; /* W was NaN or infinite and was set back to B * grid */
     uint64_t n_clipped;   /* B + q would have left +-HM_RANGE; clipped, the rest stays in W */
+    uint64_t n_leaps;     /* of those clipped: more than HM_LEAP units were owed */
+    struct hm_offender first_nonfinite, first_leap;
 };
 
 struct hm_kernels {

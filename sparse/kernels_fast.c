@@ -48,18 +48,33 @@ static inline int owed(const float *restrict w, const uint32_t *restrict b, cons
     return due | broken;
 }
 
-/* Sets cells that are not finite back to B * grid, and their d to 0. Returns how many. */
-static __attribute__((noinline)) uint64_t reset_nonfinite(hm_cell *cells, const float *w,
-                                                          const uint32_t *b, float grid, float *d)
+/* Sets the cells of the block at `at` that are not finite back to B * grid, and their d to 0. */
+static __attribute__((noinline)) void reset_nonfinite(struct hm_weights *weights, size_t at,
+                                                      const float *w, float grid, float *d,
+                                                      struct hm_extract_stats *stats)
 {
-    uint64_t n = 0;
     for (unsigned j = 0; j < HM_BLOCK; j++)
         if (!isfinite(w[j])) {
-            hm_cell_set(&cells[j], (float)(int32_t)b[j] * grid);
+            int32_t b = (int32_t)weights->b[at + j];
+            hm_cell_set(&weights->w[at + j], (float)b * grid);
             d[j] = 0;
-            n++;
+            rule_note_nonfinite(stats, at + j, w[j], b);
         }
-    return n;
+}
+
+/* Looks again at a block some of whose lanes were clipped, for what they wanted; b is moved
+ * already.
+ */
+static __attribute__((noinline)) void note_leaps(size_t at, const float *w, const float *d,
+                                                 const uint32_t *b, const int32_t *q,
+                                                 const struct rule *rule,
+                                                 struct hm_extract_stats *stats)
+{
+    for (unsigned j = 0; j < HM_BLOCK; j++) {
+        int32_t wanted = rule_wanted(d[j], rule);
+        if (wanted != q[j])
+            rule_note_leap(stats, wanted, at + j, w[j], (int32_t)(b[j] - (uint32_t)q[j]));
+    }
 }
 
 /* q = x rounded to nearest-even; |x| is below 2^24. */
@@ -83,7 +98,7 @@ static inline void round_lanes(const float *x, int32_t *q)
 /* q of every lane, and B moved by it. Returns the number of non-zero lanes. */
 static inline uint32_t publish_lanes(const float *restrict d, uint32_t *restrict b,
                                      const struct rule *rule, int32_t *restrict q,
-                                     uint64_t *n_clipped)
+                                     uint32_t *n_clipped)
 {
     float x[HM_BLOCK] __attribute__((aligned(64)));
     const float_bits *d_bits = (const float_bits *)(const void *)d;
@@ -106,7 +121,7 @@ static inline uint32_t publish_lanes(const float *restrict d, uint32_t *restrict
         n_cut += given != wanted ? 1u : 0u;
         n_nonzero += given != 0 ? 1u : 0u;
     }
-    *n_clipped += n_cut;
+    *n_clipped = n_cut;
     return n_nonzero;
 }
 
@@ -129,9 +144,13 @@ static inline void extract_block(struct hm_weights *weights, uint32_t block,
     if (!found)
         return;
     if (found & 2)
-        stats->n_nonfinite += reset_nonfinite(&weights->w[at], w, &weights->b[at], rule->grid, d);
+        reset_nonfinite(weights, at, w, rule->grid, d, stats);
     int32_t *q = out->q[out->n_blocks];
-    uint32_t n_nonzero = publish_lanes(d, &weights->b[at], rule, q, &stats->n_clipped);
+    uint32_t n_clipped, n_nonzero = publish_lanes(d, &weights->b[at], rule, q, &n_clipped);
+    if (__builtin_expect(n_clipped != 0, 0)) {
+        stats->n_clipped += n_clipped;
+        note_leaps(at, w, d, &weights->b[at], q, rule, stats);
+    }
     if (!n_nonzero)
         return;
     if (rule->back > 0)

@@ -8,30 +8,26 @@
 
 /* ---- extract ---- */
 
-static int32_t rounded(float d, const struct rule *rule)
-{
-    if (fabsf(d) < rule->least)
-        return 0;
-    float x = fminf(fmaxf(d * rule->per_unit, -RULE_Q_CUT), RULE_Q_CUT);
-    int32_t q = (int32_t)rintf(x);
-    return q ? q : d > 0 ? 1 : -1;
-}
-
-static int32_t publish_one(hm_cell *w, uint32_t *b, const struct rule *rule,
+static int32_t publish_one(struct hm_weights *weights, size_t at, const struct rule *rule,
                            struct hm_extract_stats *stats)
 {
-    float at = hm_cell_get(w), base = (float)(int32_t)*b * rule->grid;
-    if (!isfinite(at)) {
-        hm_cell_set(w, base);
-        stats->n_nonfinite++;
+    hm_cell *cell = &weights->w[at];
+    int32_t b = (int32_t)weights->b[at];
+    float w = hm_cell_get(cell), base = (float)b * rule->grid;
+    if (!isfinite(w)) {
+        hm_cell_set(cell, base);
+        rule_note_nonfinite(stats, at, w, b);
         return 0;
     }
-    int32_t wanted = rounded(at - base, rule), q = rule_clip(wanted, (int32_t)*b);
-    stats->n_clipped += q != wanted;
+    int32_t wanted = rule_wanted(w - base, rule), q = rule_clip(wanted, b);
+    if (q != wanted) {
+        stats->n_clipped++;
+        rule_note_leap(stats, wanted, at, w, b);
+    }
     if (q) {
-        *b += (uint32_t)q;
+        weights->b[at] += (uint32_t)q;
         if (rule->back > 0)
-            hm_cell_add(w, -(rule->back * (float)q));
+            hm_cell_add(cell, -(rule->back * (float)q));
     }
     return q;
 }
@@ -43,7 +39,7 @@ static void extract_block(struct hm_weights *weights, uint32_t block, const stru
     uint32_t n_nonzero = 0;
     assert(out->n_blocks < out->capacity);
     for (unsigned j = 0; j < HM_BLOCK; j++) {
-        int32_t q = publish_one(&weights->w[at + j], &weights->b[at + j], rule, stats);
+        int32_t q = publish_one(weights, at + j, rule, stats);
         out->q[out->n_blocks][j] = q;
         n_nonzero += q != 0;
     }

@@ -12,6 +12,7 @@
 
 #include <assert.h>
 #include <math.h>
+#include <stdlib.h>
 
 /* A tensor's constants for one flush. */
 struct rule {
@@ -48,6 +49,16 @@ static inline struct rule rule_of(int grid_exp, const struct hm_publish *publish
  * integers. */
 #define RULE_Q_CUT ((float)(2 * HM_RANGE + 1))
 
+/* q before it is clipped. */
+static inline int32_t rule_wanted(float d, const struct rule *rule)
+{
+    if (fabsf(d) < rule->least)
+        return 0;
+    float x = fminf(fmaxf(d * rule->per_unit, -RULE_Q_CUT), RULE_Q_CUT);
+    int32_t q = (int32_t)rintf(x);
+    return q ? q : d > 0 ? 1 : -1;
+}
+
 /* q clipped so that it neither takes B out of +-HM_RANGE nor exceeds 2 * HM_RANGE. Where other
  * nodes' deltas have already taken B out, q may only bring it back: forcing it would make every
  * node do so at once. */
@@ -63,6 +74,21 @@ static inline int32_t rule_clip(int32_t q, int32_t b)
     high = high > 2 * HM_RANGE ? 2 * HM_RANGE : high;
     q = q < low ? low : q;
     return q > high ? high : q;
+}
+
+static inline void rule_note_nonfinite(struct hm_extract_stats *stats, size_t at, float w,
+                                       int32_t b)
+{
+    if (!stats->n_nonfinite++)
+        stats->first_nonfinite = (struct hm_offender){at, w, b};
+}
+
+/* Of a coordinate that was clipped: B as it was before. */
+static inline void rule_note_leap(struct hm_extract_stats *stats, int32_t wanted, size_t at,
+                                  float w, int32_t b)
+{
+    if (abs(wanted) > HM_LEAP && !stats->n_leaps++)
+        stats->first_leap = (struct hm_offender){at, w, b};
 }
 
 /* What W gains from q: q * grid, and -0.0f for q = 0, which leaves any W as it is. */

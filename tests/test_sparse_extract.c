@@ -111,6 +111,22 @@ static struct hm_publish random_publish(struct hm_rng *rng)
 
 /* ---- extract ---- */
 
+static void assert_same_offender(const struct hm_offender *a, const struct hm_offender *b)
+{
+    assert_int_equal(a->at, b->at);
+    assert_memory_equal(&a->w, &b->w, sizeof a->w); /* NaN is equal to itself here */
+    assert_int_equal(a->b, b->b);
+}
+
+static void assert_same_stats(const struct hm_extract_stats *a, const struct hm_extract_stats *b)
+{
+    assert_int_equal(a->n_nonfinite, b->n_nonfinite);
+    assert_int_equal(a->n_clipped, b->n_clipped);
+    assert_int_equal(a->n_leaps, b->n_leaps);
+    assert_same_offender(&a->first_nonfinite, &b->first_nonfinite);
+    assert_same_offender(&a->first_leap, &b->first_leap);
+}
+
 static void test_tables_agree(void **state)
 {
     (void)state;
@@ -130,19 +146,18 @@ static void test_tables_agree(void **state)
             hm_rng_below(&rng, 2) ? n_blocks : from + hm_rng_below(&rng, n_blocks - from + 1);
         blow(&before, &rng, &weathers[i % N_OF(weathers)]);
         struct hm_weights right = copy_of(&before);
-        struct hm_extract_stats right_stats = {1, 2};
+        struct hm_extract_stats right_stats = {0};
         clear_delta(&expected);
         hm_kernels_ref.extract(&right, from, to, &publish, &expected, &right_stats);
         for_each_table(kernels)
         {
             struct hm_weights weights = copy_of(&before);
-            struct hm_extract_stats stats = {1, 2};
+            struct hm_extract_stats stats = {0};
             clear_delta(&delta);
             kernels->extract(&weights, from, to, &publish, &delta, &stats);
             assert_same_delta(&delta, &expected);
             assert_same_weights(&weights, &right);
-            assert_int_equal(stats.n_nonfinite, right_stats.n_nonfinite);
-            assert_int_equal(stats.n_clipped, right_stats.n_clipped);
+            assert_same_stats(&stats, &right_stats);
             hm_weights_fini(&weights);
         }
         hm_weights_fini(&right);
@@ -198,7 +213,7 @@ static void test_contract(void **state)
         struct hm_publish publish = random_publish(&rng);
         blow(&before, &rng, &weathers[times % (int)N_OF(weathers)]);
         struct hm_weights after = copy_of(&before);
-        struct hm_extract_stats stats = {0, 0};
+        struct hm_extract_stats stats = {0};
         clear_delta(&delta);
         hm_kernels_ref.extract(&after, 0, n_blocks, &publish, &delta, &stats);
         uint32_t listed = 0, n_nonzero = 0;
@@ -229,7 +244,7 @@ static void publishes(double w, int32_t b, struct hm_publish publish, int32_t q,
     struct hm_delta delta = open_delta(1);
     for_each_table(kernels)
     {
-        struct hm_extract_stats stats = {0, 0};
+        struct hm_extract_stats stats = {0};
         clear_delta(&delta);
         weights.b[i] = (uint32_t)b;
         hm_cell_set(&weights.w[i], (float)w);
@@ -279,6 +294,53 @@ static void test_cases_by_hand(void **state)
     publishes(-0x1p99, 4 * most, final, -2 * most, -0x1p99, 0, 1);
 }
 
+/* The first of each kind is named as it was found, also when others follow. */
+static void test_offenders_are_named(void **state)
+{
+    (void)state;
+    const float g = 0x1p-10f;
+    struct hm_weights before = open_weights();
+    size_t at = hm_tensor_at(&before.layout.tensor[2]);
+    const struct {
+        size_t i;
+        int32_t b;
+        float w;
+    } scene[] = {
+        {1, HM_RANGE - 1, (HM_RANGE + 3) * g},            /* creeps over the end: no leap */
+        {3, HM_RANGE / 2, (HM_RANGE / 2 + HM_LEAP) * g},  /* far, but stays inside */
+        {70, 5, NAN},                                     /* the first that is not finite */
+        {71, -HM_RANGE, (HM_LEAP - HM_RANGE - 1e6f) * g}, /* inside */
+        {130, HM_RANGE / 2 - 1, (HM_RANGE + 2) * g},      /* the first leap */
+        {131, 7, 1e30f},
+        {400, 0, -INFINITY},
+    };
+    for (size_t k = 0; k < N_OF(scene); k++) {
+        before.b[at + scene[k].i] = (uint32_t)scene[k].b;
+        hm_cell_set(&before.w[at + scene[k].i], scene[k].w);
+    }
+    struct hm_delta delta = open_delta(before.layout.n_blocks);
+    for_each_table(kernels)
+    {
+        struct hm_weights weights = copy_of(&before);
+        struct hm_extract_stats stats = {0};
+        clear_delta(&delta);
+        kernels->extract(&weights, 0, weights.layout.n_blocks, &(struct hm_publish){1, 1}, &delta,
+                         &stats);
+        assert_int_equal(stats.n_nonfinite, 2);
+        assert_int_equal(stats.n_clipped, 3);
+        assert_int_equal(stats.n_leaps, 2);
+        assert_int_equal(stats.first_nonfinite.at, at + 70);
+        assert_true(isnan(stats.first_nonfinite.w));
+        assert_int_equal(stats.first_nonfinite.b, 5);
+        assert_int_equal(stats.first_leap.at, at + 130);
+        assert_true(stats.first_leap.w == (HM_RANGE + 2) * g);
+        assert_int_equal(stats.first_leap.b, HM_RANGE / 2 - 1);
+        hm_weights_fini(&weights);
+    }
+    hm_delta_fini(&delta);
+    hm_weights_fini(&before);
+}
+
 /* With divisor 1 a flush takes nothing back: W may as well be read-only. */
 static void test_divisor_1_does_not_write_w(void **state)
 {
@@ -299,7 +361,7 @@ static void test_divisor_1_does_not_write_w(void **state)
         assert_int_equal(mprotect(locked, bytes, PROT_READ), 0);
         for_each_table(kernels)
         {
-            struct hm_extract_stats stats = {0, 0};
+            struct hm_extract_stats stats = {0};
             struct hm_weights flushed = copy_of(&weights);
             hm_cell *freed = flushed.w;
             flushed.w = locked;
@@ -328,7 +390,7 @@ static void test_final_flushes_end(void **state)
     struct hm_delta delta = open_delta(n_blocks);
     for (int times = 0; times < 1000; times++) {
         struct hm_publish final = {odd[times % (int)N_OF(odd)], 0};
-        struct hm_extract_stats stats = {0, 0};
+        struct hm_extract_stats stats = {0};
         int32_t range = HM_RANGE >> hm_rng_below(&rng, 22);
         blow(&weights, &rng, &(struct weather){range - range / 16, 1000, 0, 0});
         int rounds = 0;
@@ -540,7 +602,7 @@ static void test_adds_of_others_survive(void **state)
         pthread_t thread;
         assert_int_equal(pthread_create(&thread, NULL, add_again_and_again, &worker), 0);
         for (int round = 0; round < 300 || (!enough(&worker) && round < 20000); round++) {
-            struct hm_extract_stats stats = {0, 0};
+            struct hm_extract_stats stats = {0};
             clear_delta(&own);
             kernels->extract(&weights, 0, RACE_BLOCKS, &(struct hm_publish){2, 1}, &own, &stats);
             note(&own, 2, taken, moved); /* published, and taken back */
@@ -573,6 +635,7 @@ int main(void)
         cmocka_unit_test(test_tables_agree),
         cmocka_unit_test(test_contract),
         cmocka_unit_test(test_cases_by_hand),
+        cmocka_unit_test(test_offenders_are_named),
         cmocka_unit_test(test_divisor_1_does_not_write_w),
         cmocka_unit_test(test_final_flushes_end),
         cmocka_unit_test(test_apply_agrees),
