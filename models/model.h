@@ -106,6 +106,9 @@ struct hm_model_ops {
                             unsigned n, struct hm_shard *shard, struct hm_err *err);
     void (*step)(const struct hm_model *model, const struct hm_shard *shard, struct hm_step *step);
 
+    /* The learning rate at t mesh-wide steps, for reports. */
+    double (*rate)(const struct hm_model *model, double t);
+
     /* Before a final extract, and at least every few milliseconds: adds what the thread's scratch
      * still holds back to W. Called by the worker itself. NULL: nothing is held back. */
     void (*settle)(const struct hm_model *model, struct hm_step *step);

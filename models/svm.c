@@ -361,6 +361,12 @@ static void init(const struct hm_model *model, struct hm_weights *weights)
                sizeof weights->b[0]); /* the objective is convex: nothing is gained by chance */
 }
 
+static double rate(const struct hm_model *model, double t)
+{
+    const struct hm_svm_model *svm = of(model);
+    return 1 / (svm->lambda * (svm->t0 + t));
+}
+
 /* ---- shards ---- */
 
 /* Rows sorted by label, in equal parts: with two nodes each sees one class only. */
@@ -413,6 +419,7 @@ const struct hm_model_ops hm_svm = {
     .init = init,
     .shard = shard,
     .step = hm_svm_step,
+    .rate = rate,
     .settle = hm_svm_settle,
     .score = hm_svm_score,
     .save = hm_svm_save,

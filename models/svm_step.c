@@ -23,8 +23,8 @@ enum {
     METER_EVERY = 256, /* one of so many violators is added by the metered add, twenty times as dear
                           as a plain one */
     METER_MERGES = 127, /* likewise of merges; odd, so that those of the head and of all are met */
-    HEAD = 4096,       /* features that are merged often */
-    HEAD_EVERY = 2048, /* rows of a thread between merges of the head, and of everything */
+    HEAD = 4096,        /* features that are merged often */
+    HEAD_EVERY = 2048,  /* rows of a thread between merges of the head, and of everything */
     FULL_EVERY = 8192,
     PRIVATE_MAX = 65536, /* coordinates of a model that threads copy */
 };
@@ -276,13 +276,15 @@ static struct local *local_of(const struct hm_svm_model *svm, struct hm_step *st
     return local;
 }
 
-/* w += mine - base, and both copies become what w is. Straight on: leaving out what was not touched
- * is slower. */
+/* w += mine - base, and both copies become what w is. What was
+ * not finite in w when it was copied is no step of this thread: it has been set back since.
+ * Straight on: leaving out what was not touched is slower. */
 static void merge_range(hm_cell *restrict w, hm_cell *restrict mine, hm_cell *restrict base,
                         size_t from, size_t to)
 {
     for (size_t i = from; i < to; i++) {
-        float x = hm_cell_get(w + i) + (hm_cell_get(mine + i) - hm_cell_get(base + i));
+        float was = hm_cell_get(base + i);
+        float x = hm_cell_get(w + i) + (was - was == 0 ? hm_cell_get(mine + i) - was : 0);
         hm_cell_set(w + i, x);
         hm_cell_set(mine + i, x);
         hm_cell_set(base + i, x);
@@ -292,8 +294,8 @@ static void merge_range(hm_cell *restrict w, hm_cell *restrict mine, hm_cell *re
 static void merge_range_metered(struct local *local, struct hm_step *step, size_t from, size_t to)
 {
     for (size_t i = from; i < to; i++) {
-        float d = hm_cell_get(local->mine + i) - hm_cell_get(local->base + i);
-        if (d != 0) {
+        float was = hm_cell_get(local->base + i), d = hm_cell_get(local->mine + i) - was;
+        if (d != 0 && was - was == 0) {
             step->n_wiped += hm_cell_add_metered(step->w + i, d);
             step->n_sampled++;
         }

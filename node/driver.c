@@ -104,11 +104,19 @@ static void extract(struct hm_node *node, const struct hm_action *action)
     uint64_t spent = processor_us(node);
     event.extracted.cost_us = (uint32_t)(spent - node->spent_us);
     node->spent_us = spent;
-    if (action->extract.verify)
+    event.extracted.rate =
+        node->model->ops->rate(node->model, (double)(hm_mesh_steps(node->mesh) + steps));
+    if (action->extract.verify || stats.n_leaps)
         event.extracted.digest =
             node->kernels->digest_dense(node->weights.b, node->layout.n_blocks);
     hm_mesh_step(node->mesh, &event);
     atomic_fetch_add(&node->shared.extracts_done, 1);
+}
+
+static void retract(struct hm_node *node, const struct hm_action *action)
+{
+    hm_delta_retract(action->delta, node->weights.b);
+    hm_weights_settle(&node->weights);
 }
 
 static void apply(struct hm_node *node, const struct hm_action *action)
@@ -170,6 +178,9 @@ static void act(struct hm_node *node, const struct hm_action *action)
     switch (action->type) {
     case HM_ACT_EXTRACT:
         extract(node, action);
+        break;
+    case HM_ACT_RETRACT:
+        retract(node, action);
         break;
     case HM_ACT_APPLY:
         apply(node, action);

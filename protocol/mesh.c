@@ -212,6 +212,7 @@ static void tick(struct hm_mesh *mesh)
     hm_mesh_tick_repair(mesh);
     hm_mesh_tick_phase(mesh);
     hm_mesh_tick_flush(mesh);
+    hm_mesh_tick_sanity(mesh);
     if (mesh->now_us >= mesh->beat_due_us ||
         (mesh->beat_soon && mesh->now_us >= hm_mesh_beat_soon_us(mesh)))
         hm_mesh_beat(mesh);
@@ -243,13 +244,15 @@ void hm_mesh_step(struct hm_mesh *mesh, const struct hm_event *event)
         hm_blob_drop(event->base);
         break;
     case HM_EV_INSTALLED:
-    case HM_EV_VERIFIED:
         break;
     case HM_EV_WORK_ENDED:
         hm_mesh_on_work_ended(mesh);
         break;
     case HM_EV_STOP:
         hm_mesh_raise_stop(mesh, event->reason);
+        break;
+    case HM_EV_VERIFIED:
+        hm_mesh_check_base(mesh, event->digest, hm_mesh_digest(mesh));
         break;
     case HM_EV_LEAVE:
         if (!mesh->leaving) {

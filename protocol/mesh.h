@@ -62,10 +62,12 @@ struct hm_event {
         struct {
             const struct hm_delta *delta; /* what was extracted and already added to B */
             uint64_t steps;               /* made since the last extract */
-            uint64_t digest;  /* of all of B after it, when the action asked `verify`; else 0 */
+            uint64_t digest;  /* of all of B after it, when the action asked `verify` or there were
+                                 leaps; else 0 */
             uint32_t cost_us; /* processor time of the protocol since the last extract: receiving,
                                  and this */
             struct hm_extract_stats stats;
+            double rate; /* learning rate in force, for reports; 0: unknown */
         } extracted;
         struct hm_blob *base; /* of SNAPSHOT: B as it is, [n] uint32_t of this machine, which the
                                  mesh owns from now on; NULL without memory */
@@ -84,6 +86,8 @@ enum hm_action_type {
     HM_ACT_REPLY,      /* by the ROUTER along `route` */
     HM_ACT_BROADCAST,  /* by the XPUB */
     HM_ACT_EXTRACT,    /* make a delta of W - B, as `extract` says, and answer EXTRACTED */
+    HM_ACT_RETRACT,    /* what was extracted last must not go out: take `delta` out of B again, and
+                          W := B * grid. After END_WORK */
     HM_ACT_APPLY,      /* add `delta` to B and W, and answer APPLIED */
     HM_ACT_SNAPSHOT,   /* copy B at once and answer SNAPSHOT with the copy */
     HM_ACT_INSTALL,  /* W += (base - B) * grid, B = base (sparse/install.h), and answer INSTALLED */
@@ -111,7 +115,7 @@ struct hm_action {
                           divisor */
         int verify;    /* 1: report the digest of all of B */
     } extract;
-    const struct hm_delta *delta; /* valid until APPLIED */
+    const struct hm_delta *delta; /* valid until APPLIED; of RETRACT: the one of EXTRACTED */
     const uint32_t *base;         /* of INSTALL, [n]; valid until INSTALLED */
     enum hm_note_level level;
     char note[HM_NOTE_MAX + 1];
@@ -160,6 +164,7 @@ struct hm_counters {
     uint64_t redials, peers_gone;
     uint64_t
         residual_age; /* most flushes in a row that had to leave back what exceeds the dead zone */
+    uint64_t nonfinite; /* weights that were NaN or infinite and were set back to B */
 };
 
 struct hm_link {

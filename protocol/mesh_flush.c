@@ -248,7 +248,7 @@ static void publish(struct hm_mesh *mesh, const struct hm_delta *delta, uint64_t
     hm_mesh_show_progress(mesh, mesh->stream[0]);
 }
 
-static void note_damage(struct hm_mesh *mesh, const struct hm_extract_stats *stats)
+static void note_clipped(struct hm_mesh *mesh, const struct hm_extract_stats *stats)
 {
     /* Every flush scans every coordinate, so only what is clipped can stay back for longer than the
      * dead zone. */
@@ -258,9 +258,6 @@ static void note_damage(struct hm_mesh *mesh, const struct hm_extract_stats *sta
     if (stats->n_clipped)
         hm_mesh_raise_stop(mesh,
                            "schedule exhausted: weights have reached the range of their grid");
-    if (stats->n_nonfinite)
-        hm_mesh_raise_stop(
-            mesh, "training diverged: weights became infinite or not a number; lower --lr");
 }
 
 void hm_mesh_on_extracted(struct hm_mesh *mesh, const struct hm_event *event)
@@ -268,16 +265,13 @@ void hm_mesh_on_extracted(struct hm_mesh *mesh, const struct hm_event *event)
     uint64_t steps = event->extracted.steps;
     const struct hm_delta *delta = event->extracted.delta;
     mesh->extracting = false;
-    note_damage(mesh, &event->extracted.stats);
+    if (!hm_mesh_sane(mesh, event))
+        return;
+    note_clipped(mesh, &event->extracted.stats);
     bool final = mesh->ending && !mesh->working;
     if (final && !delta->n_blocks && !steps) {
         mesh->drained = true;
-        if (event->extracted.digest != hm_mesh_digest(mesh))
-            hm_mesh_finish(mesh, HM_ECORRUPT,
-                           "this replica's base differs from the sum of the deltas it applied "
-                           "(digest %016llx, expected %016llx): memory or program is faulty",
-                           (unsigned long long)event->extracted.digest,
-                           (unsigned long long)hm_mesh_digest(mesh));
+        hm_mesh_check_base(mesh, event->extracted.digest, hm_mesh_digest(mesh));
         return;
     }
     if (delta->n_blocks || steps)

@@ -223,7 +223,10 @@ static void leave(struct hm_mesh *mesh)
     if (mesh->now_us - mesh->leaving_us < 2000000 && (owed || !acknowledged_by_all(mesh)))
         return;
     say_leave(mesh, false);
-    hm_mesh_finish(mesh, HM_OK, "%s", mesh->stop_reason);
+    if (mesh->withdrawn)
+        hm_mesh_finish(mesh, mesh->withdrawn_status, "%s", mesh->withdrawn_text);
+    else
+        hm_mesh_finish(mesh, HM_OK, "%s", mesh->stop_reason);
 }
 
 void hm_mesh_tick_phase(struct hm_mesh *mesh)
@@ -234,7 +237,7 @@ void hm_mesh_tick_phase(struct hm_mesh *mesh)
         start(mesh);
     if (mesh->phase == HM_RUNNING)
         run(mesh);
-    if (mesh->phase >= HM_DONE)
+    if (mesh->phase >= HM_DONE && !mesh->withdrawn)
         end(mesh);
     if (mesh->leaving && !mesh->finished)
         leave(mesh);

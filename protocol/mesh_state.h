@@ -89,6 +89,11 @@ struct hm_mesh {
     bool stop;
     char stop_reason[HM_REASON_MAX + 1];
     uint64_t opened_us, exiting_us, leaving_us;
+    bool withdrawn; /* leaving because something is wrong here; publishes nothing any more */
+    enum hm_status withdrawn_status;
+    char withdrawn_text[HM_NOTE_MAX + 1];
+    uint64_t nonfinite_in_a_row; /* flushes */
+    uint64_t verify_due_us;
 
     struct stream *stream[HM_STREAMS_MAX]; /* [0] is the own one */
     size_t n_streams;
@@ -194,6 +199,13 @@ void hm_mesh_feel_lag(struct hm_mesh *mesh, struct member *member,
 void hm_mesh_spend(struct hm_mesh *mesh, size_t bytes);
 uint64_t hm_mesh_rtt_us(const struct hm_mesh *mesh); /* of the farthest live peer */
 bool hm_mesh_may_serve(struct hm_mesh *mesh);
+
+/* mesh_sanity.c: what is wrong with this node */
+void hm_mesh_tick_sanity(struct hm_mesh *mesh);
+bool hm_mesh_sane(struct hm_mesh *mesh, const struct hm_event *extracted);
+bool hm_mesh_check_base(struct hm_mesh *mesh, uint64_t digest, uint64_t expected);
+void hm_mesh_withdraw(struct hm_mesh *mesh, enum hm_status status, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
 
 /* mesh_receive.c: deltas of others */
 void hm_mesh_on_delta(struct hm_mesh *mesh, const struct hm_event *event,

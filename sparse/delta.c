@@ -40,3 +40,10 @@ struct hm_delta hm_delta_slice(const struct hm_delta *delta, uint32_t from, uint
             slice.n_nonzero += delta->q[i][j] != 0;
     return slice;
 }
+
+void hm_delta_retract(const struct hm_delta *delta, uint32_t *b)
+{
+    for (uint32_t i = 0; i < delta->n_blocks; i++)
+        for (unsigned j = 0; j < HM_BLOCK; j++)
+            b[(size_t)delta->block[i] * HM_BLOCK + j] -= (uint32_t)delta->q[i][j];
+}

@@ -23,6 +23,10 @@ enum hm_status hm_delta_init(struct hm_delta *delta, uint32_t capacity, struct h
 
 void hm_delta_fini(struct hm_delta *delta);
 
+/* B -= q for every listed block, in b [all blocks of the layout * 64]: undoes what an extract did
+ * to B. */
+void hm_delta_retract(const struct hm_delta *delta, uint32_t *b);
+
 /* A view of listed blocks [from, to) of `delta`; owns nothing, valid as long as delta is. n_nonzero
  * is counted. */
 struct hm_delta hm_delta_slice(const struct hm_delta *delta, uint32_t from, uint32_t to);

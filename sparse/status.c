@@ -51,6 +51,8 @@ const char *hm_status_name(enum hm_status status)
         return "timed out";
     case HM_ESTOPPED:
         return "stopped";
+    case HM_EDIVERGED:
+        return "diverged";
     }
     return "unknown";
 }

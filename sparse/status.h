@@ -12,14 +12,15 @@
 
 enum hm_status {
     HM_OK = 0,
-    HM_EIO,      /* a file or socket could not be read or written */
-    HM_EINPUT,   /* the input was read and is wrong */
-    HM_ECORRUPT, /* bytes that fail their own check (digest, checksum, length) */
-    HM_ENOMEM,   /* memory, or a stated limit, is exhausted */
-    HM_EUSAGE,   /* the caller asked for something contradictory */
-    HM_EREFUSED, /* a peer refused us, or we refused it */
-    HM_ETIMEOUT, /* something expected did not happen in time */
-    HM_ESTOPPED, /* interrupted by the user */
+    HM_EIO,       /* a file or socket could not be read or written */
+    HM_EINPUT,    /* the input was read and is wrong */
+    HM_ECORRUPT,  /* bytes that fail their own check (digest, checksum, length) */
+    HM_ENOMEM,    /* memory, or a stated limit, is exhausted */
+    HM_EUSAGE,    /* the caller asked for something contradictory */
+    HM_EREFUSED,  /* a peer refused us, or we refused it */
+    HM_ETIMEOUT,  /* something expected did not happen in time */
+    HM_ESTOPPED,  /* interrupted by the user */
+    HM_EDIVERGED, /* training went wrong here: weights that are no numbers, or leap out of range */
 };
 
 struct hm_err {

@@ -87,6 +87,7 @@ struct sim_node {
     struct hm_delta delta;
     bool up; /* started, and neither crashed nor ended */
     bool crashed, ended, paused, working, told_to_leave;
+    bool tampered;         /* a test has changed its W: what it owes is not what its worker added */
     uint64_t steps, taken; /* made by the worker; handed to the mesh */
     uint64_t turn_at, n_turns;
     uint64_t working_us, ended_us;

@@ -9,6 +9,7 @@
 
 #include <cmocka.h>
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -775,10 +776,187 @@ static void a_damaged_base_is_noticed_by_its_owner(void **state)
     struct sim_node *node = &sim->node[1];
     node->weights.b[sim->coordinate[5]] ^= 1;
     sim->unchecked = true; /* the harness would say so first */
+    node->tampered = node->told_to_leave = true;
     sim_stop(sim, 0, "enough");
-    sim_run(sim, SECOND);
+    ends(sim, SECOND);
     assert_int_equal(hm_mesh_result(node->mesh)->status, HM_ECORRUPT);
-    says(result(sim, 1), "this replica's base differs from the sum of the deltas it applied");
+    says(result(sim, 1), "node n1 is damaged: this replica's base differs from the sum");
+    sim_close(sim);
+}
+
+/* What the driver does every few seconds. */
+static void verify(struct sim *sim, unsigned i)
+{
+    const struct sim_node *node = &sim->node[i];
+    struct hm_event event = {.type = HM_EV_VERIFIED,
+                             .digest =
+                                 sim->kernels->digest_dense(node->weights.b, sim->layout.n_blocks)};
+    sim_happen(sim, i, &event);
+}
+
+/* Long before the end, and without asking anybody. */
+static void a_flipped_bit_of_a_base_takes_its_node_out(void **state)
+{
+    (void)state;
+    struct sim_options o = sim_defaults(58, 3);
+    struct sim *sim = running(&o, 3);
+    sim_run(sim, 200 * MS);
+    for (unsigned i = 0; i < 3; i++)
+        verify(sim, i); /* nothing comes of it */
+    struct sim_node *node = &sim->node[2];
+    node->weights.b[sim->coordinate[7]] ^= 2;
+    sim->unchecked = true;
+    node->tampered = node->told_to_leave = true;
+    verify(sim, 2);
+    sim_run(sim, SECOND);
+    assert_true(node->ended);
+    assert_int_equal(hm_mesh_result(node->mesh)->status, HM_ECORRUPT);
+    says(result(sim, 2), "node n2 is damaged");
+    says(sim->node[0].notes, "node n2 has left the mesh");
+    sim->unchecked = false;
+    sim_run(sim, SECOND);
+    stop_and_close(sim, 0, SECOND);
+}
+
+/* Bit 31 looks like weights that leap: the node says what it is. */
+static void a_flipped_sign_of_a_base_is_no_divergence(void **state)
+{
+    (void)state;
+    struct sim_options o = sim_defaults(59, 2);
+    struct sim *sim = running(&o, 2);
+    sim_run(sim, 200 * MS);
+    sim->node[1].weights.b[sim->coordinate[7]] ^= 0x80000000;
+    sim->unchecked = true;
+    sim->node[1].tampered = sim->node[1].told_to_leave = true;
+    sim_run(sim, SECOND);
+    assert_int_equal(hm_mesh_result(sim->node[1].mesh)->status, HM_ECORRUPT);
+    sim->unchecked = false;
+    stop_and_close(sim, 0, SECOND);
+}
+
+/* ---- divergence ---- */
+
+static void spoil(struct sim *sim, unsigned i, unsigned k, float w)
+{
+    sim->node[i].tampered = true;
+    hm_cell_set(&sim->node[i].weights.w[sim->coordinate[k]], w);
+}
+
+/* The node has gone by itself, with a report; the others have had nothing of it, go on and end
+ * well. */
+static void leaves_diverged(struct sim *sim, unsigned i, const char *where)
+{
+    struct sim_node *node = &sim->node[i];
+    node->told_to_leave = true;
+    sim_run(sim, SECOND);
+    assert_true(node->ended);
+    assert_int_equal(hm_mesh_result(node->mesh)->status, HM_EDIVERGED);
+    says(result(sim, i), where);
+    says(result(sim, i), "training diverged on node n1");
+    uint64_t published = counters(sim, 0)->published;
+    sim_run(sim, SECOND);
+    assert_true(counters(sim, 0)->published > published);
+    for (uint32_t k = 0; k < sim->n_coordinates; k++)
+        assert_true(abs((int32_t)sim->node[0].weights.b[sim->coordinate[k]]) < 1 << 16);
+    stop_and_close(sim, 0, SECOND);
+}
+
+static void a_stray_nan_is_set_back_and_counted(void **state)
+{
+    (void)state;
+    struct sim_options o = sim_defaults(80, 3);
+    struct sim *sim = running(&o, 3);
+    sim_run(sim, 100 * MS);
+    spoil(sim, 1, 5, NAN);
+    sim_run(sim, SECOND);
+    spoil(sim, 1, 6, INFINITY);
+    sim_run(sim, SECOND);
+    assert_int_equal(counters(sim, 1)->nonfinite, 2);
+    says(sim->node[1].notes, "tensor 'v', row 0, column 5: nan where");
+    stop_and_close(sim, 0, SECOND);
+}
+
+static void many_nans_take_their_node_out(void **state)
+{
+    (void)state;
+    struct sim_options o = sim_defaults(81, 3);
+    struct sim *sim = running(&o, 3);
+    sim_run(sim, 100 * MS);
+    for (unsigned k = 21; k < 21 + 17; k++)
+        spoil(sim, 1, k, NAN);
+    leaves_diverged(sim, 1, "tensor 'v', row 1, column 1: nan where");
+}
+
+static void nans_that_return_take_their_node_out(void **state)
+{
+    (void)state;
+    struct sim_options o = sim_defaults(82, 3);
+    o.flush_us = 20 * MS;
+    struct sim *sim = running(&o, 3);
+    for (unsigned k = 0; k < 20 && hm_mesh_result(sim->node[1].mesh)->status == HM_OK; k++) {
+        spoil(sim, 1, 60, -INFINITY);
+        sim_run(sim, 20 * MS);
+    }
+    assert_in_range(counters(sim, 1)->nonfinite, 3, 4);
+    leaves_diverged(sim, 1, "tensor 'b', row 0, column 0: -inf where");
+}
+
+static void a_leap_takes_its_node_out(void **state)
+{
+    (void)state;
+    static const float leap[] = {1e30f, -3e38f, (HM_RANGE + 100) / 32.f};
+    for (unsigned i = 0; i < 3; i++) {
+        struct sim_options o = sim_defaults(83 + i, 3);
+        o.combine.rule = i ? HM_RULE_AMPLIFY : HM_RULE_SUM;
+        struct sim *sim = running(&o, 3);
+        sim_run(sim, 100 * MS);
+        spoil(sim, 1, 41, leap[i] * (i == 2 ? 3 : 1));
+        leaves_diverged(sim, 1, "tensor 'v', row 2, column 1: ");
+    }
+}
+
+static void a_leap_of_the_only_node_ends_it(void **state)
+{
+    (void)state;
+    struct sim_options o = sim_defaults(86, 1);
+    struct sim *sim = running(&o, 1);
+    sim_run(sim, 100 * MS);
+    spoil(sim, 0, 3, 1e30f);
+    sim_run(sim, SECOND);
+    assert_int_equal(hm_mesh_result(sim->node[0].mesh)->status, HM_EDIVERGED);
+    sim_close(sim);
+}
+
+/* In the last flush of all, too. */
+static void a_leap_at_the_end_takes_its_node_out(void **state)
+{
+    (void)state;
+    struct sim_options o = sim_defaults(87, 3);
+    struct sim *sim = running(&o, 3);
+    sim_run(sim, 100 * MS);
+    sim_stop(sim, 0, "enough");
+    spoil(sim, 1, 3, 1e30f);
+    sim->node[1].told_to_leave = true;
+    ends(sim, 3 * SECOND);
+    assert_int_equal(hm_mesh_result(sim->node[1].mesh)->status, HM_EDIVERGED);
+    sim_close(sim);
+}
+
+/* A weight that comes to the end of its range with all replicas ends the run of all, well. */
+static void an_exhausted_range_stops_all(void **state)
+{
+    (void)state;
+    struct sim_options o = sim_defaults(88, 3);
+    struct sim *sim = running(&o, 3);
+    const float step = HM_RANGE / 32.f / 8;
+    for (unsigned k = 1; k <= 9 && sim_all_running(sim); k++) {
+        spoil(sim, 1, 3, (float)k * step);
+        sim_run(sim, 200 * MS);
+    }
+    sim->node[0].tampered = sim->node[2].tampered = true;
+    ends(sim, 3 * SECOND);
+    for (unsigned i = 0; i < 3; i++)
+        says(result(sim, i), "schedule exhausted");
     sim_close(sim);
 }
 
@@ -1213,6 +1391,15 @@ int main(void)
         cmocka_unit_test(no_wrong_bit_of_a_delta_changes_anything),
         cmocka_unit_test(no_part_of_a_delta_will_do),
         cmocka_unit_test(a_damaged_base_is_noticed_by_its_owner),
+        cmocka_unit_test(a_flipped_bit_of_a_base_takes_its_node_out),
+        cmocka_unit_test(a_flipped_sign_of_a_base_is_no_divergence),
+        cmocka_unit_test(a_stray_nan_is_set_back_and_counted),
+        cmocka_unit_test(many_nans_take_their_node_out),
+        cmocka_unit_test(nans_that_return_take_their_node_out),
+        cmocka_unit_test(a_leap_takes_its_node_out),
+        cmocka_unit_test(a_leap_of_the_only_node_ends_it),
+        cmocka_unit_test(a_leap_at_the_end_takes_its_node_out),
+        cmocka_unit_test(an_exhausted_range_stops_all),
         cmocka_unit_test(equal_vectors_with_unequal_digests_end_the_run),
         cmocka_unit_test(a_stop_spreads),
         cmocka_unit_test(a_budget_ends_the_mesh_with_the_sum_of_steps),

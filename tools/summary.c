@@ -79,7 +79,7 @@ static const struct {
     COUNTER(bytes_received),    COUNTER(bytes_published),
     COUNTER(coordinates_sent),  COUNTER(blocks_sent),
     COUNTER(redials),           COUNTER(peers_gone),
-    COUNTER(residual_age),
+    COUNTER(residual_age),      COUNTER(nonfinite),
 #undef COUNTER
 };
 
