@@ -39,7 +39,8 @@ struct zmq_env {
     int timer_fd, wake_fd;
     uint8_t routing_id[9]; /* 'n' and the life */
     struct peer peer[HM_PEERS_MAX];
-    unsigned turn; /* which socket is read next */
+    unsigned turn;    /* which socket is read next */
+    unsigned n_slots; /* slots from here on have never been used */
     zmq_msg_t header, route;
     struct hm_blob *payload; /* of the message handed out last */
 };
@@ -110,6 +111,7 @@ static void dial(struct zmq_env *z, unsigned slot, const char *rpc, const char *
 {
     assert(slot < HM_PEERS_MAX);
     struct peer *peer = &z->peer[slot];
+    z->n_slots = slot < z->n_slots ? z->n_slots : slot + 1;
     hang_up(z, peer);
     peer->dealer = open_socket(z, ZMQ_DEALER, DEALER_HWM);
     if (!peer->dealer)
@@ -278,7 +280,7 @@ static int receive_one(struct zmq_env *z, unsigned which, struct hm_event *event
 static int receive(struct hm_env *env, struct hm_event *event)
 {
     struct zmq_env *z = of(env);
-    const unsigned n = 3 + HM_PEERS_MAX;
+    const unsigned n = 3 + z->n_slots;
     for (unsigned empty = 0; empty < n;) {
         int got = receive_one(z, z->turn, event);
         if (got > 0)
@@ -307,7 +309,7 @@ static void wait_until(struct hm_env *env, uint64_t until_us)
         {z->sub, 0, ZMQ_POLLIN, 0},
     };
     int n = 5;
-    for (unsigned i = 0; i < HM_PEERS_MAX; i++)
+    for (unsigned i = 0; i < z->n_slots; i++)
         if (z->peer[i].dealer)
             item[n++] = (zmq_pollitem_t){z->peer[i].dealer, 0, ZMQ_POLLIN, 0};
     if (zmq_poll(item, n, -1) < 0 && errno != EINTR)

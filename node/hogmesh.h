@@ -18,7 +18,11 @@
 #include "models/model.h"
 #include "protocol/mesh.h"
 
-enum { HM_SEEDS_MAX = 64, HM_CURVE_MAX = 4096 };
+enum {
+    HM_SEEDS_MAX = 64,
+    HM_CURVE_MAX = 4096,
+    HM_NODES_MAX = 64, /* of a mesh of processes: everybody is connected with everybody */
+};
 
 enum hm_flush_mode { HM_FLUSH_AUTO, HM_FLUSH_EVERY, HM_FLUSH_STEP };
 

@@ -87,7 +87,7 @@ void hm_mesh_broadcast(struct hm_mesh *mesh, const struct hm_header *header,
                        struct hm_blob *payload)
 {
     size_t copies = 0;
-    for (unsigned i = 0; i < MEMBERS_MAX; i++)
+    for (unsigned i = 0; i < mesh->n_slots; i++)
         copies += hm_member_live(&mesh->member[i]);
     message(mesh, HM_ACT_BROADCAST, header, payload, copies);
 }
@@ -308,7 +308,7 @@ enum hm_status hm_mesh_open(struct hm_mesh **out, const struct hm_mesh_params *p
     struct hm_mesh *mesh = calloc(1, sizeof *mesh);
     if (!mesh)
         return hm_fail(err, HM_ENOMEM, "mesh: no memory");
-    if (hm_hello_bound(params->config->field, params->config->n, MEMBERS_MAX, params->bulk_n) >
+    if (hm_hello_bound(params->config->field, params->config->n, HELLO_PEERS, params->bulk_n) >
         HM_PAYLOAD_MAX) {
         free(mesh);
         return hm_fail(err, HM_ENOMEM,
@@ -357,7 +357,7 @@ void hm_mesh_close(struct hm_mesh *mesh)
         hm_blob_drop(mesh->action[i].payload);
     for (size_t i = 0; i < mesh->n_streams; i++)
         close_stream(mesh->stream[i]);
-    for (unsigned i = 0; i < MEMBERS_MAX; i++)
+    for (unsigned i = 0; i < mesh->n_slots; i++)
         hm_vector_drop(mesh->member[i].vector);
     hm_decoder_close(mesh->own_decoder);
     free(mesh->action);
@@ -411,7 +411,7 @@ struct hm_combination hm_mesh_combination(const struct hm_mesh *mesh)
 unsigned hm_mesh_n_live(const struct hm_mesh *mesh)
 {
     unsigned n = 1;
-    for (unsigned i = 0; i < MEMBERS_MAX; i++)
+    for (unsigned i = 0; i < mesh->n_slots; i++)
         n += hm_member_live(&mesh->member[i]) &&
              (mesh->member[i].phase == HM_READY || mesh->member[i].phase == HM_RUNNING);
     return n;
@@ -461,7 +461,7 @@ const struct hm_link *hm_mesh_link(struct hm_mesh *mesh, size_t index)
 
 static const struct member *nth_member(const struct hm_mesh *mesh, size_t index)
 {
-    for (unsigned i = 0; i < MEMBERS_MAX; i++)
+    for (unsigned i = 0; i < mesh->n_slots; i++)
         if (mesh->member[i].life && index-- == 0)
             return &mesh->member[i];
     return NULL;
@@ -470,7 +470,7 @@ static const struct member *nth_member(const struct hm_mesh *mesh, size_t index)
 size_t hm_mesh_n_members(const struct hm_mesh *mesh)
 {
     size_t n = 0;
-    for (unsigned i = 0; i < MEMBERS_MAX; i++)
+    for (unsigned i = 0; i < mesh->n_slots; i++)
         n += mesh->member[i].life != 0;
     return n;
 }
@@ -493,7 +493,7 @@ struct hm_member_info hm_mesh_member(const struct hm_mesh *mesh, size_t index, u
 
 int hm_mesh_is_first(const struct hm_mesh *mesh)
 {
-    for (unsigned i = 0; i < MEMBERS_MAX; i++) {
+    for (unsigned i = 0; i < mesh->n_slots; i++) {
         const struct member *m = &mesh->member[i];
         bool ended = m->life &&
                      ((m->left && m->left_clean) || (hm_member_live(m) && m->phase == HM_EXITING));

@@ -63,7 +63,7 @@ bool hm_mesh_may_serve(struct hm_mesh *mesh)
 uint64_t hm_mesh_rtt_us(const struct hm_mesh *mesh)
 {
     uint64_t rtt = RTT_LEAST_US;
-    for (unsigned i = 0; i < MEMBERS_MAX; i++)
+    for (unsigned i = 0; i < mesh->n_slots; i++)
         if (hm_member_live(&mesh->member[i]) && mesh->member[i].rtt_us > rtt)
             rtt = mesh->member[i].rtt_us;
     return rtt;
@@ -82,7 +82,7 @@ static double delay_us(const struct hm_mesh *mesh)
 static void feel_back_pressure(struct hm_mesh *mesh)
 {
     unsigned n = 0, behind = 0;
-    for (unsigned i = 0; i < MEMBERS_MAX; i++) {
+    for (unsigned i = 0; i < mesh->n_slots; i++) {
         const struct member *m = &mesh->member[i];
         if (!hm_member_live(m) || mesh->now_us - m->heard_us > 1000000)
             continue;
@@ -328,7 +328,7 @@ void hm_mesh_log(struct hm_mesh *mesh, struct stream *stream, struct hm_log_entr
 static uint32_t acknowledged(const struct hm_mesh *mesh, const struct stream *stream)
 {
     uint32_t least = stream->link.seq;
-    for (unsigned i = 0; i < MEMBERS_MAX; i++) {
+    for (unsigned i = 0; i < mesh->n_slots; i++) {
         const struct member *m = &mesh->member[i];
         if (!hm_member_live(m))
             continue;

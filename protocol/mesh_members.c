@@ -11,10 +11,25 @@ enum { GREET_US = 2000, GREET_DOUBLINGS = 11, REDIAL_MAX_US = 4000000 };
 
 struct member *hm_mesh_member_of(struct hm_mesh *mesh, uint64_t life)
 {
-    for (unsigned i = 0; i < MEMBERS_MAX; i++)
-        if (mesh->member[i].life == life)
-            return life ? &mesh->member[i] : NULL;
+    /* Lives are random numbers: they need no hashing. */
+    for (size_t i = life % SLOT_INDEX; life && mesh->slot_index[i]; i = (i + 1) % SLOT_INDEX)
+        if (mesh->member[mesh->slot_index[i] - 1].life == life)
+            return &mesh->member[mesh->slot_index[i] - 1];
     return NULL;
+}
+
+/* Anew whenever a slot gets another life. */
+static void index_members(struct hm_mesh *mesh)
+{
+    memset(mesh->slot_index, 0, sizeof mesh->slot_index);
+    for (unsigned k = 0; k < mesh->n_slots; k++) {
+        uint64_t life = mesh->member[k].life;
+        size_t i = life % SLOT_INDEX;
+        while (mesh->slot_index[i])
+            i = (i + 1) % SLOT_INDEX;
+        if (life)
+            mesh->slot_index[i] = (uint16_t)(k + 1);
+    }
 }
 
 bool hm_member_live(const struct member *member)
@@ -41,14 +56,24 @@ static void dial(struct hm_mesh *mesh, struct member *member)
 static struct member *free_slot(struct hm_mesh *mesh)
 {
     struct member *old = NULL;
-    for (unsigned i = 0; i < MEMBERS_MAX; i++) {
+    for (unsigned i = 0; i < mesh->n_slots; i++) {
         struct member *m = &mesh->member[i];
         if (!m->life)
             return m;
         if ((m->left || m->gone) && (!old || m->heard_us < old->heard_us))
             old = m;
     }
-    return old;
+    return mesh->n_slots < MEMBERS_MAX ? &mesh->member[mesh->n_slots++] : old;
+}
+
+static void empty_slot(struct hm_mesh *mesh, struct member *member)
+{
+    unsigned slot = slot_of(mesh, member);
+    hm_vector_drop(member->vector);
+    *member = (struct member){0};
+    for (size_t i = 0; i < mesh->n_streams; i++)
+        /* what the slot's former peer did not have says nothing of the next one */
+        mesh->stream[i]->nohave[slot / 64] &= ~((uint64_t)1 << slot % 64);
 }
 
 struct member *hm_mesh_member_add(struct hm_mesh *mesh, const struct hm_peer_entry *peer)
@@ -61,11 +86,10 @@ struct member *hm_mesh_member_add(struct hm_mesh *mesh, const struct hm_peer_ent
         mesh->counters.refused_overflow++;
         return NULL;
     }
-    hm_vector_drop(member->vector);
-    *member = (struct member){.life = peer->life, .added_us = mesh->now_us};
-    for (size_t i = 0; i < mesh->n_streams;
-         i++) /* what the slot's former peer did not have says nothing of this one */
-        mesh->stream[i]->nohave_from &= ~((uint64_t)1 << slot_of(mesh, member));
+    empty_slot(mesh, member);
+    member->life = peer->life;
+    member->added_us = mesh->now_us;
+    index_members(mesh);
     memcpy(member->label, peer->label, sizeof member->label);
     memcpy(member->rpc, peer->rpc, sizeof member->rpc);
     memcpy(member->pub, peer->pub, sizeof member->pub);
@@ -107,12 +131,12 @@ static bool is_new(const struct member *m)
 
 /* Everybody known; or, for beats of a mesh that runs and knows itself, who is new and in turn some
  * of the others: a list of all in every beat would be most of what a large mesh sends. */
-static size_t peers(const struct hm_mesh *mesh, bool all, struct hm_peer_entry *entry)
+static size_t peers(const struct hm_mesh *mesh, bool all, struct hm_peer_entry *entry, size_t room)
 {
     size_t n = 0;
-    unsigned in_turn = 0, first = (unsigned)(mesh->beat * BEAT_PEERS) % MEMBERS_MAX;
-    for (unsigned k = 0; k < MEMBERS_MAX; k++) {
-        const struct member *m = &mesh->member[(first + k) % MEMBERS_MAX];
+    unsigned in_turn = 0, first = mesh->beat * BEAT_PEERS;
+    for (unsigned k = 0; k < mesh->n_slots && n < room; k++) {
+        const struct member *m = &mesh->member[(first + k) % mesh->n_slots];
         if (!m->life || m->left || m->refused || (!all && !is_new(m) && in_turn == BEAT_PEERS))
             continue;
         in_turn += !is_new(m);
@@ -125,7 +149,7 @@ static size_t peers(const struct hm_mesh *mesh, bool all, struct hm_peer_entry *
 static uint32_t worst_lag(const struct hm_mesh *mesh)
 {
     uint32_t lag = 0;
-    for (unsigned i = 0; i < MEMBERS_MAX; i++)
+    for (unsigned i = 0; i < mesh->n_slots; i++)
         if (hm_member_live(&mesh->member[i]) && mesh->flush - mesh->member[i].flush_acked > lag)
             lag = mesh->flush - mesh->member[i].flush_acked;
     return lag;
@@ -136,7 +160,7 @@ static uint32_t worst_lag(const struct hm_mesh *mesh)
 static uint64_t crowd(const struct hm_mesh *mesh)
 {
     uint64_t n = 0;
-    for (unsigned i = 0; i < MEMBERS_MAX; i++)
+    for (unsigned i = 0; i < mesh->n_slots; i++)
         n += mesh->member[i].life != 0;
     return n > BEAT_FEW ? n / BEAT_FEW : 1;
 }
@@ -164,7 +188,8 @@ void hm_mesh_beat(struct hm_mesh *mesh)
         memcpy(beat->stop_reason, mesh->stop_reason, sizeof beat->stop_reason);
     struct hm_vv_entry vv[HM_STREAMS_MAX];
     struct hm_peer_entry peer[MEMBERS_MAX];
-    size_t n_vv = hm_mesh_vector(mesh, vv), n_peers = peers(mesh, mesh->phase < HM_RUNNING, peer);
+    size_t n_vv = hm_mesh_vector(mesh, vv),
+           n_peers = peers(mesh, mesh->phase < HM_RUNNING, peer, MEMBERS_MAX);
     struct hm_blob *payload = hm_blob_new(HM_BEAT_BOUND(n_vv, n_peers));
     if (payload) {
         payload = hm_blob_shrink(payload, hm_beat_encode(vv, n_vv, peer, n_peers, payload->bytes));
@@ -217,6 +242,7 @@ static void learn_own(struct hm_mesh *mesh, struct member *member, const struct 
 static void learn_vector(struct hm_mesh *mesh, struct member *member)
 {
     size_t from = 0;
+    uint64_t patience = hm_mesh_patience_us(mesh);
     for (size_t i = 0; i < member->vector->n; i++) {
         const struct hm_vv_entry *e = &member->vector->entry[i];
         if (e->life == mesh->params.life) {
@@ -233,7 +259,7 @@ static void learn_vector(struct hm_mesh *mesh, struct member *member)
         /* The origin's own beat comes down the same pipe as its deltas, so what it names and we
          * lack is lost; a third party's beat may only have been faster. */
         if (e->seq > s->link.seq)
-            hm_mesh_want(mesh, s, e->life == member->life ? 5000 : hm_mesh_patience_us(mesh));
+            hm_mesh_want(mesh, s, e->life == member->life ? 5000 : patience);
     }
 }
 
@@ -364,8 +390,8 @@ static void answer_hello(struct hm_mesh *mesh, const struct hm_event *event, boo
     memcpy(header.hello.rpc, mesh->params.rpc, sizeof header.hello.rpc);
     memcpy(header.hello.pub, mesh->params.pub, sizeof header.hello.pub);
     const struct hm_fields *config = mesh->params.config;
-    struct hm_peer_entry peer[MEMBERS_MAX];
-    size_t n_peers = peers(mesh, true, peer), n_fields = full ? config->n : 0,
+    struct hm_peer_entry peer[HELLO_PEERS];
+    size_t n_peers = peers(mesh, true, peer, HELLO_PEERS), n_fields = full ? config->n : 0,
            n_bulk = full ? mesh->params.bulk_n : 0;
     struct hm_blob *payload = hm_blob_new(hm_hello_bound(config->field, n_fields, n_peers, n_bulk));
     if (!payload)
@@ -497,8 +523,8 @@ static void tick_member(struct hm_mesh *mesh, struct member *member)
         /* Never heard, by whomever it was named: forget it, so that its slot serves somebody real.
          */
         hm_mesh_act(mesh, HM_ACT_DISCONNECT)->slot = slot_of(mesh, member);
-        hm_vector_drop(member->vector);
-        *member = (struct member){0};
+        empty_slot(mesh, member);
+        index_members(mesh);
         return;
     }
     if (mesh->now_us < member->dial_us)
@@ -521,6 +547,6 @@ static void tick_member(struct hm_mesh *mesh, struct member *member)
 
 void hm_mesh_tick_members(struct hm_mesh *mesh)
 {
-    for (unsigned i = 0; i < MEMBERS_MAX; i++)
+    for (unsigned i = 0; i < mesh->n_slots; i++)
         tick_member(mesh, &mesh->member[i]);
 }

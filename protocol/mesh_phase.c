@@ -48,7 +48,7 @@ struct census {
 static struct census census(const struct hm_mesh *mesh)
 {
     struct census c = {0};
-    for (unsigned i = 0; i < MEMBERS_MAX; i++) {
+    for (unsigned i = 0; i < mesh->n_slots; i++) {
         const struct member *m = &mesh->member[i];
         if (m->life && !m->heard_us && !m->gone && !m->left && !m->refused)
             c.pending++;
@@ -66,7 +66,7 @@ static void names_heard(const struct hm_mesh *mesh, char *out, size_t room)
 {
     size_t at = 0;
     out[0] = 0;
-    for (unsigned i = 0; i < MEMBERS_MAX && at < room; i++)
+    for (unsigned i = 0; i < mesh->n_slots && at < room; i++)
         if (hm_member_live(&mesh->member[i]))
             at += (size_t)snprintf(out + at, room - at, " %s", mesh->member[i].label);
 }
@@ -155,7 +155,7 @@ void hm_mesh_on_work_ended(struct hm_mesh *mesh)
 static bool all_at(const struct hm_mesh *mesh, enum hm_phase phase)
 {
     uint64_t digest = hm_mesh_digest(mesh);
-    for (unsigned i = 0; i < MEMBERS_MAX; i++) {
+    for (unsigned i = 0; i < mesh->n_slots; i++) {
         const struct member *m = &mesh->member[i];
         if (hm_member_live(m) &&
             (m->phase < phase || m->digest != digest || !hm_mesh_same_vector(mesh, m->vector)))
@@ -166,7 +166,7 @@ static bool all_at(const struct hm_mesh *mesh, enum hm_phase phase)
 
 static bool all_left(const struct hm_mesh *mesh)
 {
-    for (unsigned i = 0; i < MEMBERS_MAX; i++)
+    for (unsigned i = 0; i < mesh->n_slots; i++)
         if (hm_member_live(&mesh->member[i]))
             return false;
     return true;
@@ -181,7 +181,7 @@ static void say_leave(struct hm_mesh *mesh, bool clean)
 
 static void conclude(struct hm_mesh *mesh)
 {
-    for (unsigned i = 0; i < MEMBERS_MAX; i++) {
+    for (unsigned i = 0; i < mesh->n_slots; i++) {
         const struct member *m = &mesh->member[i];
         if (m->life && m->left && m->left_clean && m->left_digest != hm_mesh_digest(mesh)) {
             hm_mesh_finish(mesh, HM_ECORRUPT, "node %s ended with another model", m->label);
@@ -210,7 +210,7 @@ static void end(struct hm_mesh *mesh)
 
 static bool acknowledged_by_all(const struct hm_mesh *mesh)
 {
-    for (unsigned i = 0; i < MEMBERS_MAX; i++)
+    for (unsigned i = 0; i < mesh->n_slots; i++)
         if (hm_member_live(&mesh->member[i]) && mesh->member[i].flush_acked < mesh->flush)
             return false;
     return true;

@@ -179,7 +179,7 @@ void hm_mesh_on_applied(struct hm_mesh *mesh)
     hm_mesh_show_progress(mesh, stream);
     mesh->applying = false;
     mesh->counters.applied++;
-    stream->nohave_from = 0;
+    memset(stream->nohave, 0, sizeof stream->nohave);
     if (stream->head <= stream->link.seq)
         stream->want_at = 0;
     if (!mesh->own_steps)

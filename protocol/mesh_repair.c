@@ -30,7 +30,7 @@ void hm_mesh_want(struct hm_mesh *mesh, struct stream *stream, uint64_t delay_us
         return;
     stream->want_since = mesh->now_us;
     stream->want_tries = 0;
-    stream->nohave_from = 0;
+    memset(stream->nohave, 0, sizeof stream->nohave);
     stream->want_at =
         mesh->now_us + delay_us / 2 + hm_rng_below(&mesh->rng, (uint32_t)delay_us + 1);
 }
@@ -59,14 +59,14 @@ static bool claims(const struct member *m, const struct stream *stream)
 
 static bool may_have(const struct hm_mesh *mesh, const struct stream *stream, unsigned slot)
 {
-    return claims(&mesh->member[slot], stream) && !(stream->nohave_from >> slot & 1);
+    return claims(&mesh->member[slot], stream) && !(stream->nohave[slot / 64] >> slot % 64 & 1);
 }
 
 /* The origin first, then the other holders in turn. MEMBERS_MAX when there is none. */
 static unsigned choose_holder(const struct hm_mesh *mesh, const struct stream *stream)
 {
     unsigned holder[MEMBERS_MAX], n = 0;
-    for (unsigned i = 0; i < MEMBERS_MAX; i++)
+    for (unsigned i = 0; i < mesh->n_slots; i++)
         if (may_have(mesh, stream, i)) {
             holder[n++] = i;
             if (mesh->member[i].life == stream->link.from) {
@@ -79,7 +79,7 @@ static unsigned choose_holder(const struct hm_mesh *mesh, const struct stream *s
 
 static bool anybody_claims(const struct hm_mesh *mesh, const struct stream *stream)
 {
-    for (unsigned i = 0; i < MEMBERS_MAX; i++)
+    for (unsigned i = 0; i < mesh->n_slots; i++)
         if (claims(&mesh->member[i], stream))
             return true;
     return false;
@@ -201,6 +201,7 @@ void hm_mesh_on_nohave(struct hm_mesh *mesh, const struct hm_header *header)
         return;
     if (header->nohave.have_from && header->nohave.have_from <= stream->link.seq + 1)
         return; /* an answer to what we have got meanwhile */
-    stream->nohave_from |= (uint64_t)1 << (unsigned)(member - mesh->member);
+    unsigned slot = (unsigned)(member - mesh->member);
+    stream->nohave[slot / 64] |= (uint64_t)1 << slot % 64;
     stream->want_at = mesh->now_us;
 }

@@ -11,13 +11,16 @@
 
 enum {
     MEMBERS_MAX = HM_PEERS_MAX,
-    HELD_MAX = 64,             /* deltas held of one stream, waiting for a gap to close */
-    HELD_BYTES_MAX = 16 << 20, /* of all streams */
-    BEATS_KEPT = 32,           /* own beats whose time is kept, for round-trip times */
+    SLOT_WORDS = MEMBERS_MAX / 64,
+    SLOT_INDEX = 2 * MEMBERS_MAX, /* places to find a member's slot by its life */
+    HELD_MAX = 64,                /* deltas held of one stream, waiting for a gap to close */
+    HELD_BYTES_MAX = 16 << 20,    /* of all streams */
+    BEATS_KEPT = 32,              /* own beats whose time is kept, for round-trip times */
     BEAT_MIN_US = 250000,
     BEAT_MAX_US = 500000,
     BEAT_BUSY_US = 25000, /* between beats while the mesh gathers or agrees that it has ended */
     BEAT_SOON_US = 2000,  /* least distance of beats that answer a subscription or news of a peer */
+    HELLO_PEERS = 64,     /* that an answer to HELLO names; beats name the others */
     BEAT_PEERS = 8,       /* peers that a beat of a running mesh names besides the new ones */
     BEAT_FEW = 4,         /* both hold for so few peers and grow with their number: all hear all */
     EXIT_MAX_US = 5000000,
@@ -48,7 +51,7 @@ struct stream {
     uint64_t want_at;    /* 0: nothing wanted; else when to ask (again) */
     uint64_t want_since; /* when the gap was first seen */
     unsigned want_tries;
-    uint64_t nohave_from; /* bit per member slot that said NOHAVE since the gap opened */
+    uint64_t nohave[SLOT_WORDS]; /* bit per member slot that said NOHAVE since the gap opened */
 };
 
 /* A peer: one life of a node, by the slot that its connections have. */
@@ -104,7 +107,10 @@ struct hm_mesh {
         uint32_t flush[HM_STREAMS_MAX];
     } now;
     struct member member[MEMBERS_MAX];
-    uint64_t refused_life[16]; /* strangers already warned about */
+    unsigned n_slots;                /* slots from here on have never been used */
+    uint16_t slot_index[SLOT_INDEX]; /* slot + 1 of the member whose life begins its search there;
+                                        0: none */
+    uint64_t refused_life[16];       /* strangers already warned about */
     size_t n_refused_lives;
 
     /* beats */

@@ -28,8 +28,8 @@ enum {
         31, /* bytes of a node's name, without NUL: printable ASCII, no spaces or quotes */
     HM_ENDPOINT_MAX = 127,      /* "tcp://host:port" */
     HM_REASON_MAX = 127,        /* text fields of REJECT and of a stop */
-    HM_STREAMS_MAX = 1024,      /* entries of a version vector */
-    HM_PEERS_MAX = 64,          /* entries of a list of peers */
+    HM_STREAMS_MAX = 2048,      /* entries of a version vector */
+    HM_PEERS_MAX = 1024,        /* entries of a list of peers */
     HM_RAW_MAX = 8 << 20,       /* bytes of a packed delta before LZ4 */
     HM_CHUNK_BLOCKS_MAX = 4096, /* of a snapshot's chunk: packed, they fit into any payload */
 };

@@ -861,7 +861,7 @@ static void test_hello_round_trip(void **state)
     (void)state;
     static struct hm_field field[HM_FIELDS_MAX], field_read[HM_FIELDS_MAX];
     static struct hm_peer_entry peer[HM_PEERS_MAX], peer_read[HM_PEERS_MAX];
-    static uint8_t bulk[900000];
+    static uint8_t bulk[600000];
     for (size_t i = 0; i < HM_FIELDS_MAX; i++) {
         fill(field[i].name, "", HM_FIELD_NAME_MAX);
         field[i].name[0] = (char)('a' + i / 26);

@@ -375,8 +375,8 @@ int cli_parse(struct cli *cli, const struct command *command, int argc, char **a
     }
     if (cli->node.train.threads > THREADS_MAX)
         return too_many("threads", cli->node.train.threads, THREADS_MAX);
-    if (cli->n > HM_PEERS_MAX || cli->node.expect > HM_PEERS_MAX)
-        return too_many("nodes", cli->n ? cli->n : cli->node.expect, HM_PEERS_MAX);
+    if (cli->n > HM_NODES_MAX || cli->node.expect > HM_NODES_MAX)
+        return too_many("nodes", cli->n ? cli->n : cli->node.expect, HM_NODES_MAX);
     return EXIT_DONE;
 }
 

@@ -14,7 +14,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { NODES_MAX = HM_PEERS_MAX, LINE_MAX_BYTES = 8 << 20 };
+enum { NODES_MAX = HM_NODES_MAX, LINE_MAX_BYTES = 8 << 20 };
 
 #define GRACE_SECONDS .5
 
