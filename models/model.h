@@ -14,6 +14,7 @@
 #ifndef HM_MODELS_MODEL_H
 #define HM_MODELS_MODEL_H
 
+#include "sparse/cell.h"
 #include "sparse/combine.h"
 #include "sparse/fields.h"
 #include "sparse/kernels.h"
@@ -77,6 +78,33 @@ struct hm_score {
     double accuracy; /* fraction */
 };
 
+/* Coordinates at .. at + n of the layout, and the step that plain SGD takes there: w -= rate * g. A
+ * schedule depends on the time at which the gradient was taken, so the gradient brings it along. */
+struct hm_span {
+    uint32_t at, n;
+    float rate;
+};
+
+/* A gradient. Whoever wants it brings the arrays, with the room that the model states; `grad`
+ * appends. Spans may meet the same coordinate again: the gradient there is the sum. */
+struct hm_grad {
+    struct hm_span *span; /* [grad_max] */
+    float *value;         /* [grad_max] of all spans, one after the other */
+    uint32_t n_spans, n_values;
+    double loss; /* sum over the examples, without regularisation; added to */
+};
+
+/* Plain SGD with a gradient: adds -scale * rate * g to W, in place. */
+static inline void hm_grad_add(const struct hm_grad *grad, float scale, hm_cell *w)
+{
+    const float *g = grad->value;
+    for (uint32_t i = 0; i < grad->n_spans; i++) {
+        const struct hm_span *span = &grad->span[i];
+        for (uint32_t k = 0; k < span->n; k++)
+            hm_cell_add(w + span->at + k, -scale * span->rate * *g++);
+    }
+}
+
 enum hm_set { HM_TRAIN_SET, HM_TEST_SET };
 
 struct hm_model;
@@ -109,6 +137,12 @@ struct hm_model_ops {
     /* The learning rate at t mesh-wide steps, for reports. */
     double (*rate)(const struct hm_model *model, double t);
 
+    /* The gradient of the loss of examples from .. from + n, at most `batch` of them and not beyond
+     * the shard's end, all at the weights as they are: reads w, from, n and t of the step, writes
+     * nothing but *grad. Any thread. `step` is this and plain SGD, for batches. */
+    void (*grad)(const struct hm_model *model, const struct hm_shard *shard,
+                 const struct hm_step *step, struct hm_grad *grad);
+
     /* Before a final extract, and at least every few milliseconds: adds what the thread's scratch
      * still holds back to W. Called by the worker itself. NULL: nothing is held back. */
     void (*settle)(const struct hm_model *model, struct hm_step *step);
@@ -134,6 +168,7 @@ struct hm_model {
     unsigned batch;            /* examples of one gradient, >= 1 */
     unsigned chunk;            /* most examples of one step call */
     size_t scratch_bytes;      /* of each worker */
+    size_t grad_max;           /* spans and values that the gradient of a batch may have */
     struct hm_combine combine; /* the mesh's rule, by adopt */
 };
 

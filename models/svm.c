@@ -89,7 +89,7 @@ static void close_model(struct hm_model *model)
     struct hm_svm_model *svm = hm_svm_of(model);
     hm_rows_close(&svm->train);
     hm_rows_close(&svm->test);
-    free(svm->index);
+    free(svm->by_label);
     free(svm->order);
     free(svm->merging);
     free(svm);
@@ -346,6 +346,7 @@ static enum hm_status adopt(struct hm_model *model, const struct hm_fields *conf
     svm->base.batch = (unsigned)batch;
     svm->base.chunk = batch > 1 ? (unsigned)batch : HM_SVM_CHUNK;
     svm->base.scratch_bytes = hm_svm_scratch_bytes(svm);
+    svm->base.grad_max = hm_svm_grad_max(svm);
     if (svm->test.n_rows && !svm->test_ordered) {
         status = hm_rows_reorder(&svm->test, svm->order, svm->n_features, 1, err);
         svm->test_ordered = !status;
@@ -369,24 +370,21 @@ static double rate(const struct hm_model *model, double t)
 
 /* ---- shards ---- */
 
-/* Rows sorted by label, in equal parts: with two nodes each sees one class only. */
-static enum hm_status shard_by_label(struct hm_svm_model *svm, unsigned rank, unsigned n,
-                                     struct hm_shard *shard, struct hm_err *err)
+/* Rows sorted by label, in equal parts: with two nodes each sees one class only. One list serves
+ * all nodes that share the model. */
+static enum hm_status sort_by_label(struct hm_svm_model *svm, struct hm_err *err)
 {
-    uint64_t rows = svm->train.n_rows, from = rows * rank / n, to = rows * (rank + 1) / n, at = 0;
-    free(svm->index);
-    svm->index = malloc((to - from + 1) * sizeof *svm->index);
-    if (!svm->index || rows > UINT32_MAX)
+    uint64_t rows = svm->train.n_rows, at = 0;
+    if (svm->by_label)
+        return HM_OK;
+    svm->by_label = rows <= UINT32_MAX ? malloc(rows * sizeof *svm->by_label) : NULL;
+    if (!svm->by_label)
         return hm_fail(err, HM_ENOMEM, "svm: no memory for a partition of %llu rows",
                        (unsigned long long)rows);
     for (int label = 1; label >= -1; label -= 2)
         for (uint64_t r = 0; r < rows; r++)
-            if (svm->train.label[r] == label) {
-                if (at >= from && at < to)
-                    svm->index[at - from] = (uint32_t)r;
-                at++;
-            }
-    *shard = (struct hm_shard){0, to - from, svm->index};
+            if (svm->train.label[r] == label)
+                svm->by_label[at++] = (uint32_t)r;
     return HM_OK;
 }
 
@@ -399,8 +397,11 @@ static enum hm_status shard(struct hm_model *model, enum hm_partition partition,
     if (rows < n && partition != HM_PARTITION_NONE)
         return hm_fail(err, HM_EUSAGE, "svm: %llu rows cannot be split among %u nodes",
                        (unsigned long long)rows, n);
-    if (partition == HM_PARTITION_LABELS)
-        return shard_by_label(svm, rank, n, out, err);
+    if (partition == HM_PARTITION_LABELS) {
+        enum hm_status status = sort_by_label(svm, err);
+        *out = (struct hm_shard){0, to - from, status ? NULL : svm->by_label + from};
+        return status;
+    }
     uint64_t turn = svm->seed ? hm_mix(svm->seed) % rows : 0;
     *out = (struct hm_shard){(from + turn) % rows,
                              partition == HM_PARTITION_SPLIT ? to - from : rows, NULL};
@@ -420,6 +421,7 @@ const struct hm_model_ops hm_svm = {
     .shard = shard,
     .step = hm_svm_step,
     .rate = rate,
+    .grad = hm_svm_grad,
     .settle = hm_svm_settle,
     .score = hm_svm_score,
     .save = hm_svm_save,

@@ -26,7 +26,7 @@ struct hm_svm_model {
     struct hm_layout layout; /* tensor 0: V, 1 x n; tensor 1: bias, 1 x 1 */
     uint32_t n_features;
     uint32_t *order;     /* [n_features] source feature of each rank, as the mesh has it */
-    uint32_t *index;     /* of a shard by labels */
+    uint32_t *by_label;  /* [n_rows] rows sorted by label, once there are shards by labels */
     atomic_int *merging; /* 1 while a thread merges its private copy into W */
 };
 
@@ -36,6 +36,24 @@ struct hm_svm_model *hm_svm_of(struct hm_model *model);
 void hm_svm_step(const struct hm_model *model, const struct hm_shard *shard, struct hm_step *step);
 void hm_svm_settle(const struct hm_model *model, struct hm_step *step);
 size_t hm_svm_scratch_bytes(const struct hm_svm_model *svm);
+
+/* x_r . v, with the bits that the step computes. */
+float hm_svm_row_dot(const struct hm_rows *rows, uint64_t r, const hm_cell *v);
+
+/* The row at a position of a shard. */
+static inline uint64_t hm_svm_row_at(const struct hm_svm_model *svm, const struct hm_shard *shard,
+                                     uint64_t position)
+{
+    if (shard->index)
+        return shard->index[position];
+    uint64_t r = shard->begin + position;
+    return r < svm->train.n_rows ? r : r - svm->train.n_rows;
+}
+
+/* svm_grad.c */
+void hm_svm_grad(const struct hm_model *model, const struct hm_shard *shard,
+                 const struct hm_step *step, struct hm_grad *grad);
+size_t hm_svm_grad_max(const struct hm_svm_model *svm);
 
 /* svm_score.c */
 enum hm_status hm_svm_score(struct hm_model *model, const uint32_t *b, uint64_t steps,

@@ -130,6 +130,11 @@ HOT float row_dot(const struct hm_rows *rows, uint64_t from, uint32_t n, const h
                       : dot32(rows->value + from, rows->id32 + from, n, w);
 }
 
+float hm_svm_row_dot(const struct hm_rows *rows, uint64_t r, const hm_cell *v)
+{
+    return row_dot(rows, rows->start[r], (uint32_t)(rows->start[r + 1] - rows->start[r]), v);
+}
+
 HOT void row_add(const struct hm_rows *rows, uint64_t from, uint32_t n, float u, hm_cell *w)
 {
     if (rows->id16)
@@ -170,15 +175,6 @@ struct place {
     hm_cell *v, *bias;
     int shared;
 };
-
-static inline uint64_t row_at(const struct hm_svm_model *svm, const struct hm_shard *shard,
-                              uint64_t position)
-{
-    if (shard->index)
-        return shard->index[position];
-    uint64_t r = shard->begin + position;
-    return r < svm->train.n_rows ? r : r - svm->train.n_rows;
-}
 
 /* A violator that is to be metered: chosen by its number, a counter would need a cell of its own.
  */
@@ -245,13 +241,13 @@ static void step_batch(const struct hm_svm_model *svm, const struct hm_shard *sh
     uint8_t violator[HM_SVM_BATCH_MAX];
     float c = (float)(svm->lambda * (svm->t0 + step->t));
     for (uint64_t i = 0; i < step->n; i++) {
-        uint64_t r = row_at(svm, shard, step->from + i), from = rows->start[r];
+        uint64_t r = hm_svm_row_at(svm, shard, step->from + i), from = rows->start[r];
         float z = row_dot(rows, from, (uint32_t)(rows->start[r + 1] - from), place->v) +
                   hm_cell_get(place->bias) * c;
         violator[i] = (float)rows->label[r] * z < c;
     }
     for (uint64_t i = 0; i < step->n; i++) {
-        uint64_t r = row_at(svm, shard, step->from + i), from = rows->start[r];
+        uint64_t r = hm_svm_row_at(svm, shard, step->from + i), from = rows->start[r];
         if (violator[i])
             update(rows, r, from, (uint32_t)(rows->start[r + 1] - from), c, place, step);
     }
