@@ -16,6 +16,7 @@
 #define HM_NODE_HOGMESH_H
 
 #include "models/model.h"
+#include "node/dist.h"
 #include "protocol/mesh.h"
 
 enum {
@@ -55,6 +56,12 @@ struct hm_node_options {
     unsigned n_peers;
     unsigned expect;     /* nodes to wait for, this one included */
     double join_timeout; /* seconds */
+
+    /* How long work takes at least, for experiments; it is taken up to then and counts after it.
+     * With step_time or delay a worker takes the gradient of a batch, waits, and adds it. */
+    double speed;                    /* examples a second of each worker; 0: as fast as it can */
+    const struct hm_dist *step_time; /* of a batch; borrowed, NULL: none */
+    const struct hm_dist *delay;     /* between a gradient and its update; the same */
 
     enum hm_flush_mode flush;
     double flush_interval;  /* seconds, of HM_FLUSH_EVERY */

@@ -273,8 +273,10 @@ void hm_node_close(struct hm_node *node)
         return;
     hm_scorer_stop(node);
     hm_workers_join(node);
-    for (unsigned i = 0; i < node->n_workers; i++)
+    for (unsigned i = 0; i < node->n_workers; i++) {
+        hm_pace_close(&node->worker[i]);
         free(node->worker[i].scratch);
+    }
     free(node->worker);
     hm_mesh_close(node->mesh);
     if (node->env)

@@ -23,14 +23,26 @@ struct for_workers {
     atomic_bool running, ended;
 };
 
+/* A batch that takes its time (worker_paced.c). */
+struct pace {
+    struct hm_rng step_rng, delay_rng;
+    uint32_t step_position, delay_position;
+    uint64_t due_ns;     /* when it is over */
+    uint64_t from;       /* of the shard */
+    float scale;         /* of the combination when its gradient was taken */
+    struct hm_grad grad; /* value NULL: the step is taken when the time is over */
+};
+
 struct worker {
     _Alignas(CACHE_LINE) _Atomic uint64_t steps; /* made by this thread; written by it alone */
     _Atomic uint64_t settled;                 /* of these, in W: what a delta may count; the same */
     _Atomic uint64_t n_sampled, n_wiped;      /* the same */
+    _Atomic uint32_t claimed;                 /* examples of the batch under way; the same */
     _Alignas(CACHE_LINE) struct hm_step step; /* from here on the thread's own */
     struct hm_node *node;
     pthread_t thread;
     void *scratch;
+    struct pace pace;
     uint32_t extracts_begun; /* when the wait for a delta began */
     bool started, awaits_delta, settled_last;
 };
@@ -38,6 +50,7 @@ struct worker {
 /* What a worker wants after a step. */
 enum worker_says {
     WORKER_STEPPED, /* to go on */
+    WORKER_PAUSES,  /* to go on at pace.due_ns */
     WORKER_WAITS,   /* nothing to do before the driver's next turn */
     WORKER_ENDED,   /* nothing any more */
 };
@@ -133,6 +146,19 @@ enum hm_status hm_workers_start(struct hm_node *node, struct hm_err *err);
 enum worker_says hm_worker_step(struct worker *worker);
 void hm_workers_open_gate(struct hm_node *node);
 void hm_workers_join(struct hm_node *node);
+
+void hm_worker_take(struct worker *worker, uint64_t from, unsigned n); /* steps and counts */
+void hm_worker_show(struct worker *worker); /* to the driver, what has been done */
+
+/* worker_paced.c: workers whose batches take a set time. */
+bool hm_is_paced(const struct hm_node *node);
+enum hm_status hm_pace_open(struct worker *worker, struct hm_err *err);
+void hm_pace_close(struct worker *worker);
+unsigned
+hm_pace_chunk(const struct hm_node *node); /* examples that are worth waiting for at once */
+void hm_pace_begin(struct worker *worker, unsigned n); /* claims; takes the gradient now or later */
+uint64_t hm_pace_due_us(const struct worker *worker);  /* when the batch under way is over */
+bool hm_pace_end(struct worker *worker); /* true: the time is over, and the step is in W */
 
 /* scorer.c */
 enum hm_status hm_scorer_start(struct hm_node *node, struct hm_err *err);

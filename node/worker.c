@@ -4,9 +4,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <time.h>
 #include <unistd.h>
 
-enum { CROWDED_NICE = 10 };
+enum { CROWDED_NICE = 10, NAP_US = 5000 };
 
 static uint64_t load(const _Atomic uint64_t *x)
 {
@@ -83,42 +84,43 @@ static unsigned allowance(const struct hm_node *node, const struct view *view)
 
 /* What the driver may see of the thread's work. Release: a step that counts as settled has been
  * added to W. */
-static void show(struct worker *worker, const struct hm_step *step)
+void hm_worker_show(struct worker *worker)
 {
+    const struct hm_step *step = &worker->step;
     atomic_store_explicit(&worker->n_sampled, step->n_sampled, memory_order_relaxed);
     atomic_store_explicit(&worker->n_wiped, step->n_wiped, memory_order_relaxed);
     atomic_store_explicit(&worker->settled, load(&worker->steps) - step->held,
                           memory_order_release);
 }
 
-static void take_step(struct worker *worker, struct hm_step *step, unsigned n)
+void hm_worker_take(struct worker *worker, uint64_t from, unsigned n)
 {
     struct hm_node *node = worker->node;
+    struct hm_step *step = &worker->step;
     const struct hm_shard *shard = &node->shard;
-    uint64_t at = atomic_fetch_add_explicit(&node->cursor, n, memory_order_relaxed) % shard->n;
-    for (uint64_t left = n; left; left -= step->n, at = 0) {
+    for (uint64_t left = n, at = from % shard->n; left; left -= step->n, at = 0) {
         step->from = at;
         step->n = left < shard->n - at ? left : shard->n - at;
         node->model->ops->step(node->model, shard, step);
         step->t += (double)step->n * (double)step->t_per_step;
     }
     atomic_store_explicit(&worker->steps, load(&worker->steps) + n, memory_order_relaxed);
-    show(worker, step);
+    hm_worker_show(worker);
 }
 
 /* Nothing is to stay behind in the thread's scratch. */
-static void settle(struct worker *worker, struct hm_step *step)
+static void settle(struct worker *worker)
 {
     const struct hm_model *model = worker->node->model;
     if (model->ops->settle)
-        model->ops->settle(model, step);
-    show(worker, step);
+        model->ops->settle(model, &worker->step);
+    hm_worker_show(worker);
 }
 
 static enum worker_says end(struct worker *worker)
 {
     if (!worker->settled_last)
-        settle(worker, &worker->step);
+        settle(worker);
     worker->settled_last = true;
     return WORKER_ENDED;
 }
@@ -134,29 +136,62 @@ static bool awaits_delta(struct worker *worker)
 
 static void begin_to_await(struct worker *worker)
 {
-    settle(worker, &worker->step);
+    settle(worker);
     worker->extracts_begun = atomic_load(&worker->node->shared.extracts_begun);
     worker->awaits_delta = true;
+}
+
+static void look_around(struct worker *worker, const struct view *view)
+{
+    struct hm_step *step = &worker->step;
+    const struct for_workers *shared = &worker->node->shared;
+    step->scale = atomic_load_explicit(&shared->scale, memory_order_relaxed);
+    step->t_per_step = atomic_load_explicit(&shared->divisor, memory_order_relaxed);
+    step->t = (double)view->steps + (double)step->t_per_step * (double)view->unflushed;
+}
+
+static enum worker_says paced_step(struct worker *worker, struct view *view)
+{
+    struct hm_node *node = worker->node;
+    if (atomic_load_explicit(&worker->claimed, memory_order_relaxed)) {
+        if (!worker->pace.grad.value)
+            look_around(worker, view);
+        if (!hm_pace_end(worker))
+            return WORKER_PAUSES;
+        if (node->options.flush != HM_FLUSH_STEP)
+            return WORKER_STEPPED;
+        begin_to_await(worker);
+        return WORKER_WAITS;
+    }
+    look_around(worker, view);
+    for (unsigned i = 0; i < node->n_workers; i++)
+        view->unflushed += atomic_load_explicit(&node->worker[i].claimed, memory_order_relaxed);
+    unsigned n = allowance(node, view), most = hm_pace_chunk(node);
+    if (!n) {
+        settle(worker);
+        return WORKER_WAITS;
+    }
+    hm_pace_begin(worker, n < most ? n : most);
+    return WORKER_PAUSES;
 }
 
 enum worker_says hm_worker_step(struct worker *worker)
 {
     struct hm_node *node = worker->node;
-    struct hm_step *step = &worker->step;
     if (atomic_load_explicit(&node->shared.ended, memory_order_relaxed))
         return end(worker);
     if (!atomic_load(&node->shared.running) || awaits_delta(worker))
         return WORKER_WAITS;
     struct view view = view_of(node);
+    if (hm_is_paced(node))
+        return paced_step(worker, &view);
     unsigned n = allowance(node, &view);
     if (!n) {
-        settle(worker, step);
+        settle(worker);
         return WORKER_WAITS;
     }
-    step->scale = atomic_load_explicit(&node->shared.scale, memory_order_relaxed);
-    step->t_per_step = atomic_load_explicit(&node->shared.divisor, memory_order_relaxed);
-    step->t = (double)view.steps + (double)step->t_per_step * (double)view.unflushed;
-    take_step(worker, step, n);
+    look_around(worker, &view);
+    hm_worker_take(worker, atomic_fetch_add_explicit(&node->cursor, n, memory_order_relaxed), n);
     if (node->options.flush == HM_FLUSH_STEP)
         begin_to_await(worker);
     return WORKER_STEPPED;
@@ -171,6 +206,18 @@ static void make_way(const struct hm_node *node)
         setpriority(PRIO_PROCESS, (id_t)gettid(), CROWDED_NICE);
 }
 
+/* In naps, so that the end of the run is not held up. */
+static void sleep_until(const struct hm_node *node, uint64_t due_us)
+{
+    for (uint64_t now; (now = hm_node_now(node)) < due_us;) {
+        if (atomic_load_explicit(&node->shared.ended, memory_order_relaxed))
+            return;
+        uint64_t nap = due_us - now < NAP_US ? due_us - now : NAP_US;
+        struct timespec t = {0, (long)nap * 1000};
+        nanosleep(&t, NULL);
+    }
+}
+
 static void *worker_main(void *argument)
 {
     struct worker *worker = argument;
@@ -179,6 +226,8 @@ static void *worker_main(void *argument)
     while ((says = hm_worker_step(worker)) != WORKER_ENDED)
         if (says == WORKER_WAITS)
             wait_for_driver(worker->node);
+        else if (says == WORKER_PAUSES)
+            sleep_until(worker->node, hm_pace_due_us(worker));
     return NULL;
 }
 
@@ -200,6 +249,8 @@ enum hm_status hm_workers_open(struct hm_node *node, struct hm_err *err)
             return hm_fail(err, HM_ENOMEM, "no memory for the scratch of %u threads", n);
         memset(worker->scratch, 0, scratch);
         worker->step = (struct hm_step){.w = node->weights.w, .scratch = worker->scratch};
+        if (hm_is_paced(node) && hm_pace_open(worker, err))
+            return HM_ENOMEM;
     }
     return HM_OK;
 }

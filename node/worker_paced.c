@@ -1,0 +1,133 @@
+/* Workers whose batches take a set time: virtual time in the simulator, a floor under the real one
+ * in processes. A batch is claimed when it begins and counts when it ends. With --step-time or
+ * --delay its gradient is taken at the beginning and added at the end, as the workers of an
+ * asynchronous system do; with nothing but a speed, small chunks take their steps at the end. */
+#include "node/node_state.h"
+
+#include <stdlib.h>
+
+/* Of work at a speed, between one look at W and the next: below the delay of any link. */
+static const double CHUNK_SECONDS = 20e-6;
+
+static bool said(const struct hm_dist *dist)
+{
+    return dist && dist->kind != HM_DIST_NONE;
+}
+
+static bool by_gradient(const struct hm_node *node)
+{
+    return said(node->options.step_time) || said(node->options.delay);
+}
+
+bool hm_is_paced(const struct hm_node *node)
+{
+    return node->options.speed > 0 || by_gradient(node);
+}
+
+/* The draws of a node belong to its place in the mesh, so that runs that are compared share them.
+ */
+static uint64_t place_of(const struct worker *worker)
+{
+    const struct hm_node_options *o = &worker->node->options;
+    uint64_t node = o->rank >= 0 ? (uint64_t)o->rank : o->life;
+    return hm_mix(node + 1) + (uint64_t)(worker - worker->node->worker);
+}
+
+enum hm_status hm_pace_open(struct worker *worker, struct hm_err *err)
+{
+    struct pace *pace = &worker->pace;
+    size_t room = worker->node->model->grad_max;
+    uint64_t seed = worker->node->options.train.seed, place = place_of(worker);
+    pace->step_rng = hm_rng_seed(seed, hm_mix(place) + 1);
+    pace->delay_rng = hm_rng_seed(seed, hm_mix(place) + 2);
+    if (!by_gradient(worker->node))
+        return HM_OK;
+    pace->grad.span = malloc(room * sizeof *pace->grad.span);
+    pace->grad.value = malloc(room * sizeof *pace->grad.value);
+    if (pace->grad.span && pace->grad.value)
+        return HM_OK;
+    return hm_fail(err, HM_ENOMEM, "no memory for gradients of %zu numbers; lower --batch", room);
+}
+
+void hm_pace_close(struct worker *worker)
+{
+    free(worker->pace.grad.span);
+    free(worker->pace.grad.value);
+    worker->pace.grad = (struct hm_grad){0};
+}
+
+unsigned hm_pace_chunk(const struct hm_node *node)
+{
+    unsigned batch = node->model->batch;
+    double n = node->options.speed * CHUNK_SECONDS;
+    if (by_gradient(node) || batch > 1 || n < 1)
+        return batch;
+    return n < node->model->chunk ? (unsigned)n : node->model->chunk;
+}
+
+static uint64_t duration_ns(struct worker *worker, unsigned n)
+{
+    const struct hm_node_options *o = &worker->node->options;
+    struct pace *pace = &worker->pace;
+    double ns = o->speed > 0 && !said(o->step_time) ? n * 1e9 / o->speed : 0;
+    uint64_t us = 0;
+    if (said(o->step_time))
+        us += hm_dist_draw(o->step_time, &pace->step_rng, &pace->step_position);
+    if (said(o->delay))
+        us += hm_dist_draw(o->delay, &pace->delay_rng, &pace->delay_position);
+    return us * 1000 + (uint64_t)ns;
+}
+
+static void take_gradient(struct worker *worker, uint64_t from, unsigned n)
+{
+    const struct hm_node *node = worker->node;
+    const struct hm_shard *shard = &node->shard;
+    struct hm_grad *grad = &worker->pace.grad;
+    struct hm_step step = worker->step;
+    grad->n_spans = grad->n_values = 0;
+    grad->loss = 0;
+    for (uint64_t left = n, at = from % shard->n; left; left -= step.n, at = 0) {
+        step.from = at;
+        step.n = left < shard->n - at ? left : shard->n - at;
+        node->model->ops->grad(node->model, shard, &step, grad);
+    }
+}
+
+void hm_pace_begin(struct worker *worker, unsigned n)
+{
+    struct hm_node *node = worker->node;
+    struct pace *pace = &worker->pace;
+    uint64_t now_ns = hm_node_now(node) * 1000;
+    /* What microseconds cut off is not lost: one batch begins where the one before ended. */
+    if (pace->due_ns + 1000 <= now_ns || pace->due_ns > now_ns)
+        pace->due_ns = now_ns;
+    pace->due_ns += duration_ns(worker, n);
+    pace->from = atomic_fetch_add_explicit(&node->cursor, n, memory_order_relaxed);
+    pace->scale = worker->step.scale;
+    atomic_store_explicit(&worker->claimed, n, memory_order_relaxed);
+    if (pace->grad.value)
+        take_gradient(worker, pace->from, n);
+}
+
+uint64_t hm_pace_due_us(const struct worker *worker)
+{
+    return (worker->pace.due_ns + 999) / 1000;
+}
+
+bool hm_pace_end(struct worker *worker)
+{
+    struct pace *pace = &worker->pace;
+    unsigned n = atomic_load_explicit(&worker->claimed, memory_order_relaxed);
+    if (hm_node_now(worker->node) < hm_pace_due_us(worker))
+        return false;
+    atomic_store_explicit(&worker->claimed, 0, memory_order_relaxed);
+    if (!pace->grad.value) {
+        hm_worker_take(worker, pace->from, n);
+        return true;
+    }
+    hm_grad_add(&pace->grad, pace->scale, worker->step.w);
+    uint64_t steps = atomic_load_explicit(&worker->steps, memory_order_relaxed);
+    atomic_store_explicit(&worker->steps, steps + n, memory_order_relaxed);
+    hm_worker_show(worker);
+    return true;
+}
