@@ -26,6 +26,7 @@ struct child {
     char *line; /* unfinished line */
     size_t n, room;
     json_t *status, *end; /* newest status; final report */
+    char failed[1024];    /* why it ended without one */
 };
 
 static struct {
@@ -173,6 +174,7 @@ static void take_report(struct child *child, json_t *json)
     if (strcmp(event, "failed") == 0) {
         const char *text = json_string_value(json_object_get(json, "error"));
         int status = (int)json_integer_value(json_object_get(json, "status"));
+        snprintf(child->failed, sizeof child->failed, "%s", text ? text : "");
         if (!run.failed_status || (strcmp(run.failed_text, text) != 0 && status != HM_ESTOPPED))
             screen_say(&run.screen, "hogmesh: %s: %s", child->label, text);
         if (run.failed_status)
@@ -362,7 +364,9 @@ static json_t *reports(void)
             json_array_append(nodes, c->end);
             continue;
         }
-        char ended[64] = "failed";
+        char ended[sizeof c->failed] = "failed";
+        if (c->failed[0])
+            memcpy(ended, c->failed, sizeof ended);
         if (c->reaped && WIFSIGNALED(c->exit_status))
             snprintf(ended, sizeof ended, "died of signal %d", WTERMSIG(c->exit_status));
         json_array_append_new(
