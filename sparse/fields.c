@@ -2,10 +2,27 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <locale.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+/* The caller's locale may write a comma where the mesh expects a point. */
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+static locale_t c_locale;
+
+static void make_locale(void)
+{
+    c_locale = newlocale(LC_ALL_MASK, "C", (locale_t)0);
+}
+
+static locale_t enter_c_locale(void)
+{
+    pthread_once(&once, make_locale);
+    return uselocale(c_locale);
+}
 
 static size_t find(const struct hm_fields *fields, const char *name, int *found)
 {
@@ -32,7 +49,9 @@ void hm_fields_set(struct hm_fields *fields, const char *name, const char *forma
     snprintf(field->name, sizeof field->name, "%s", name);
     va_list args;
     va_start(args, format);
+    locale_t callers = enter_c_locale();
     int n = vsnprintf(field->value, sizeof field->value, format, args);
+    uselocale(callers);
     va_end(args);
     assert(n >= 0 && (size_t)n < sizeof field->value);
 }
@@ -56,7 +75,9 @@ enum hm_status hm_fields_number(const struct hm_fields *fields, const char *name
     if (!text)
         return missing(name, err);
     char *end;
+    locale_t callers = enter_c_locale();
     double x = strtod(text, &end);
+    uselocale(callers);
     if (!*text || *end || !(x >= lo && x <= hi))
         return hm_fail(err, HM_EINPUT,
                        "configuration: field '%s' is '%.40s'; a number from %g to %g is expected",

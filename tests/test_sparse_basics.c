@@ -6,7 +6,10 @@
 #include "sparse/fields.h"
 #include "sparse/hash.h"
 
+#include <locale.h>
 #include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
 
 /* ---- status ---- */
 
@@ -142,6 +145,43 @@ static void test_numbers_come_back(void **state)
         assert_int_equal(hm_fields_u64(&fields, "u", &v, NULL), HM_OK);
         assert_true(u == v);
     }
+}
+
+/* A locale with a decimal comma, made for the test: few machines have one installed. */
+static const char *comma_locale(void)
+{
+    static char folder[64] = "/tmp/hogmesh-locale-XXXXXX";
+    char command[256];
+    if (!mkdtemp(folder))
+        return NULL;
+    snprintf(command, sizeof command, "localedef -i de_DE -f UTF-8 %s/de_DE.UTF-8 >/dev/null 2>&1",
+             folder);
+    int made = system(command);
+    setenv("LOCPATH", folder, 1);
+    const char *name = setlocale(LC_ALL, "de_DE.UTF-8");
+    snprintf(command, sizeof command, "rm -rf %s", folder);
+    return system(command) == 0 && made >= 0 ? name : NULL;
+}
+
+static void test_the_callers_locale_does_not_matter(void **state)
+{
+    (void)state;
+    static struct hm_fields fields;
+    double x = 0;
+    char text[32];
+    memset(&fields, 0, sizeof fields);
+    if (!comma_locale())
+        skip(); /* needs the package locales */
+    snprintf(text, sizeof text, "%g", .5);
+    assert_string_equal(text, "0,5");
+    hm_fields_set(&fields, "lambda", "%.17g", .5);
+    assert_string_equal(hm_fields_get(&fields, "lambda"), "0.5");
+    assert_int_equal(hm_fields_number(&fields, "lambda", 0, 1, &x, NULL), HM_OK);
+    assert_true(x == .5);
+    snprintf(text, sizeof text, "%g", .5);
+    assert_string_equal(text, "0,5"); /* it is still the caller's */
+    setlocale(LC_ALL, "C");
+    unsetenv("LOCPATH");
 }
 
 static void refuse(const char *value, int number)
@@ -350,6 +390,7 @@ int main(void)
         cmocka_unit_test(test_fields_are_sorted_and_unique),
         cmocka_unit_test(test_fields_at_their_limits),
         cmocka_unit_test(test_numbers_come_back),
+        cmocka_unit_test(test_the_callers_locale_does_not_matter),
         cmocka_unit_test(test_what_is_no_number),
         cmocka_unit_test(test_what_is_a_number),
         cmocka_unit_test(test_hash_vectors),

@@ -306,11 +306,12 @@ static void test_offenders_are_named(void **state)
         int32_t b;
         float w;
     } scene[] = {
-        {1, HM_RANGE - 1, (HM_RANGE + 3) * g},            /* creeps over the end: no leap */
-        {3, HM_RANGE / 2, (HM_RANGE / 2 + HM_LEAP) * g},  /* far, but stays inside */
-        {70, 5, NAN},                                     /* the first that is not finite */
-        {71, -HM_RANGE, (HM_LEAP - HM_RANGE - 1e6f) * g}, /* inside */
-        {130, HM_RANGE / 2 - 1, (HM_RANGE + 2) * g},      /* the first leap */
+        {1, HM_RANGE - 1, (HM_RANGE + 3) * g},                   /* creeps over the end: no leap */
+        {2, HM_RANGE / 2 + 1, (HM_RANGE / 2 + 1 + HM_LEAP) * g}, /* as far as is no leap */
+        {3, HM_RANGE / 2, (HM_RANGE / 2 + HM_LEAP) * g},         /* far, but stays inside */
+        {70, 5, NAN},                                            /* the first that is not finite */
+        {71, -HM_RANGE, (HM_LEAP - HM_RANGE - 1e6f) * g},        /* inside */
+        {130, HM_RANGE / 2 - 1, (HM_RANGE + 2) * g},             /* the first leap */
         {131, 7, 1e30f},
         {400, 0, -INFINITY},
     };
@@ -327,7 +328,7 @@ static void test_offenders_are_named(void **state)
         kernels->extract(&weights, 0, weights.layout.n_blocks, &(struct hm_publish){1, 1}, &delta,
                          &stats);
         assert_int_equal(stats.n_nonfinite, 2);
-        assert_int_equal(stats.n_clipped, 3);
+        assert_int_equal(stats.n_clipped, 4);
         assert_int_equal(stats.n_leaps, 2);
         assert_int_equal(stats.first_nonfinite.at, at + 70);
         assert_true(isnan(stats.first_nonfinite.w));
