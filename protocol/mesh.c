@@ -320,6 +320,7 @@ enum hm_status hm_mesh_open(struct hm_mesh **out, const struct hm_mesh_params *p
     mesh->rng = hm_rng_seed(params->seed, params->life);
     mesh->now_us = mesh->opened_us = mesh->tokens_us = now_us;
     mesh->beat_due_us = now_us;
+    mesh->wants_due_us = UINT64_MAX;
     mesh->slow_down = 1;
     mesh->interval_us = params->flush_us ? params->flush_us : 1000;
     mesh->cost_us = 60 + 30 * (params->expect - 1);
@@ -386,7 +387,7 @@ uint64_t hm_mesh_steps(const struct hm_mesh *mesh)
 {
     uint64_t steps = 0;
     for (size_t i = 0; i < mesh->n_streams; i++)
-        steps += mesh->stream[i]->link.steps;
+        steps += mesh->now.steps[i];
     return steps;
 }
 
@@ -399,7 +400,7 @@ uint64_t hm_mesh_digest(const struct hm_mesh *mesh)
 {
     uint64_t digest = mesh->params.digest0;
     for (size_t i = 0; i < mesh->n_streams; i++)
-        digest += mesh->stream[i]->digest;
+        digest += mesh->now.digest[i];
     return digest;
 }
 
@@ -410,11 +411,7 @@ struct hm_combination hm_mesh_combination(const struct hm_mesh *mesh)
 
 unsigned hm_mesh_n_live(const struct hm_mesh *mesh)
 {
-    unsigned n = 1;
-    for (unsigned i = 0; i < mesh->n_slots; i++)
-        n += hm_member_live(&mesh->member[i]) &&
-             (mesh->member[i].phase == HM_READY || mesh->member[i].phase == HM_RUNNING);
-    return n;
+    return 1 + mesh->n_live;
 }
 
 int hm_mesh_stopping(const struct hm_mesh *mesh, const char **reason)

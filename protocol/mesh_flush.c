@@ -224,6 +224,7 @@ static void publish_piece(struct hm_mesh *mesh, const struct hm_delta *piece, ui
     own->link.seq = own->head = head->hi;
     own->digest = head->digest;
     own->link.steps = head->steps;
+    hm_mesh_show_progress(mesh, own);
     hm_mesh_log(mesh, own, hm_log_entry_new(head, hm_blob_share(payload)));
     mesh->counters.published++;
     mesh->counters.pieces_empty += piece->n_blocks == 0;

@@ -37,6 +37,16 @@ bool hm_member_live(const struct member *member)
     return member->life && member->heard_us && !member->gone && !member->left;
 }
 
+/* Whenever a member comes, goes or changes its phase. */
+static void count_live(struct hm_mesh *mesh)
+{
+    mesh->n_live = 0;
+    for (unsigned i = 0; i < mesh->n_slots; i++) {
+        const struct member *m = &mesh->member[i];
+        mesh->n_live += hm_member_live(m) && (m->phase == HM_READY || m->phase == HM_RUNNING);
+    }
+}
+
 static unsigned slot_of(const struct hm_mesh *mesh, const struct member *member)
 {
     return (unsigned)(member - mesh->member);
@@ -71,6 +81,7 @@ static void empty_slot(struct hm_mesh *mesh, struct member *member)
     unsigned slot = slot_of(mesh, member);
     hm_vector_drop(member->vector);
     *member = (struct member){0};
+    count_live(mesh);
     for (size_t i = 0; i < mesh->n_streams; i++)
         /* what the slot's former peer did not have says nothing of the next one */
         mesh->stream[i]->nohave[slot / 64] &= ~((uint64_t)1 << slot % 64);
@@ -219,15 +230,13 @@ static void heard_by(struct hm_mesh *mesh, struct member *member, const struct h
     member->rtt_us = member->rtt_us ? (3 * member->rtt_us + rtt) / 4 : rtt;
 }
 
-/* The stream of a life, looked for from `from` on in the order of lives; beats list them in that
- * order, so each search is a step. Creates it when it is not there. */
-static struct stream *next_stream(struct hm_mesh *mesh, uint64_t life, size_t *from)
+/* Whether a life is known, looked for from `from` on in the order of lives; vectors list them in
+ * that order, so each search is a step. */
+static bool find_next(const struct hm_mesh *mesh, uint64_t life, size_t *from)
 {
     while (*from < mesh->n_streams && mesh->now.life[*from] < life)
         ++*from;
-    if (*from < mesh->n_streams && mesh->now.life[*from] == life)
-        return mesh->stream[mesh->by_life[*from]];
-    return hm_mesh_stream_make(mesh, life);
+    return *from < mesh->n_streams && mesh->now.life[*from] == life;
 }
 
 static void learn_own(struct hm_mesh *mesh, struct member *member, const struct hm_vv_entry *e)
@@ -249,7 +258,9 @@ static void learn_vector(struct hm_mesh *mesh, struct member *member)
             learn_own(mesh, member, e);
             continue;
         }
-        struct stream *s = next_stream(mesh, e->life, &from);
+        if (find_next(mesh, e->life, &from) && e->seq <= mesh->now.seq[from])
+            continue;
+        struct stream *s = hm_mesh_stream_make(mesh, e->life);
         if (!s) {
             mesh->counters.refused_overflow++;
             continue;
@@ -265,17 +276,18 @@ static void learn_vector(struct hm_mesh *mesh, struct member *member)
 
 /* Streams are compared one by one: where both have applied the same deltas of a life, their sums
  * and steps must be equal, whatever else either of them has applied. */
-static bool agrees(const struct hm_vv_entry *e, const struct stream *s)
+static bool agrees(const struct hm_vv_entry *e, const struct columns *now, size_t i)
 {
-    return e->seq != s->link.seq || (e->digest == s->digest && e->steps == s->link.steps);
+    return e->seq != now->seq[i] || (e->digest == now->digest[i] && e->steps == now->steps[i]);
 }
 
 static void check_digest(struct hm_mesh *mesh, struct member *member)
 {
     bool same = true;
+    size_t from = 0;
     for (size_t i = 0; i < member->vector->n && same; i++) {
-        const struct stream *s = hm_mesh_stream(mesh, member->vector->entry[i].life);
-        same = !s || agrees(&member->vector->entry[i], s);
+        const struct hm_vv_entry *e = &member->vector->entry[i];
+        same = !find_next(mesh, e->life, &from) || agrees(e, &mesh->now, from);
     }
     if (same && hm_mesh_same_vector(mesh, member->vector))
         same = member->digest == hm_mesh_digest(mesh);
@@ -317,12 +329,15 @@ void hm_mesh_on_beat(struct hm_mesh *mesh, const struct hm_event *event,
     if (!member || beat->number <= member->beat)
         return; /* no room for it, or an old beat that was overtaken */
     hm_mesh_life_sign(mesh, header->life);
-    if (!member->beat || member->phase != (enum hm_phase)beat->phase)
+    bool moved = !member->beat || member->phase != (enum hm_phase)beat->phase;
+    if (moved)
         mesh->beat_soon = true; /* it should learn that we hear it, or see where we stand by now */
     member->beat = beat->number;
     member->beat_us = mesh->now_us;
     member->dials = 0;
     member->phase = (enum hm_phase)beat->phase;
+    if (moved)
+        count_live(mesh);
     member->digest = beat->digest;
     member->steps = beat->steps;
     memcpy(member->label, beat->label, sizeof member->label);
@@ -347,6 +362,8 @@ void hm_mesh_life_sign(struct hm_mesh *mesh, uint64_t life)
         hm_mesh_note(mesh, HM_NOTE_INFO, "node %s is back after %.1f s of silence", member->label,
                      (double)(mesh->now_us - member->heard_us) / 1e6);
         member->gone = false;
+        member->heard_us = mesh->now_us;
+        count_live(mesh);
     }
     member->heard_us = mesh->now_us;
 }
@@ -362,6 +379,7 @@ void hm_mesh_on_leave(struct hm_mesh *mesh, const struct hm_header *header)
     if (!member || member->left)
         return;
     member->left = true;
+    count_live(mesh);
     member->left_clean = header->leave.clean;
     member->left_digest = header->leave.digest;
     if (!header->leave.clean)
@@ -498,6 +516,7 @@ static void declare_gone(struct hm_mesh *mesh, struct member *member)
 {
     member->gone = true;
     member->hears_us = false;
+    count_live(mesh);
     mesh->counters.peers_gone++;
     mesh->beat_soon = true;
     hm_mesh_note(mesh, HM_NOTE_WARNING,
@@ -545,8 +564,12 @@ static void tick_member(struct hm_mesh *mesh, struct member *member)
     member->dial_us = mesh->now_us + (wait < REDIAL_MAX_US ? wait : REDIAL_MAX_US);
 }
 
+/* Nothing here is in more of a hurry than a greeting. */
 void hm_mesh_tick_members(struct hm_mesh *mesh)
 {
+    if (mesh->now_us < mesh->members_due_us)
+        return;
+    mesh->members_due_us = mesh->now_us + GREET_US / 2;
     for (unsigned i = 0; i < mesh->n_slots; i++)
         tick_member(mesh, &mesh->member[i]);
 }

@@ -23,6 +23,14 @@ uint64_t hm_mesh_patience_us(const struct hm_mesh *mesh)
                                       : PATIENCE_MOST_US;
 }
 
+/* When a stream's request goes out. */
+static void want_at(struct hm_mesh *mesh, struct stream *stream, uint64_t at_us)
+{
+    stream->want_at = at_us;
+    if (at_us < mesh->wants_due_us)
+        mesh->wants_due_us = at_us;
+}
+
 /* Arms a request for what follows the stream's vector, unless one is armed already. */
 void hm_mesh_want(struct hm_mesh *mesh, struct stream *stream, uint64_t delay_us)
 {
@@ -31,8 +39,8 @@ void hm_mesh_want(struct hm_mesh *mesh, struct stream *stream, uint64_t delay_us
     stream->want_since = mesh->now_us;
     stream->want_tries = 0;
     memset(stream->nohave, 0, sizeof stream->nohave);
-    stream->want_at =
-        mesh->now_us + delay_us / 2 + hm_rng_below(&mesh->rng, (uint32_t)delay_us + 1);
+    want_at(mesh, stream,
+            mesh->now_us + delay_us / 2 + hm_rng_below(&mesh->rng, (uint32_t)delay_us + 1));
 }
 
 /* Something of an answer came that we can use: the next request need not wait for the time-out, it
@@ -42,7 +50,7 @@ void hm_mesh_answered(struct hm_mesh *mesh, struct stream *stream)
     if (!stream->want_at || !stream->want_tries)
         return;
     stream->want_tries = 0;
-    stream->want_at = mesh->now_us + FOLLOW_US + hm_rng_below(&mesh->rng, FOLLOW_US / 2);
+    want_at(mesh, stream, mesh->now_us + FOLLOW_US + hm_rng_below(&mesh->rng, FOLLOW_US / 2));
 }
 
 /* Whether a member's newest beat, or its being the origin, says that it has applied what we miss.
@@ -103,12 +111,14 @@ static void forget(struct hm_mesh *mesh, struct stream *stream)
     hm_mesh_drop_held(mesh, stream);
     stream->named = stream->head > stream->named ? stream->head : stream->named;
     stream->head = stream->link.seq;
+    if (stream->join_goal > stream->head)
+        stream->join_goal = stream->head; /* or a joiner would wait for ever */
     stream->want_at = 0;
 }
 
 static void ask_nobody(struct hm_mesh *mesh, struct stream *stream)
 {
-    stream->want_at = mesh->now_us + 50000;
+    want_at(mesh, stream, mesh->now_us + 50000);
     if (mesh->now_us - stream->want_since < PATIENCE_US)
         return; /* somebody may be receiving it just now: hear everybody's next beat */
     if (anybody_claims(mesh, stream))
@@ -131,11 +141,16 @@ static void ask(struct hm_mesh *mesh, struct stream *stream)
     stream->want_tries++;
     uint64_t wait = hm_mesh_patience_us(mesh)
                     << (stream->want_tries < 5 ? stream->want_tries - 1 : 4);
-    stream->want_at = mesh->now_us + wait + hm_rng_below(&mesh->rng, (uint32_t)wait / 2);
+    want_at(mesh, stream, mesh->now_us + wait + hm_rng_below(&mesh->rng, (uint32_t)wait / 2));
 }
 
+/* wants_due_us never lies behind the first request that is due; what has been answered meanwhile
+ * leaves it too early, which costs one look. */
 void hm_mesh_tick_repair(struct hm_mesh *mesh)
 {
+    if (mesh->now_us < mesh->wants_due_us)
+        return;
+    mesh->wants_due_us = UINT64_MAX;
     for (size_t i = 0; i < mesh->n_streams && !mesh->finished; i++) {
         struct stream *s = mesh->stream[i];
         if (!s->want_at)
@@ -144,16 +159,14 @@ void hm_mesh_tick_repair(struct hm_mesh *mesh)
             s->want_at = 0;
         else if (mesh->now_us >= s->want_at)
             ask(mesh, s);
+        else
+            want_at(mesh, s, s->want_at);
     }
 }
 
 uint64_t hm_mesh_repair_wake_us(const struct hm_mesh *mesh)
 {
-    uint64_t wake = UINT64_MAX;
-    for (size_t i = 0; i < mesh->n_streams; i++)
-        if (mesh->stream[i]->want_at && mesh->stream[i]->want_at < wake)
-            wake = mesh->stream[i]->want_at;
-    return wake;
+    return mesh->wants_due_us;
 }
 
 static void nohave(struct hm_mesh *mesh, const struct hm_event *event, uint64_t life,
@@ -203,5 +216,5 @@ void hm_mesh_on_nohave(struct hm_mesh *mesh, const struct hm_header *header)
         return; /* an answer to what we have got meanwhile */
     unsigned slot = (unsigned)(member - mesh->member);
     stream->nohave[slot / 64] |= (uint64_t)1 << slot % 64;
-    stream->want_at = mesh->now_us;
+    want_at(mesh, stream, mesh->now_us);
 }

@@ -101,13 +101,15 @@ struct hm_mesh {
     struct stream *stream[HM_STREAMS_MAX]; /* [0] is the own one */
     size_t n_streams;
     uint16_t by_life[HM_STREAMS_MAX]; /* indexes of stream, lives ascending */
-    struct columns { /* of all streams, lives ascending: what is applied, as staleness is measured
-                        against it */
-        uint64_t life[HM_STREAMS_MAX], steps[HM_STREAMS_MAX];
-        uint32_t flush[HM_STREAMS_MAX];
+    struct columns { /* of all streams, lives ascending: what is applied, to be summed and compared
+                        without a visit to each stream */
+        uint64_t life[HM_STREAMS_MAX], steps[HM_STREAMS_MAX], digest[HM_STREAMS_MAX];
+        uint32_t seq[HM_STREAMS_MAX], flush[HM_STREAMS_MAX];
     } now;
     struct member member[MEMBERS_MAX];
-    unsigned n_slots;                /* slots from here on have never been used */
+    unsigned n_slots;                      /* slots from here on have never been used */
+    unsigned n_live;                       /* other nodes that train and live */
+    uint64_t members_due_us, wants_due_us; /* before that no member, no want has anything to do */
     uint16_t slot_index[SLOT_INDEX]; /* slot + 1 of the member whose life begins its search there;
                                         0: none */
     uint64_t refused_life[16];       /* strangers already warned about */
@@ -168,8 +170,9 @@ struct stream *hm_mesh_stream_make(struct hm_mesh *mesh,
                                    uint64_t life); /* NULL when there is no room */
 size_t hm_mesh_vector(const struct hm_mesh *mesh, struct hm_vv_entry *vv /* [HM_STREAMS_MAX] */);
 size_t hm_mesh_spans(const struct hm_mesh *mesh, struct hm_span_entry *span /* [HM_STREAMS_MAX] */);
-void hm_mesh_show_progress(struct hm_mesh *mesh,
-                           const struct stream *stream); /* after flush or steps have changed */
+void hm_mesh_show_progress(
+    struct hm_mesh *mesh,
+    const struct stream *stream); /* after its seq, flush, steps or digest have changed */
 void hm_mesh_mark_start(struct hm_mesh *mesh);
 bool hm_mesh_same_vector(const struct hm_mesh *mesh, const struct hm_vector *vector);
 void hm_mesh_measure_staleness(struct hm_mesh *mesh, struct stream *stream,

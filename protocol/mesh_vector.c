@@ -54,8 +54,10 @@ struct stream *hm_mesh_stream_make(struct hm_mesh *mesh, uint64_t life)
 
 void hm_mesh_show_progress(struct hm_mesh *mesh, const struct stream *stream)
 {
+    mesh->now.seq[stream->rank] = stream->link.seq;
     mesh->now.flush[stream->rank] = stream->flush;
     mesh->now.steps[stream->rank] = stream->link.steps;
+    mesh->now.digest[stream->rank] = stream->digest;
 }
 
 size_t hm_mesh_vector(const struct hm_mesh *mesh, struct hm_vv_entry *vv)
@@ -97,10 +99,9 @@ bool hm_mesh_same_vector(const struct hm_mesh *mesh, const struct hm_vector *vec
     const struct hm_vv_entry *vv = vector ? vector->entry : NULL;
     size_t at = 0, n = vector ? vector->n : 0;
     for (size_t i = 0; i < mesh->n_streams; i++) {
-        const struct stream *s = mesh->stream[mesh->by_life[i]];
-        if (!s->link.seq)
+        if (!mesh->now.seq[i])
             continue;
-        if (at == n || vv[at].life != s->link.from || vv[at].seq != s->link.seq)
+        if (at == n || vv[at].life != mesh->now.life[i] || vv[at].seq != mesh->now.seq[i])
             return false;
         at++;
     }

@@ -424,7 +424,7 @@ static void the_log_stays_within_its_budget_and_repairs(void **state)
 {
     (void)state;
     struct sim_options o = sim_defaults(30, 4);
-    o.log_bytes_max = 160000;
+    o.log_bytes_max = 220000;
     o.flush_us = 3 * MS;
     struct sim *sim = running(&o, 4);
     struct sim_link link = {.latency_us = 300, .jitter_us = 100, .drop = .1};
