@@ -15,6 +15,7 @@ enum {
     PIECE_BLOCKS_MAX = 3500,   /* that many full blocks fit into a payload beside the vectors */
     LAG_FLUSHES_MAX = 8,
     CAP_LEAST = 1024,
+    TRIM_PARTS = 64, /* of the log's budget: so much more is logged between two trims */
     CAP_FIRST = 16384,
     CAP_INTERVALS = 4,
     CAP_PARTS = 4,
@@ -289,8 +290,7 @@ void hm_mesh_on_extracted(struct hm_mesh *mesh, const struct hm_event *event)
     feel_back_pressure(mesh);
     mesh->interval_us = interval_us(mesh);
     mesh->flush_due_us = mesh->now_us + mesh->interval_us;
-    if (mesh->log_bytes > mesh->params.log_bytes_max / 2)
-        hm_mesh_trim(mesh);
+    hm_mesh_trim(mesh);
 }
 
 /* A delta of `member` tells which of our flushes it had applied: fresher than any beat. */
@@ -361,13 +361,19 @@ static struct stream *largest_log(struct hm_mesh *mesh)
  * oldest of others. Below half everything stays: a late joiner can still be served from the log. */
 void hm_mesh_trim(struct hm_mesh *mesh)
 {
-    uint64_t target = mesh->params.log_bytes_max / 2;
+    uint64_t most = mesh->params.log_bytes_max, target = most / 2;
+    if (mesh->log_bytes <= (mesh->trim_bytes > target ? mesh->trim_bytes : target))
+        return;
     for (size_t i = 0; i < mesh->n_streams; i++)
         drop_acknowledged(mesh, mesh->stream[i], target);
-    while (mesh->log_bytes > mesh->params.log_bytes_max) {
+    while (mesh->log_bytes > most) {
         uint64_t dropped = hm_log_drop_oldest(&largest_log(mesh)->log);
         if (!dropped)
             break;
         mesh->log_bytes -= dropped;
     }
+    /* Who has acknowledged what is asked again when that may have freed something worth it. */
+    mesh->trim_bytes = mesh->log_bytes + most / TRIM_PARTS;
+    if (mesh->trim_bytes > most)
+        mesh->trim_bytes = most;
 }

@@ -189,6 +189,5 @@ void hm_mesh_on_applied(struct hm_mesh *mesh)
     for (size_t i = 0; i < mesh->n_streams; i++)
         if (mesh->stream[i]->n_held && apply_held(mesh, mesh->stream[i]))
             return;
-    if (mesh->log_bytes > mesh->params.log_bytes_max / 2)
-        hm_mesh_trim(mesh);
+    hm_mesh_trim(mesh);
 }
