@@ -299,7 +299,7 @@ static enum hm_status adopt_layout(struct hm_svm_model *svm, const struct hm_fie
     if (!status)
         status = hm_layout_add(&svm->layout, "b", 1, 1, bias_grid, err);
     *layout = svm->layout;
-    return status;
+    return status ? hm_context(err, HM_EINPUT, "field 'tensors'") : HM_OK;
 }
 
 static enum hm_status adopt_rule(struct hm_svm_model *svm, const struct hm_fields *config,
@@ -322,6 +322,25 @@ static enum hm_status adopt_rule(struct hm_svm_model *svm, const struct hm_field
                    name ? name : "");
 }
 
+/* What this program does not know it cannot do as the others do. */
+static enum hm_status check_fields(const struct hm_fields *config, struct hm_err *err)
+{
+    static const char *const known[] = {"amplify", "batch", "budget", "combine", "epochs",
+                                        "lambda",  "lr",    "order",  "rows",    "seconds",
+                                        "seed",    "steps", "t0",     "tensors", "workload"};
+    for (size_t i = 0; i < config->n; i++) {
+        size_t k = 0;
+        while (k < sizeof known / sizeof known[0] && strcmp(known[k], config->field[i].name) != 0)
+            k++;
+        if (k == sizeof known / sizeof known[0])
+            return hm_fail(err, HM_EREFUSED,
+                           "field '%s' (%.60s): this program does not know it; install the mesh's "
+                           "version",
+                           config->field[i].name, config->field[i].value);
+    }
+    return HM_OK;
+}
+
 static enum hm_status adopt(struct hm_model *model, const struct hm_fields *config,
                             const uint8_t *bulk_bytes, size_t n_bulk, struct hm_layout *layout,
                             struct hm_err *err)
@@ -333,7 +352,8 @@ static enum hm_status adopt(struct hm_model *model, const struct hm_fields *conf
                        workload ? workload : "?");
     double batch;
     enum hm_status status;
-    if ((status = hm_fields_number(config, "lambda", 1e-300, 1e300, &svm->lambda, err)) ||
+    if ((status = check_fields(config, err)) ||
+        (status = hm_fields_number(config, "lambda", 1e-300, 1e300, &svm->lambda, err)) ||
         (status = hm_fields_number(config, "t0", 1e-300, 1e300, &svm->t0, err)) ||
         (status = hm_fields_number(config, "batch", 1, HM_SVM_BATCH_MAX, &batch, err)) ||
         (status = hm_fields_u64(config, "budget", &svm->base.budget_steps, err)) ||

@@ -161,6 +161,8 @@ static void on_message(struct hm_mesh *mesh, const struct hm_event *event)
         break;
     case HM_WIRE_BAD_VERSION:
         mesh->counters.refused_version++;
+        if (header.type == HM_HELLO && event->message.channel == HM_CH_REQUEST)
+            hm_mesh_on_other_version(mesh, event, &header, !known_stranger(mesh, header.life));
         return;
     default:
         mesh->counters.refused_malformed++;

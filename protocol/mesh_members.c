@@ -419,8 +419,8 @@ static void answer_hello(struct hm_mesh *mesh, const struct hm_event *event, boo
     hm_mesh_reply(mesh, event, &header, hm_blob_shrink(payload, n));
 }
 
-static void reject(struct hm_mesh *mesh, const struct hm_event *event, const char *label,
-                   const char *field, const char *ours, const char *yours)
+static void reply_reject(struct hm_mesh *mesh, const struct hm_event *event, const char *field,
+                         const char *ours, const char *yours)
 {
     struct hm_header header = hm_mesh_header(mesh, HM_REJECT);
     snprintf(header.reject.field, sizeof header.reject.field, "%s", field);
@@ -430,6 +430,26 @@ static void reject(struct hm_mesh *mesh, const struct hm_event *event, const cha
              field);
     hm_mesh_reply(mesh, event, &header, NULL);
     mesh->counters.refused_hello++;
+}
+
+/* In our own version: that it is another is what the asker has to learn. */
+void hm_mesh_on_other_version(struct hm_mesh *mesh, const struct hm_event *event,
+                              const struct hm_header *header, bool first)
+{
+    char ours[16];
+    snprintf(ours, sizeof ours, "%d", HM_WIRE_VERSION);
+    reply_reject(mesh, event, "version", ours, "another");
+    if (first)
+        hm_mesh_note(mesh, HM_NOTE_WARNING,
+                     "refused node %016llx: it speaks another version of the protocol than this "
+                     "program (%s); install the same version everywhere",
+                     (unsigned long long)header->life, ours);
+}
+
+static void reject(struct hm_mesh *mesh, const struct hm_event *event, const char *label,
+                   const char *field, const char *ours, const char *yours)
+{
+    reply_reject(mesh, event, field, ours, yours);
     hm_mesh_note(mesh, HM_NOTE_WARNING, "refused node %s: its %s is '%.60s', the mesh's is '%.60s'",
                  label, field, yours, ours);
 }

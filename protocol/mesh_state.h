@@ -182,6 +182,8 @@ void hm_mesh_measure_staleness(struct hm_mesh *mesh, struct stream *stream,
 /* mesh_members.c: who is there */
 void hm_mesh_on_hello(struct hm_mesh *mesh, const struct hm_event *event,
                       const struct hm_header *header);
+void hm_mesh_on_other_version(struct hm_mesh *mesh, const struct hm_event *event,
+                              const struct hm_header *header, bool first);
 void hm_mesh_on_hello_ok(struct hm_mesh *mesh, const struct hm_event *event,
                          const struct hm_header *header);
 void hm_mesh_on_reject(struct hm_mesh *mesh, const struct hm_header *header);

@@ -73,7 +73,7 @@ def test_joiner_with_other_features(start, small, tmp_path):
 
 @pytest.mark.parametrize('flag, here, there', [
     ('lambda', '0.001', '0.0001'), ('lr', '10', '20'), ('batch', '2', '3'), ('combine', 'sum', 'mean'),
-    ('seed', '1', '2'), ('epochs', '1000000', '2000000'),
+    ('seed', '1', '2'), ('seconds', '2.5', '3.5'), ('amplify', '2', '3'), ('epochs', '1000000', '2000000'),
     ('steps', '1000000000', '2000000000')])
 def test_contradiction_is_refused(start, small, flag, here, there):
     """Two explicit flags that contradict: the joiner is told which, the mesh goes on without it."""
