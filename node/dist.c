@@ -2,8 +2,8 @@
 
 #include "models/decimal.h"
 #include "models/portable_math.h"
+#include "node/quote.h"
 #include "node/small_file.h"
-#include "protocol/text.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,25 +11,13 @@
 
 #define SIGMA_MAX 20. /* of a lognormal: e^(6 * 20) is still far from overflow */
 
-enum { NAME_MAX_BYTES = 4095, QUOTE_BYTES = 80 };
+enum { NAME_MAX_BYTES = 4095 };
 
 struct hm_dist_trace {
     uint32_t n;
     char *name; /* as it was given */
     uint64_t us[];
 };
-
-/* What stands between quotes in a message. */
-struct quote {
-    char text[QUOTE_BYTES];
-};
-
-static struct quote quote(const char *text)
-{
-    struct quote q;
-    hm_text_clean(q.text, sizeof q.text, text);
-    return q;
-}
 
 /* ---- traces ---- */
 
@@ -53,14 +41,16 @@ static enum hm_status take_values(struct hm_dist_trace *trace, const char *path,
         end = memchr(p, '\n', (size_t)(text + n - p));
         end = end ? end : text + n;
         *end = 0;
+        int whole = strlen(p) == (size_t)(end - p); /* no NUL in it */
         char *value = trimmed(p);
-        if (!*value)
+        if (!*value && whole)
             continue;
-        if (!hm_units_duration(value, 1, &us) || us < 0 || us > (double)HM_DURATION_MAX_US)
+        if (!whole || !hm_units_duration(value, 1, &us) || us < 0 ||
+            us > (double)HM_DURATION_MAX_US)
             return hm_fail(err, HM_EINPUT,
                            "%s:%u: '%s' is no duration; expected one a line: microseconds, or a "
                            "number with a unit us, ms, s, m or h, up to 1000h",
-                           path, line, quote(value).text);
+                           path, line, hm_quote(value).text);
         if (trace->n == HM_TRACE_VALUES_MAX)
             return hm_fail(err, HM_EINPUT, "%s:%u: a trace has at most %d values", path, line,
                            HM_TRACE_VALUES_MAX);
@@ -85,10 +75,11 @@ static enum hm_status open_trace(struct hm_dist *dist, const char *name, const c
     char path[2 * NAME_MAX_BYTES], *text;
     size_t n;
     if (!folder)
-        return hm_fail(err, HM_EINPUT, "'trace:%s': traces cannot be used here", quote(name).text);
+        return hm_fail(err, HM_EINPUT, "'trace:%s': traces cannot be used here",
+                       hm_quote(name).text);
     if (!*name || strlen(name) > NAME_MAX_BYTES)
         return hm_fail(err, HM_EINPUT, "'trace:%s': expected the name of a file after the colon",
-                       quote(name).text);
+                       hm_quote(name).text);
     snprintf(path, sizeof path, "%s%s%s", *name == '/' ? "" : folder,
              *name == '/' || !*folder ? "" : "/", name);
     enum hm_status status = hm_file_read(path, HM_TRACE_BYTES_MAX, &text, &n, err);
@@ -134,7 +125,7 @@ static enum hm_status take_argument(const char **p, int is_number, double *value
     if (!end || *end || !(*value >= 0) || *value > SIGMA_MAX)
         return hm_fail(err, HM_EINPUT,
                        "'%s' is no deviation of a logarithm; expected a number from 0 to %g",
-                       quote(text).text, SIGMA_MAX);
+                       hm_quote(text).text, SIGMA_MAX);
     return HM_OK;
 }
 
@@ -147,18 +138,18 @@ static enum hm_status take_arguments(struct hm_dist *dist, unsigned kind, const 
         if (i && *p++ != ',')
             return hm_fail(err, HM_EINPUT,
                            "'%s:%s': two numbers are expected, separated by a comma, such as %s",
-                           kinds[kind].name, quote(all).text, kinds[kind].example);
+                           kinds[kind].name, hm_quote(all).text, kinds[kind].example);
         enum hm_status status =
             take_argument(&p, i && kinds[kind].kind == HM_DIST_LOGNORMAL, &value[i], err);
         if (status)
-            return hm_context(err, status, "'%s:%s'", kinds[kind].name, quote(all).text);
+            return hm_context(err, status, "'%s:%s'", kinds[kind].name, hm_quote(all).text);
     }
     if (*p)
         return hm_fail(err, HM_EINPUT, "'%s:%s': more was said than expected, which is %s",
-                       kinds[kind].name, quote(all).text, kinds[kind].example);
+                       kinds[kind].name, hm_quote(all).text, kinds[kind].example);
     if (kinds[kind].kind == HM_DIST_UNIFORM && value[1] < value[0])
         return hm_fail(err, HM_EINPUT, "'%s:%s': the second duration is below the first",
-                       kinds[kind].name, quote(all).text);
+                       kinds[kind].name, hm_quote(all).text);
     *dist = (struct hm_dist){.kind = kinds[kind].kind, .a = value[0], .b = value[1]};
     return HM_OK;
 }
@@ -182,7 +173,7 @@ enum hm_status hm_dist_parse(struct hm_dist *dist, const char *text, const char 
     return hm_fail(err, HM_EINPUT,
                    "'%s' is no distribution; expected const:90ms, uniform:10ms,20ms, "
                    "gauss:17ms,3ms, lognormal:200us,0.5 or trace:FILE",
-                   quote(text).text);
+                   hm_quote(text).text);
 }
 
 enum hm_status hm_dist_parse_nodes(struct hm_dist *dist, struct hm_node_set *nodes,

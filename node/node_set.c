@@ -1,6 +1,6 @@
 #include "node/node_set.h"
 
-#include "protocol/text.h"
+#include "node/quote.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -72,12 +72,10 @@ enum hm_status hm_node_set_parse(struct hm_node_set *set, const char *text, stru
         if (status || !*p)
             return status;
     }
-    char met[80];
-    hm_text_clean(met, sizeof met, text);
     return hm_fail(err, HM_EINPUT,
                    "'%s' names no nodes; expected numbers from 0 to %d and ranges of them, such as "
                    "\"0,3-5\", or \"*\"",
-                   met, HM_NODE_NUMBER_MAX);
+                   hm_quote(text).text, HM_NODE_NUMBER_MAX);
 }
 
 bool hm_node_set_has(const struct hm_node_set *set, uint32_t node)

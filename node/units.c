@@ -1,7 +1,7 @@
 #include "node/units.h"
 
 #include "models/decimal.h"
-#include "protocol/text.h"
+#include "node/quote.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -54,15 +54,13 @@ bool hm_units_amount(const char *text, double *x)
 
 enum hm_status hm_duration_parse(const char *text, double *us, struct hm_err *err)
 {
-    char met[80];
     if (hm_units_duration(text, 0, us) && *us >= 0 && *us <= (double)HM_DURATION_MAX_US)
         return HM_OK;
     *us = 0;
-    hm_text_clean(met, sizeof met, text);
     return hm_fail(err, HM_EINPUT,
                    "'%s' is no duration; expected a number from 0 to 1000h with a unit us, ms, s, "
                    "m or h, such as \"1.5s\"",
-                   met);
+                   hm_quote(text).text);
 }
 
 size_t hm_number_print(double x, char text[HM_NUMBER_TEXT_MAX])
