@@ -91,7 +91,7 @@ int hm_log_append(struct hm_log *log, const struct hm_delta_head *head, struct h
     return status;
 }
 
-const struct hm_log_entry *hm_log_get(const struct hm_log *log, uint32_t seq)
+struct hm_log_entry *hm_log_get(const struct hm_log *log, uint32_t seq)
 {
     uint32_t oldest = hm_log_oldest(log);
     if (!log->n || seq < oldest || seq - oldest >= log->n)

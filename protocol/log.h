@@ -36,7 +36,7 @@ int hm_log_append_entry(struct hm_log *log, struct hm_log_entry *entry);
 int hm_log_append(struct hm_log *log, const struct hm_delta_head *head, struct hm_blob *payload);
 
 /* The entry whose hi is seq, or NULL. */
-const struct hm_log_entry *hm_log_get(const struct hm_log *log, uint32_t seq);
+struct hm_log_entry *hm_log_get(const struct hm_log *log, uint32_t seq);
 
 /* seq (hi) of the oldest entry, 0 when empty. */
 uint32_t hm_log_oldest(const struct hm_log *log);

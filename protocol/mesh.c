@@ -334,6 +334,12 @@ enum hm_status hm_mesh_open(struct hm_mesh **out, const struct hm_mesh_params *p
                        params->layout->n_blocks);
     }
     snprintf(mesh->stream[0]->link.label, sizeof mesh->stream[0]->link.label, "%s", params->label);
+    enum hm_status status = params->resume ? hm_mesh_begin_from(mesh, params->resume, err) : HM_OK;
+    mesh->params.resume = NULL;
+    if (status) {
+        hm_mesh_close(mesh);
+        return status;
+    }
     for (size_t i = 0; i < params->n_peers; i++)
         if (params->peer[i].life != params->life && !params->peer[i].gone)
             hm_mesh_member_add(mesh, &params->peer[i]);

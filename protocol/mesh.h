@@ -123,6 +123,8 @@ struct hm_action {
 
 /* ---- what a mesh is made with ---- */
 
+struct hm_mesh_resume;
+
 struct hm_mesh_params {
     uint64_t life; /* random, never 0, never used before */
     char label[HM_LABEL_MAX + 1];
@@ -147,6 +149,8 @@ struct hm_mesh_params {
     uint64_t seed; /* of jitter */
     const struct hm_peer_entry *peer; /* [n_peers] known already, from HELLO_OK */
     size_t n_peers;
+    const struct hm_mesh_resume *resume; /* of a former life (protocol/resume.h), with B of the
+                                            same instant; NULL: none. Only read by hm_mesh_open */
 };
 
 /* ---- what can be asked ---- */

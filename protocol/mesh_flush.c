@@ -326,7 +326,7 @@ void hm_mesh_log(struct hm_mesh *mesh, struct stream *stream, struct hm_log_entr
 }
 
 /* The lowest seq of a stream that some live member has acknowledged. */
-static uint32_t acknowledged(const struct hm_mesh *mesh, const struct stream *stream)
+uint32_t hm_mesh_acknowledged(const struct hm_mesh *mesh, const struct stream *stream)
 {
     uint32_t least = stream->link.seq;
     for (unsigned i = 0; i < mesh->n_slots; i++) {
@@ -342,7 +342,7 @@ static uint32_t acknowledged(const struct hm_mesh *mesh, const struct stream *st
 
 static void drop_acknowledged(struct hm_mesh *mesh, struct stream *stream, uint64_t target)
 {
-    uint32_t upto = acknowledged(mesh, stream);
+    uint32_t upto = hm_mesh_acknowledged(mesh, stream);
     while (mesh->log_bytes > target && stream->log.n && hm_log_oldest(&stream->log) <= upto)
         mesh->log_bytes -= hm_log_drop_oldest(&stream->log);
 }

@@ -204,6 +204,8 @@ hm_mesh_beat_soon_us(const struct hm_mesh *mesh); /* when the next beat may go o
 void hm_mesh_tick_flush(struct hm_mesh *mesh);
 void hm_mesh_on_extracted(struct hm_mesh *mesh, const struct hm_event *event);
 void hm_mesh_trim(struct hm_mesh *mesh);
+uint32_t hm_mesh_acknowledged(const struct hm_mesh *mesh,
+                              const struct stream *stream); /* by all who live */
 void hm_mesh_log(struct hm_mesh *mesh, struct stream *stream,
                  struct hm_log_entry *entry); /* takes its ownership; NULL: no memory */
 void hm_mesh_feel_lag(struct hm_mesh *mesh, struct member *member,
@@ -234,6 +236,10 @@ void hm_mesh_on_want(struct hm_mesh *mesh, const struct hm_event *event,
 void hm_mesh_on_nohave(struct hm_mesh *mesh, const struct hm_header *header);
 void hm_mesh_tick_repair(struct hm_mesh *mesh);
 uint64_t hm_mesh_repair_wake_us(const struct hm_mesh *mesh);
+
+/* mesh_resume.c: begins with what a former life wrote down */
+enum hm_status hm_mesh_begin_from(struct hm_mesh *mesh, const struct hm_mesh_resume *resume,
+                              struct hm_err *err);
 
 /* mesh_phase.c: start and end */
 void hm_mesh_tick_phase(struct hm_mesh *mesh);
