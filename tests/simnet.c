@@ -7,6 +7,9 @@
 
 #include <cmocka.h>
 
+#include "sparse/hash.h"
+
+#include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -53,8 +56,8 @@ void sim_fail(const struct sim *sim, unsigned node, const char *format, ...)
     va_end(args);
     for (unsigned i = 0; i < sim->n_nodes; i++)
         print_node(sim, i);
-    print_error("to repeat: HOGMESH_SEED=%llu HOGMESH_RUNS=1 test_mesh_random\n",
-                (unsigned long long)sim->options.seed);
+    print_error("to repeat: HOGMESH_SEED=%llu HOGMESH_RUNS=1 %s\n",
+                (unsigned long long)sim->options.seed, program_invocation_short_name);
     fail();
     abort();
 }
@@ -382,8 +385,31 @@ static void rescale(struct sim *sim, struct sim_node *node, float factor)
     }
 }
 
+/* What the former life owed is work of this one, from its first step on. */
+static void take_over(struct sim *sim, struct sim_node *node)
+{
+    struct sim_saved *saved = node->saved;
+    if (!saved)
+        return;
+    node->saved = NULL;
+    for (uint32_t k = 0; k < sim->n_coordinates; k++) {
+        uint32_t i = sim->coordinate[k];
+        float grid = hm_exp2i(hm_layout_tensor_of(&sim->layout, i / HM_BLOCK)->grid_exp);
+        node->credit[i] =
+            (double)saved->checkpoint.owed[i] / (double)(grid * saved->checkpoint.divisor);
+    }
+    int dropped;
+    node->steps = hm_checkpoint_hand_over(&saved->checkpoint, node->mesh, &node->weights, &dropped);
+    node->dropped = dropped;
+    if (dropped)
+        memset(node->credit, 0, node->weights.n * sizeof *node->credit);
+    node->accumulating = node->steps > 0;
+    node->start = node->applied;
+}
+
 static void extract(struct sim *sim, struct sim_node *node, const struct hm_action *action)
 {
+    take_over(sim, node);
     struct hm_extract_stats stats = {0};
     uint64_t steps = node->steps - node->taken;
     node->delta.n_blocks = node->delta.n_nonzero = 0;
@@ -427,6 +453,7 @@ static void apply(struct sim *sim, unsigned i, const struct hm_action *action)
 
 static void begin_work(struct sim *sim, unsigned i)
 {
+    take_over(sim, &sim->node[i]);
     sim->node[i].working = true;
     sim->node[i].working_us = sim->now_us;
     if (sim->options.step_us)
@@ -784,7 +811,7 @@ static void check_ledger(const struct sim *sim, unsigned i)
     uint64_t applied = 0;
     for (unsigned k = 0; k < sim->n_nodes; k++)
         applied += k == i ? 0 : node->seq[k];
-    if (counters->applied != applied || counters->published != node->seq[i])
+    if (counters->applied + counters->covered != applied || counters->published != node->seq[i])
         sim_fail(sim, i, "counts %llu deltas applied of %llu, %llu published of %u",
                  (unsigned long long)counters->applied, (unsigned long long)applied,
                  (unsigned long long)counters->published, node->seq[i]);
@@ -913,7 +940,96 @@ static struct hm_mesh_params params_of(struct sim *sim, unsigned i)
     return params;
 }
 
+static void put(void *context, const void *bytes, size_t n)
+{
+    struct hm_writer *w = context;
+    hm_put_bytes(w, bytes, n);
+}
+
+/* The bytes of a file that nobody writes: with its first line and its hash. */
+static size_t file_of(const struct hm_checkpoint *checkpoint, uint8_t *file, size_t room)
+{
+    static const char first[] = "hogmesh checkpoint 1\n";
+    struct hm_writer w = hm_writer_of(file, room);
+    struct hm_sink sink = {put, &w};
+    struct hm_hash hash;
+    hm_put_bytes(&w, first, sizeof first - 1);
+    assert_int_equal(hm_checkpoint_encode(checkpoint, &sink, NULL), HM_OK);
+    hm_hash_init(&hash);
+    hm_hash_update(&hash, file, (size_t)(w.at - file));
+    hm_hash_final(&hash, w.at);
+    return (size_t)(w.at - file) + HM_HASH_BYTES;
+}
+
+static void take_checkpoint(struct sim *sim, const struct sim_node *node,
+                            const struct sim_saved *since, struct hm_checkpoint *checkpoint)
+{
+    struct hm_vv_entry vv[SIM_NODES_MAX];
+    size_t n = since ? since->checkpoint.mesh.n_streams : 0;
+    for (size_t i = 0; i < n; i++)
+        vv[i] = since->checkpoint.mesh.stream[i].at;
+    *checkpoint = (struct hm_checkpoint){.config = sim->config,
+                                         .life = node->params.life,
+                                         .digest0 = node->params.digest0,
+                                         .owed_steps = node->steps - node->taken};
+    memcpy(checkpoint->label, node->params.label, sizeof checkpoint->label);
+    assert_int_equal(hm_checkpoint_take(checkpoint, node->mesh, &node->weights, vv, n, NULL),
+                     HM_OK);
+}
+
+uint8_t *sim_checkpoint(struct sim *sim, unsigned i, const struct sim_saved *since, size_t *n)
+{
+    struct hm_checkpoint taken;
+    take_checkpoint(sim, &sim->node[i], since, &taken);
+    size_t room = 65536 + 8 * sim->node[i].weights.n;
+    for (size_t k = 0; k < taken.mesh.n_streams; k++)
+        for (size_t e = 0; e < taken.mesh.stream[k].n_log; e++)
+            room += hm_log_entry_bytes(taken.mesh.stream[k].log[e]) + HM_HEADER_BOUND;
+    uint8_t *file = must(malloc(room));
+    *n = file_of(&taken, file, room);
+    hm_checkpoint_fini(&taken);
+    return file;
+}
+
+struct sim_saved *sim_save(struct sim *sim, unsigned i, const struct sim_saved *since)
+{
+    const struct sim_node *node = &sim->node[i];
+    struct sim_saved *saved = must(calloc(1, sizeof *saved));
+    struct hm_err err;
+    uint8_t *file = sim_checkpoint(sim, i, since, &saved->bytes);
+    if (hm_checkpoint_decode(file, saved->bytes, NULL, &saved->checkpoint, &err))
+        sim_fail(sim, i, "cannot read its checkpoint: %s", err.text);
+    free(file);
+    saved->node = i;
+    saved->applied = node->applied;
+    memcpy(saved->seq, node->seq, sizeof saved->seq);
+    return saved;
+}
+
+void sim_saved_free(struct sim_saved *saved)
+{
+    if (saved)
+        hm_checkpoint_fini(&saved->checkpoint);
+    free(saved);
+}
+
+static void begin_with(struct sim_node *node, struct sim_saved *saved)
+{
+    hm_checkpoint_install(&saved->checkpoint, &node->weights);
+    memcpy(node->shadow, node->weights.b, node->weights.n * sizeof *node->shadow);
+    memcpy(node->seq, saved->seq, sizeof node->seq);
+    node->applied = saved->applied;
+    node->params.resume = &saved->checkpoint.mesh;
+    node->saved = saved;
+    node->touched = true;
+}
+
 unsigned sim_start(struct sim *sim, unsigned n_known)
+{
+    return sim_start_saved(sim, n_known, NULL);
+}
+
+unsigned sim_start_saved(struct sim *sim, unsigned n_known, struct sim_saved *saved)
 {
     unsigned i = sim->n_nodes++, n = 0;
     assert_true(i < SIM_NODES_MAX);
@@ -932,6 +1048,8 @@ unsigned sim_start(struct sim *sim, unsigned n_known)
     }
     node->params.peer = peer;
     node->params.n_peers = n;
+    if (saved)
+        begin_with(node, saved);
     assert_int_equal(hm_mesh_open(&node->mesh, &node->params, sim->now_us, NULL), HM_OK);
     node->up = true;
     turn(sim, i);

@@ -19,6 +19,7 @@
 #ifndef HM_TESTS_SIMNET_H
 #define HM_TESTS_SIMNET_H
 
+#include "node/checkpoint.h"
 #include "protocol/mesh.h"
 #include "sparse/rng.h"
 
@@ -71,6 +72,15 @@ struct sim_record {
     struct sim_set *start; /* what the origin had applied when its accumulation began */
 };
 
+/* A node's checkpoint, and what the harness knows of the node at that instant. */
+struct sim_saved {
+    unsigned node;
+    struct hm_checkpoint checkpoint;
+    size_t bytes;
+    uint32_t seq[SIM_NODES_MAX]; /* deltas applied, by origin */
+    struct sim_set applied;
+};
+
 struct sim_tally {
     uint64_t n, sum, max;
 };
@@ -105,10 +115,12 @@ struct sim_node {
     uint32_t seq[SIM_NODES_MAX]; /* of them, by origin */
     struct sim_tally stale_flushes[SIM_NODES_MAX], stale_steps[SIM_NODES_MAX];
     struct sim_set applied, start;
-    bool accumulating; /* a step was made since the last extract: `start` holds */
-    bool touched;      /* B was, since the last check */
-    double *credit;    /* what the worker added, in grid units as published */
-    double *published; /* what the own stream says, in grid units */
+    bool accumulating;       /* a step was made since the last extract: `start` holds */
+    bool touched;            /* B was, since the last check */
+    double *credit;          /* what the worker added, in grid units as published */
+    double *published;       /* what the own stream says, in grid units */
+    struct sim_saved *saved; /* that it began with, until it begins to work; borrowed */
+    bool dropped;            /* what it owed was known to be published */
 };
 
 struct sim {
@@ -145,6 +157,17 @@ void sim_close(struct sim *sim);
 /* Starts one more node, which knows the first `n_known` nodes that are up, and returns its number.
  */
 unsigned sim_start(struct sim *sim, unsigned n_known);
+
+/* Takes a node's checkpoint, through its bytes, with the logs from `since` on (NULL: all). To be
+ * given to sim_saved_free. */
+uint8_t *sim_checkpoint(struct sim *sim, unsigned node, const struct sim_saved *since,
+                        size_t *n); /* the bytes of its file, to be freed */
+struct sim_saved *sim_save(struct sim *sim, unsigned node, const struct sim_saved *since);
+void sim_saved_free(struct sim_saved *saved); /* NULL is fine */
+
+/* sim_start for a new life that begins with a checkpoint (NULL: with none), which has to stay until
+ * the simulation is closed. */
+unsigned sim_start_saved(struct sim *sim, unsigned n_known, struct sim_saved *saved);
 
 /* Starts n nodes; all know the first one only. */
 void sim_start_all(struct sim *sim, unsigned n);

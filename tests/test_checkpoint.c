@@ -1,0 +1,396 @@
+/* Files that are kept: written whole or not at all, checked when read. And the checkpoint: what is
+ * written is what is read, and whatever else the bytes are, they are refused. */
+#include "node/kept_file.h"
+#include "tests/checkpoint_check.h"
+#include "tests/simnet.h"
+#include "tests/temp_folder.h"
+
+#include <dirent.h>
+#include <math.h>
+
+enum { SECOND = 1000000 };
+
+/* ---- kept files ---- */
+
+static enum hm_status keep(const char *name, const char *text, const char *previous,
+                           enum hm_status so_far, struct hm_err *err)
+{
+    struct hm_kept_writer writer;
+    hm_kept_begin(&writer, temp_path(name), "test");
+    hm_kept_put(&writer, text, strlen(text));
+    return hm_kept_commit(&writer, so_far, previous ? temp_path(previous) : NULL, err);
+}
+
+static void holds(const char *name, const char *text)
+{
+    uint8_t *bytes;
+    size_t n;
+    struct hm_err err;
+    struct hm_reader r;
+    assert_int_equal(hm_kept_read(temp_path(name), NULL, &bytes, &n, &err), HM_OK);
+    assert_int_equal(hm_kept_open(bytes, n, "test", "a test", &r, &err), HM_OK);
+    assert_int_equal(hm_reader_left(&r), strlen(text));
+    assert_memory_equal(r.at, text, strlen(text));
+    free(bytes);
+}
+
+static void two_generations_are_kept(void **state)
+{
+    (void)state;
+    struct hm_err err;
+    assert_int_equal(keep("a", "one", "a.prev", HM_OK, &err), HM_OK);
+    holds("a", "one");
+    assert_int_equal(access(temp_path("a.prev"), F_OK), -1);
+    assert_int_equal(keep("a", "two", "a.prev", HM_OK, &err), HM_OK);
+    assert_int_equal(keep("a", "three", "a.prev", HM_OK, &err), HM_OK);
+    holds("a", "three");
+    holds("a.prev", "two");
+    assert_int_equal(keep("a", "four", NULL, HM_OK, &err), HM_OK);
+    holds("a", "four");
+    holds("a.prev", "two");
+    assert_int_equal(temp_count(".tmp"), 0);
+}
+
+static void failure_leaves_what_was_there(void **state)
+{
+    (void)state;
+    struct hm_err err = {""};
+    assert_int_equal(keep("a", "one", "a.prev", HM_OK, &err), HM_OK);
+    hm_fail(&err, HM_ENOMEM, "no memory");
+    assert_int_equal(keep("a", "two", "a.prev", HM_ENOMEM, &err), HM_ENOMEM);
+    assert_non_null(strstr(err.text, temp_path("a")));
+    holds("a", "one");
+    assert_int_equal(keep("no/such/a", "two", NULL, HM_OK, &err), HM_EIO);
+    assert_non_null(strstr(err.text, "no/such/a"));
+    assert_non_null(strstr(err.text, "No such file or directory"));
+    assert_int_equal(mkdir(temp_path("folder"), 0755), 0);
+    assert_int_equal(keep("folder", "two", NULL, HM_OK, &err), HM_EIO);
+    assert_int_equal(mkdir(temp_path("prev"), 0755), 0);
+    assert_int_equal(keep("a", "two", "prev", HM_OK, &err), HM_EIO);
+    holds("a", "one");
+    assert_int_equal(temp_count(".tmp"), 0);
+}
+
+/* The new file has no name yet when the second rename fails: the first is undone. */
+static void failed_rename_is_undone(void **state)
+{
+    (void)state;
+    struct hm_err err;
+    struct hm_kept_writer writer;
+    assert_int_equal(keep("a", "one", NULL, HM_OK, &err), HM_OK);
+    hm_kept_begin(&writer, temp_path("a"), "test");
+    hm_kept_put(&writer, "two", 3);
+    unlink(writer.temporary);
+    assert_int_equal(hm_kept_commit(&writer, HM_OK, temp_path("a.prev"), &err), HM_EIO);
+    holds("a", "one");
+}
+
+static void leftovers_of_dead_writers_go(void **state)
+{
+    (void)state;
+    char own[32];
+    snprintf(own, sizeof own, "a.tmp%d", (int)getpid());
+    const char *gone[] = {"a.tmp4194305", own},
+               *stay[] = {"a.tmp1", "a.tmp", "a.tmpx", "b.tmp4194305"};
+    for (unsigned i = 0; i < 2; i++)
+        temp_text(gone[i], "x");
+    for (unsigned i = 0; i < 4; i++)
+        temp_text(stay[i], "x");
+    hm_kept_clean(temp_path("a"));
+    for (unsigned i = 0; i < 2; i++)
+        assert_int_equal(access(temp_path(gone[i]), F_OK), -1);
+    for (unsigned i = 0; i < 4; i++)
+        assert_int_equal(access(temp_path(stay[i]), F_OK), 0);
+    hm_kept_clean("/no/such/folder/a");
+}
+
+static void says(const uint8_t *bytes, size_t n, enum hm_status status, const char *part)
+{
+    struct hm_err err = {""};
+    struct hm_checkpoint c;
+    assert_int_equal(hm_checkpoint_decode(bytes, n, NULL, &c, &err), status);
+    if (!strstr(err.text, part))
+        fail_msg("'%s' does not say '%s'", err.text, part);
+    assert_null(c.b);
+    assert_null(c.mesh.stream);
+}
+
+/* ---- a checkpoint to look at ---- */
+
+static struct {
+    uint8_t *file; /* [n] */
+    size_t n;
+    const uint8_t *contents; /* [contents_n] */
+    size_t contents_n;
+} made;
+
+/* Of a node that has peers, logs, and work that is not published. */
+static int make(void **state)
+{
+    (void)state;
+    struct sim_options o = sim_defaults(1, 3);
+    o.flush_us = 50000;
+    struct sim *sim = sim_open(&o);
+    sim_start_all(sim, 3);
+    assert_true(sim_run_until(sim, sim_all_running, 5 * SECOND));
+    sim_run(sim, SECOND / 3);
+    made.file = sim_checkpoint(sim, 1, NULL, &made.n);
+    made.contents = made.file + sizeof checkpoint_line - 1;
+    made.contents_n = made.n - (sizeof checkpoint_line - 1) - HM_HASH_BYTES;
+    sim_close(sim);
+    return 0;
+}
+
+static int unmake(void **state)
+{
+    (void)state;
+    free(made.file);
+    return 0;
+}
+
+static void what_is_written_is_read(void **state)
+{
+    (void)state;
+    struct hm_checkpoint c;
+    struct hm_err err;
+    assert_int_equal(hm_checkpoint_decode(made.file, made.n, NULL, &c, &err), HM_OK);
+    assert_string_equal(c.label, "n1");
+    assert_int_equal(c.mesh.n_streams, 3);
+    assert_true(c.owed_steps > 0);
+    struct checkpoint_bytes again = checkpoint_contents(&c);
+    assert_int_equal(again.n, made.contents_n);
+    assert_memory_equal(again.at, made.contents, again.n);
+    free(again.at);
+    hm_checkpoint_fini(&c);
+    assert_true(checkpoint_check(made.contents, made.contents_n));
+}
+
+static void state_of_the_model_is_kept(void **state)
+{
+    (void)state;
+    static uint8_t velocity[] = {1, 2, 3, 0, 255};
+    struct hm_checkpoint c, back;
+    assert_int_equal(hm_checkpoint_decode(made.file, made.n, NULL, &c, NULL), HM_OK);
+    free(c.state);
+    c.state = velocity;
+    c.state_n = sizeof velocity;
+    struct checkpoint_bytes bytes = checkpoint_contents(&c);
+    c.state = NULL;
+    hm_checkpoint_fini(&c);
+    assert_int_equal(checkpoint_decode(bytes.at, bytes.n, &back, NULL), HM_OK);
+    assert_int_equal(back.state_n, sizeof velocity);
+    assert_memory_equal(back.state, velocity, sizeof velocity);
+    hm_checkpoint_fini(&back);
+    free(bytes.at);
+}
+
+/* A weight that is no number is not owed: the file would be refused for it. */
+static void what_is_no_number_is_not_owed(void **state)
+{
+    (void)state;
+    struct hm_checkpoint c, back;
+    assert_int_equal(hm_checkpoint_decode(made.file, made.n, NULL, &c, NULL), HM_OK);
+    c.owed[0] = (float)NAN;
+    c.owed[1] = (float)INFINITY;
+    c.owed[2] = 3;
+    struct checkpoint_bytes bytes = checkpoint_contents(&c);
+    assert_int_equal(checkpoint_decode(bytes.at, bytes.n, &back, NULL), HM_OK);
+    assert_true(back.owed[0] == 0 && back.owed[1] == 0 && back.owed[2] == 3);
+    hm_checkpoint_fini(&c);
+    hm_checkpoint_fini(&back);
+    free(bytes.at);
+}
+
+/* ---- refusals ---- */
+
+static void every_truncation_is_refused(void **state)
+{
+    (void)state;
+    struct hm_checkpoint c;
+    for (size_t n = 0; n < made.n; n++)
+        if (hm_checkpoint_decode(made.file, n, NULL, &c, NULL) == HM_OK)
+            fail_msg("%zu of %zu bytes are accepted", n, made.n);
+    says(made.file, 0, HM_EINPUT, "not a checkpoint");
+    says(made.file, sizeof checkpoint_line + 5, HM_ECORRUPT, "truncated");
+    says(made.file, made.n - 1, HM_ECORRUPT, "checksum");
+    uint8_t *longer = calloc(1, made.n + 1);
+    memcpy(longer, made.file, made.n);
+    says(longer, made.n + 1, HM_ECORRUPT, "checksum");
+    free(longer);
+}
+
+static void every_flipped_byte_is_refused(void **state)
+{
+    (void)state;
+    struct hm_checkpoint c;
+    for (size_t i = 0; i < made.n; i++) {
+        made.file[i] ^= (uint8_t)(1 << i % 8);
+        if (hm_checkpoint_decode(made.file, made.n, NULL, &c, NULL) == HM_OK)
+            fail_msg("byte %zu is flipped and not missed", i);
+        made.file[i] ^= (uint8_t)(1 << i % 8);
+    }
+}
+
+static void foreign_files_are_refused(void **state)
+{
+    (void)state;
+    static const char model[] = "hogmesh model 1\n", newer[] = "hogmesh checkpoint 12\n";
+    says((const uint8_t *)model, sizeof model - 1, HM_EINPUT, "not a checkpoint file");
+    says((const uint8_t *)newer, sizeof newer - 1, HM_EINPUT, "another version");
+}
+
+/* Truncated or longer, with a hash that is right: its reader has to notice. */
+static void sealed_truncations_are_refused(void **state)
+{
+    (void)state;
+    struct hm_checkpoint c;
+    for (size_t n = 0; n < made.contents_n; n++)
+        if (checkpoint_decode(made.contents, n, &c, NULL) == HM_OK)
+            fail_msg("%zu of %zu bytes are accepted", n, made.contents_n);
+    uint8_t *longer = calloc(1, made.contents_n + 1);
+    memcpy(longer, made.contents, made.contents_n);
+    assert_int_equal(checkpoint_decode(longer, made.contents_n + 1, &c, NULL), HM_ECORRUPT);
+    free(longer);
+}
+
+/* Flipped with a hash that is right: mostly refused, for B, the vector and the logs hold each other
+ * in check; what nothing else tells (a cursor, a part of what is owed) is accepted. */
+static void sealed_flips_do_no_harm(void **state)
+{
+    (void)state;
+    size_t n = made.contents_n, n_accepted = 0;
+    uint8_t *bytes = malloc(n);
+    memcpy(bytes, made.contents, n);
+    for (size_t i = 0; i < n; i++) {
+        bytes[i] ^= (uint8_t)(1 << i % 8);
+        n_accepted += checkpoint_check(bytes, n);
+        bytes[i] ^= (uint8_t)(1 << i % 8);
+    }
+    free(bytes);
+    assert_true(n_accepted < n / 4);
+}
+
+static void every_weight_of_b_is_checked(void **state)
+{
+    (void)state;
+    struct hm_checkpoint c, back;
+    struct hm_err err;
+    assert_int_equal(hm_checkpoint_decode(made.file, made.n, NULL, &c, NULL), HM_OK);
+    for (size_t i = 0; i < hm_layout_n(&c.layout); i++) {
+        c.b[i] ^= 1;
+        struct checkpoint_bytes bytes = checkpoint_contents(&c);
+        assert_int_equal(checkpoint_decode(bytes.at, bytes.n, &back, &err), HM_ECORRUPT);
+        free(bytes.at);
+        c.b[i] ^= 1;
+    }
+    hm_checkpoint_fini(&c);
+}
+
+/* Numbers that promise more than there is, at every place where a number may stand. */
+static void hostile_lengths_are_refused(void **state)
+{
+    (void)state;
+    static const uint8_t huge[][10] = {
+        {0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01},
+        {0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x01},
+        {0xff, 0xff, 0xff, 0xff, 0x07},
+        {0xff, 0xff, 0x3f},
+    };
+    static const size_t length[] = {10, 10, 5, 3};
+    size_t n = made.contents_n;
+    uint8_t *bytes = malloc(n + 10);
+    for (unsigned k = 0; k < 4; k++)
+        for (size_t i = 0; i < n; i++) {
+            memcpy(bytes, made.contents, i);
+            memcpy(bytes + i, huge[k], length[k]);
+            memcpy(bytes + i + length[k], made.contents + i + 1, n - i - 1);
+            checkpoint_check(bytes, n - 1 + length[k]);
+        }
+    free(bytes);
+}
+
+/* A delta of the log that is not the one that was published. */
+static void log_that_does_not_fit_the_vector(void **state)
+{
+    (void)state;
+    struct hm_checkpoint c, back;
+    struct hm_err err;
+    for (unsigned what = 0; what < 5; what++) {
+        assert_int_equal(hm_checkpoint_decode(made.file, made.n, NULL, &c, NULL), HM_OK);
+        struct hm_resume_stream *s = &c.mesh.stream[0];
+        assert_true(s->n_log > 2);
+        struct hm_delta_head *head = &s->log[1]->head;
+        head->digest += what == 0;
+        head->steps += what == 1 ? 1000000 : 0;
+        head->flush += what == 2;
+        s->at.steps -= what == 3;
+        if (what == 4) {
+            hm_log_entry_drop(s->log[s->n_log - 1]);
+            s->n_log--;
+        }
+        struct checkpoint_bytes bytes = checkpoint_contents(&c);
+        hm_checkpoint_fini(&c);
+        assert_int_equal(checkpoint_decode(bytes.at, bytes.n, &back, &err), HM_ECORRUPT);
+        assert_non_null(strstr(err.text, "stream "));
+        free(bytes.at);
+    }
+}
+
+/* The first inputs of the fuzzer are made here: HOGMESH_GOLDEN=write. */
+static void corpus(void **state)
+{
+    (void)state;
+    const char *mode = getenv("HOGMESH_GOLDEN"), *source = getenv("HOGMESH_SOURCE");
+    if (!source)
+        skip();
+    char folder[4096], path[4400];
+    snprintf(folder, sizeof folder, "%s/tests/golden/fuzz/checkpoint", source);
+    if (mode && strcmp(mode, "write") == 0) {
+        snprintf(path, sizeof path, "%s/three-nodes", folder);
+        FILE *file = fopen(path, "wb");
+        assert_non_null(file);
+        assert_int_equal(fwrite(made.contents, 1, made.contents_n, file), made.contents_n);
+        fclose(file);
+    }
+    DIR *dir = opendir(folder);
+    if (!dir)
+        fail_msg("cannot read %s", folder);
+    unsigned n_accepted = 0;
+    for (struct dirent *entry; (entry = readdir(dir));) {
+        if (entry->d_name[0] == '.')
+            continue;
+        snprintf(path, sizeof path, "%s/%s", folder, entry->d_name);
+        size_t n;
+        uint8_t *bytes = temp_read(path, &n);
+        n_accepted += (unsigned)checkpoint_check(bytes, n);
+        free(bytes);
+    }
+    closedir(dir);
+    assert_true(n_accepted > 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest files[] = {
+        cmocka_unit_test_setup_teardown(two_generations_are_kept, temp_setup, temp_teardown),
+        cmocka_unit_test_setup_teardown(failure_leaves_what_was_there, temp_setup, temp_teardown),
+        cmocka_unit_test_setup_teardown(failed_rename_is_undone, temp_setup, temp_teardown),
+        cmocka_unit_test_setup_teardown(leftovers_of_dead_writers_go, temp_setup, temp_teardown),
+    };
+    const struct CMUnitTest checkpoints[] = {
+        cmocka_unit_test(what_is_written_is_read),
+        cmocka_unit_test(state_of_the_model_is_kept),
+        cmocka_unit_test(what_is_no_number_is_not_owed),
+        cmocka_unit_test(every_truncation_is_refused),
+        cmocka_unit_test(every_flipped_byte_is_refused),
+        cmocka_unit_test(foreign_files_are_refused),
+        cmocka_unit_test(sealed_truncations_are_refused),
+        cmocka_unit_test(sealed_flips_do_no_harm),
+        cmocka_unit_test(every_weight_of_b_is_checked),
+        cmocka_unit_test(hostile_lengths_are_refused),
+        cmocka_unit_test(log_that_does_not_fit_the_vector),
+        cmocka_unit_test(corpus),
+    };
+    int failed = cmocka_run_group_tests(files, NULL, NULL);
+    return failed + cmocka_run_group_tests(checkpoints, make, unmake);
+}
