@@ -1,0 +1,37 @@
+/* What the measurements of hogmesh-bench share: a clock, memory or the end, lists in JSON, and a
+ * training walk without a mesh. */
+#ifndef HM_TOOLS_BENCH_WALK_H
+#define HM_TOOLS_BENCH_WALK_H
+
+#include "models/model.h"
+
+#include <jansson.h>
+
+double now(void); /* seconds */
+
+/* Aligned to cache lines; ends the program without memory. */
+void *room(size_t n);
+void must(enum hm_status status, const struct hm_err *err);
+
+/* Appends x to the list of that name. */
+void add(json_t *json, const char *name, double x);
+
+struct walk {
+    struct hm_model *model;
+    struct hm_layout layout;
+    struct hm_weights weights;
+    struct hm_shard shard;
+    struct hm_step step;
+    uint64_t at;
+};
+
+/* The SVM on TRAIN, one epoch, a chunk at a time. */
+struct walk walk_open(const char *train);
+void walk_restart(struct walk *walk);
+void walk_on(struct walk *walk, uint64_t n); /* so many examples */
+void walk_close(struct walk *walk);
+
+/* bench_ledger.c */
+json_t *ledger(const char *train, uint64_t k);
+
+#endif
