@@ -14,6 +14,7 @@ enum {
     INTERVAL_ALONE_US = 10000, /* nobody listens: only B must be fresh enough to be scored */
     PIECE_BLOCKS_MAX = 3500,   /* that many full blocks fit into a payload beside the vectors */
     LAG_FLUSHES_MAX = 8,
+    STARVED_US = 5000000, /* without a flush, for want of bandwidth, until that is said */
     CAP_LEAST = 1024,
     TRIM_PARTS = 64, /* of the log's budget: so much more is logged between two trims */
     CAP_FIRST = 16384,
@@ -157,6 +158,20 @@ static void extract(struct hm_mesh *mesh, bool final)
     mesh->extracting = true;
 }
 
+/* A budget that beats alone use up is a mistake that nobody would notice: nothing is ever sent. */
+static void note_starved(struct hm_mesh *mesh)
+{
+    uint64_t waited = mesh->now_us - mesh->flush_last_us;
+    if (mesh->starved || waited < STARVED_US)
+        return;
+    mesh->starved = true;
+    hm_mesh_note(
+        mesh, HM_NOTE_WARNING,
+        "nothing could be published for %.1f s: %llu bytes a second are too few, beats and "
+        "repair use them up; raise --bandwidth",
+        (double)waited / 1e6, (unsigned long long)mesh->params.bandwidth);
+}
+
 void hm_mesh_tick_flush(struct hm_mesh *mesh)
 {
     if (mesh->phase != HM_RUNNING || mesh->extracting || mesh->finished)
@@ -176,10 +191,12 @@ void hm_mesh_tick_flush(struct hm_mesh *mesh)
                budget_in_reach(mesh) || mesh->own_steps >= hm_mesh_steps_cap(mesh);
     if (due && mesh->params.bandwidth) {
         refill(mesh);
-        if (mesh->tokens < 0)
+        if (mesh->tokens < 0) {
+            note_starved(mesh);
             mesh->flush_due_us = mesh->now_us +
                                  (uint64_t)(-mesh->tokens / (double)mesh->params.bandwidth * 1e6) +
                                  100;
+        }
         due = mesh->tokens >= 0;
     }
     if (due)

@@ -123,7 +123,7 @@ struct hm_mesh {
     /* flushing */
     uint32_t flush; /* own flushes published */
     uint64_t flush_due_us, flush_last_us, interval_us, clipped_in_a_row;
-    bool extracting;
+    bool extracting, starved;
     struct hm_combination combination;
     double cost_us,
         rate; /* moving averages: the protocol's cost of an interval; own steps per second */

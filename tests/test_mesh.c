@@ -654,7 +654,14 @@ static void flipped_bits_are_counted_and_repaired(void **state)
     assert_true(act.n > 100);
     assert_true(refused > 20);
     assert_true(repaired > 20);
-    says(sim->node[1].notes, "it fails its check; asking for it again");
+    const char *note = strstr(sim->node[1].notes, "refused delta ");
+    unsigned seq, origin;
+    assert_non_null(note); /* names what and whose */
+    assert_int_equal(
+        sscanf(note, "refused delta %u of node n%u: it fails its check; asking for", &seq, &origin),
+        2);
+    assert_in_range(seq, 1, sim->node[origin].n_records);
+    assert_true(origin != 1);
     stop_and_close(sim, 0, 10 * SECOND);
 }
 
@@ -1239,7 +1246,22 @@ static void the_bandwidth_cap_is_kept(void **state)
             assert_true(second < 4 || bytes > may / 2);
         }
     }
+    assert_null(strstr(sim->node[0].notes, "too few"));
     stop_and_close(sim, 0, 30 * SECOND);
+}
+
+static void a_bandwidth_cap_below_the_beats_is_said(void **state)
+{
+    (void)state;
+    struct sim_options o = sim_defaults(95, 3);
+    o.bandwidth = 500;
+    struct sim *sim = running(&o, 3);
+    sim_run(sim, 12 * SECOND);
+    for (unsigned i = 0; i < 3; i++) {
+        says(sim->node[i].notes, "500 bytes a second are too few");
+        assert_null(strstr(strstr(sim->node[i].notes, "too few") + 1, "too few"));
+    }
+    stop_and_close(sim, 0, 5 * SECOND);
 }
 
 static void a_bandwidth_cap_does_not_starve_repair(void **state)
@@ -1399,6 +1421,7 @@ int main(void)
         cmocka_unit_test(a_subscription_that_died_is_dialled_anew),
         cmocka_unit_test(a_partition_heals),
         cmocka_unit_test(the_bandwidth_cap_is_kept),
+        cmocka_unit_test(a_bandwidth_cap_below_the_beats_is_said),
         cmocka_unit_test(a_bandwidth_cap_does_not_starve_repair),
         cmocka_unit_test(every_rule_conserves_what_workers_add),
         cmocka_unit_test(the_sum_of_all_work_is_the_model),

@@ -79,6 +79,10 @@ static const struct flag flags[] = {
     {"threads", "T", "worker threads a node (default 1)", 'm', 't', COUNT, AT(node.train.threads)},
     {"isa", "auto|sse2|avx2|avx512|ref", "instruction set of the kernels", 'm', 0, TEXT,
      AT(node.isa)},
+    {"config", "FILE",
+     "training options from a file: lines NAME = VALUE or one JSON object; flags must not "
+     "contradict",
+     'm', 0, TEXT, AT(config)},
     {"nodes", "N", "node processes (default 2)", 'r', 'n', COUNT, AT(n)},
     {"peer", "HOST:PORT", "address of any node of the mesh; may be repeated", 'j', 0, PEERS, 0},
     {"bind", "HOST:PORT", "where to listen (default 127.0.0.1, any port; PORT + 1 is taken too)",
@@ -323,6 +327,48 @@ static int too_many(const char *what, unsigned n, unsigned most)
     return EXIT_USAGE;
 }
 
+static const struct flag *training_flag(const char *name)
+{
+    for (int i = 0; i < N_FLAGS; i++)
+        if (flags[i].group == 'o' && strcmp(flags[i].name, name) == 0)
+            return &flags[i];
+    return NULL;
+}
+
+/* What an entry of --config says, as if it had been given as a flag. */
+static int take_entry(struct cli *cli, const struct config_entry *entry, const char *const *given)
+{
+    const struct flag *flag = training_flag(entry->name);
+    if (strcmp(entry->name, "workload") == 0) {
+        cli->config_workload = entry;
+        return EXIT_DONE;
+    }
+    if (!flag)
+        return config_refuse(cli->config, entry, "is no training option; see --help");
+    struct cli with = *cli;
+    int status = set(&with, flag, entry->value);
+    if (status) {
+        config_refuse(cli->config, entry, "see above");
+        return EXIT_FAILED;
+    }
+    if (given[flag - flags] && memcmp(&with, cli, sizeof with) != 0)
+        return config_refuse(cli->config, entry, "the flag --%s says '%s'", flag->name,
+                             given[flag - flags]);
+    *cli = with;
+    return EXIT_DONE;
+}
+
+static int take_config(struct cli *cli, const char *const *given)
+{
+    struct config_entry *entry;
+    unsigned n;
+    int status = config_read(cli->config, &entry, &n);
+    for (unsigned i = 0; !status && i < n; i++)
+        status = take_entry(cli, &entry[i], given);
+    /* Texts may be kept by the options, for the life of the process: the entries stay. */
+    return status;
+}
+
 int cli_parse(struct cli *cli, const struct command *command, int argc, char **argv)
 {
     struct option option[N_FLAGS + 2] = {0};
@@ -346,6 +392,7 @@ int cli_parse(struct cli *cli, const struct command *command, int argc, char **a
     option[n] = (struct option){"help", no_argument, NULL, 'h'};
     optind = 1;
     opterr = 0;
+    const char *given[N_FLAGS] = {0};
     while ((code = getopt_long(argc, argv, letters, option, NULL)) != -1) {
         if (code == 'h') {
             cli_help(command, stdout);
@@ -361,6 +408,12 @@ int cli_parse(struct cli *cli, const struct command *command, int argc, char **a
             if (flags[which[i]].letter == code)
                 code = 256 + which[i];
         int status = set(cli, &flags[code - 256], optarg);
+        if (status)
+            return status;
+        given[code - 256] = optarg;
+    }
+    if (cli->config) {
+        int status = take_config(cli, given);
         if (status)
             return status;
     }

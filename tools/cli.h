@@ -3,6 +3,7 @@
 #define HM_TOOLS_CLI_H
 
 #include "node/hogmesh.h"
+#include "tools/config_file.h"
 
 #include <stdio.h>
 
@@ -23,6 +24,8 @@ struct cli {
     const char *out; /* --out DIR */
     const char *to;  /* --to FILE */
     const char *data;
+    const char *config;                         /* --config FILE */
+    const struct config_entry *config_workload; /* what it says of the workload; NULL: nothing */
     int json, quiet, insecure, no_color;
     int report_fd; /* internal: where a node of `run` reports; -1: nowhere */
     int rank_given;

@@ -71,6 +71,8 @@ static int dispatch(const struct command *command, int argc, char **argv)
         fprintf(stderr, "\n");
         return EXIT_USAGE;
     }
+    if (cli.config_workload && strcmp(cli.config_workload->value, workload) != 0)
+        return config_refuse(cli.config, cli.config_workload, "the command trains '%s'", workload);
     cli.node.workload = workload;
     cli.argv = (const char *const *)argv + first;
     cli.argc = argc - first;
