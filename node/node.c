@@ -172,6 +172,7 @@ static enum hm_status open_mesh(struct hm_node *node, struct hm_err *err)
         .bulk_n = node->bulk_n,
         .layout = &node->layout,
         .kernels = node->kernels,
+        .decoder = node->decoder,
         .digest0 = node->kernels->digest_dense(node->weights.b, node->layout.n_blocks),
         .combine = node->model->combine,
         .expect = o->expect,

@@ -85,6 +85,7 @@ struct hm_node {
     bool model_borrowed; /* others use it too */
     struct hm_env *env;
     struct hm_mesh *mesh;
+    struct hm_decoder *decoder; /* shared with others of this thread; NULL: the mesh has its own */
     struct hm_fields config;
     const uint8_t *bulk;
     size_t bulk_n;

@@ -4,10 +4,12 @@
  * asynchronous system do; with nothing but a speed, small chunks take their steps at the end. */
 #include "node/node_state.h"
 
+#include <math.h>
 #include <stdlib.h>
 
-/* Of work at a speed, between one look at W and the next: below the delay of any link. */
-static const double CHUNK_SECONDS = 20e-6;
+/* Of work at a speed, between one look at W and the next: below the delay of any link. Slow nodes
+ * may take longer for a chunk that is worth an event. */
+static const double CHUNK_SECONDS = 20e-6, CHUNK_SECONDS_MAX = 1e-3, CHUNK_WORTH = 64;
 
 static bool said(const struct hm_dist *dist)
 {
@@ -59,7 +61,8 @@ void hm_pace_close(struct worker *worker)
 unsigned hm_pace_chunk(const struct hm_node *node)
 {
     unsigned batch = node->model->batch;
-    double n = node->options.speed * CHUNK_SECONDS;
+    double speed = node->options.speed;
+    double n = fmax(speed * CHUNK_SECONDS, fmin(speed * CHUNK_SECONDS_MAX, CHUNK_WORTH));
     if (by_gradient(node) || batch > 1 || n < 1)
         return batch;
     return n < node->model->chunk ? (unsigned)n : node->model->chunk;

@@ -83,7 +83,37 @@ static const struct flag flags[] = {
      "training options from a file: lines NAME = VALUE or one JSON object; flags must not "
      "contradict",
      'm', 0, TEXT, AT(config)},
+    {"step-time", "DIST[@NODES]",
+     "what a batch takes at least: const:17ms, uniform:10ms,20ms, gauss:17ms,3ms, "
+     "lognormal:200us,0.5, trace:FILE",
+     'e', 0, TEXT, AT(step_time_text)},
+    {"delay", "DIST[@NODES]", "between a gradient and its update; nodes as in 0,3-5 (default: all)",
+     'e', 0, TEXT, AT(delay_text)},
     {"nodes", "N", "node processes (default 2)", 'r', 'n', COUNT, AT(n)},
+    {"nodes", "N", "virtual nodes (default 2)", 'v', 'n', COUNT, AT(n)},
+    {"speed", "R", "examples/s of a worker without --step-time (default 20M)", 'v', 0, POSITIVE,
+     AT(node.speed)},
+    {"latency", "DIST", "of a link, one way (default const:100us)", 'v', 0, TEXT, AT(sim.latency)},
+    {"link-bandwidth", "125MB", "bytes/s of each link (default: no limit)", 'v', 0, BYTES,
+     AT(sim.bandwidth)},
+    {"drop", "P", "part of the messages that links lose", 'v', 0, FRACTION, AT(sim.drop)},
+    {"duplicate", "P", "part that they deliver twice", 'v', 0, FRACTION, AT(sim.duplicate)},
+    {"reorder", "P", "part that may overtake what was sent before", 'v', 0, FRACTION,
+     AT(sim.reorder)},
+    {"faults", "FILE", "a fault plan (JSON)", 'v', 0, TEXT, AT(sim.faults)},
+    {"topology", "mesh|server",
+     "server: one parameter vector, workers with stale copies (default mesh)", 'v', 0, TEXT,
+     AT(sim.topology)},
+    {"serve", "time|turns",
+     "server: whose gradient comes next, the earliest or one worker after the other (default time)",
+     'v', 0, TEXT, AT(sim.serve)},
+    {"score-every", "10ms|50k", "score in virtual time, or after so many examples, for the curve",
+     'v', 0, TEXT, AT(sim.score_every)},
+    {"target-cost", "C", "stop when the objective on the training rows is at or below", 'v', 0,
+     POSITIVE, AT(sim.target_cost)},
+    {"trace", "FILE", "write what happened, one JSON object a line", 'v', 0, TEXT, AT(sim.trace)},
+    {"replay", "FILE", "do again what such a file tells of, and compare", 'v', 0, TEXT,
+     AT(sim.replay)},
     {"peer", "HOST:PORT", "address of any node of the mesh; may be repeated", 'j', 0, PEERS, 0},
     {"bind", "HOST:PORT", "where to listen (default 127.0.0.1, any port; PORT + 1 is taken too)",
      'j', 0, TEXT, AT(node.bind)},
@@ -367,6 +397,33 @@ static int take_config(struct cli *cli, const char *const *given)
         status = take_entry(cli, &entry[i], given);
     /* Texts may be kept by the options, for the life of the process: the entries stay. */
     return status;
+}
+
+int cli_seconds(const char *text, double *seconds)
+{
+    return parse_seconds(text, seconds);
+}
+
+int cli_amount(const char *text, double *amount)
+{
+    return parse_scaled(text, amount);
+}
+
+enum hm_status cli_pace(struct cli *cli, struct hm_err *err)
+{
+    enum hm_status status = HM_OK;
+    if (cli->step_time_text)
+        status = hm_dist_parse_nodes(&cli->step_time, &cli->step_time_nodes, cli->step_time_text,
+                                     "", err);
+    if (status)
+        return hm_context(err, HM_EUSAGE, "--step-time");
+    if (cli->delay_text)
+        status = hm_dist_parse_nodes(&cli->delay, &cli->delay_nodes, cli->delay_text, "", err);
+    if (status)
+        return hm_context(err, HM_EUSAGE, "--delay");
+    cli->node.step_time = &cli->step_time;
+    cli->node.delay = &cli->delay;
+    return HM_OK;
 }
 
 int cli_parse(struct cli *cli, const struct command *command, int argc, char **argv)

@@ -2,6 +2,7 @@
 #ifndef HM_TOOLS_CLI_H
 #define HM_TOOLS_CLI_H
 
+#include "node/faults.h"
 #include "node/hogmesh.h"
 #include "tools/config_file.h"
 
@@ -29,7 +30,16 @@ struct cli {
     int json, quiet, insecure, no_color;
     int report_fd; /* internal: where a node of `run` reports; -1: nowhere */
     int rank_given;
-    uint64_t rows;                       /* synth */
+    uint64_t rows; /* synth */
+    /* Work that takes a set time: as given, and read by cli_pace. */
+    const char *step_time_text, *delay_text;
+    struct hm_dist step_time, delay;
+    struct hm_node_set step_time_nodes, delay_nodes;
+    struct { /* sim */
+        const char *latency, *faults, *trace, *replay, *score_every, *topology, *serve;
+        double bandwidth, drop, duplicate, reorder, target_cost;
+    } sim;
+    const struct command *command;
     const char *argument[ARGUMENTS_MAX]; /* what is left */
     unsigned n_arguments;
     const char *const *argv; /* flags as given, for passing on */
@@ -57,7 +67,16 @@ void cli_help(const struct command *command, FILE *out);
 /* "hogmesh: text" on stderr, with the status' exit code. */
 int cli_fail(enum hm_status status, const struct hm_err *err);
 
+/* Reads --step-time and --delay and has nodes go by them. */
+enum hm_status cli_pace(struct cli *cli, struct hm_err *err);
+
+/* "20ms" to seconds; 0 when it is none. */
+int cli_seconds(const char *text, double *seconds);
+/* "50k", "1MB" to a number; 0 when it is none. */
+int cli_amount(const char *text, double *amount);
+
 int cmd_run(struct cli *cli);
+int cmd_sim(struct cli *cli);
 int cmd_join(struct cli *cli);
 int cmd_eval(struct cli *cli);
 int cmd_export(struct cli *cli);

@@ -180,6 +180,26 @@ static enum hm_status conclude(const struct cli *cli, enum hm_status status, str
     return status;
 }
 
+/* This node's own part of --step-time and --delay. */
+static enum hm_status take_pace(struct cli *cli, struct hm_err *err)
+{
+    enum hm_status status = cli_pace(cli, err);
+    if (status)
+        return status;
+    bool all = (!cli->step_time_text || hm_node_set_is_all(&cli->step_time_nodes)) &&
+               (!cli->delay_text || hm_node_set_is_all(&cli->delay_nodes));
+    if (cli->node.rank < 0 && !all)
+        return hm_fail(err, HM_EUSAGE,
+                       "--step-time and --delay name nodes, but this one has no number; add "
+                       "--rank I/N");
+    uint32_t rank = cli->node.rank < 0 ? 0 : (uint32_t)cli->node.rank;
+    if (!hm_node_set_has(&cli->step_time_nodes, rank))
+        cli->node.step_time = NULL;
+    if (!hm_node_set_has(&cli->delay_nodes, rank))
+        cli->node.delay = NULL;
+    return HM_OK;
+}
+
 int cmd_join(struct cli *cli)
 {
     struct hm_err err = {""};
@@ -187,6 +207,9 @@ int cmd_join(struct cli *cli)
     self.screen = screen_open(cli->quiet || cli->report_fd >= 0);
     if (!allowed_to_bind(cli))
         return EXIT_USAGE;
+    enum hm_status status = take_pace(cli, &err);
+    if (status)
+        return cli_fail(status, &err);
     catch_signals();
     cli->node.log = on_log;
     cli->node.bound = on_bound;
@@ -196,7 +219,8 @@ int cmd_join(struct cli *cli)
     /* Of the nodes of a run one draws the curve: the others would draw the same. */
     if ((!cli->quiet || cli->out) && (cli->report_fd < 0 || cli->node.rank <= 0))
         cli->node.score_every = .5;
-    enum hm_status status = cli->out ? make_directory(cli->out, &err) : HM_OK;
+    if (cli->out)
+        status = make_directory(cli->out, &err);
     if (!status)
         status = hm_node_open(&self.node, &cli->node, &err);
     if (!status) {

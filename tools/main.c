@@ -7,13 +7,20 @@ static const struct command commands[] = {
      "hogmesh run svm -n 4 --train train.svm --test test.svm       train on four nodes of this "
      "host\n"
      "hogmesh run svm -n 2 -t 2 --train train.svm --epochs 1 --json | tail -1 | jq .test",
-     "domrw", 1, 0, cmd_run},
+     "domerw", 1, 0, cmd_run},
     {"join", "WORKLOAD [--peer HOST:PORT ...] [flags]", "one node of a mesh, in the foreground",
      "hogmesh join svm --train train.svm --expect 2 --bind 192.168.1.7:7000 --insecure    the "
      "first node\n"
      "hogmesh join svm --train train.svm --peer 192.168.1.7:7000 --bind 192.168.1.8:7000 "
      "--insecure    another",
-     "domjw", 1, 0, cmd_join},
+     "domejw", 1, 0, cmd_join},
+    {"sim", "WORKLOAD -n N [flags]",
+     "N virtual nodes in one process, virtual time, seeded, repeatable",
+     "hogmesh sim svm -n 64 --train train.svm --latency lognormal:200us,0.5 --drop 0.01    a large "
+     "mesh on a bad network\n"
+     "hogmesh sim svm -n 8 --train train.svm --batch 32 --step-time const:17ms --delay "
+     "const:90ms@3    with one slow node",
+     "domevw", 1, 0, cmd_sim},
     {"eval", "WORKLOAD DIR|FILE.hm --test FILE", "scores a saved model",
      "hogmesh eval svm out --test test.svm               accuracy and cost of the model in out/\n"
      "hogmesh eval svm out/model.hm --test test.svm --json",
@@ -74,6 +81,7 @@ static int dispatch(const struct command *command, int argc, char **argv)
     if (cli.config_workload && strcmp(cli.config_workload->value, workload) != 0)
         return config_refuse(cli.config, cli.config_workload, "the command trains '%s'", workload);
     cli.node.workload = workload;
+    cli.command = command;
     cli.argv = (const char *const *)argv + first;
     cli.argc = argc - first;
     if (cli.node.train.topics && !cli.node.train.topic)
