@@ -395,7 +395,6 @@ static int take_config(struct cli *cli, const char *const *given)
     int status = config_read(cli->config, &entry, &n);
     for (unsigned i = 0; !status && i < n; i++)
         status = take_entry(cli, &entry[i], given);
-    /* Texts may be kept by the options, for the life of the process: the entries stay. */
     return status;
 }
 

@@ -148,17 +148,17 @@ static int read_text(const char *path, char *text)
 
 int config_read(const char *path, struct config_entry **entry, unsigned *n)
 {
-    struct entries e = {path, calloc(CONFIG_ENTRIES_MAX, sizeof **entry), 0};
+    static struct config_entry kept[CONFIG_ENTRIES_MAX]; /* a command has one such file */
+    struct entries e = {path, kept, 0};
+    memset(kept, 0, sizeof kept);
     char *text = malloc(FILE_BYTES_MAX + 1);
-    int status = e.entry && text ? read_text(path, text) : fail_at(path, 0, "no memory");
+    int status = text ? read_text(path, text) : fail_at(path, 0, "no memory");
     if (!status) {
         const char *first = text + strspn(text, " \t\r\n");
         status = *first == '{' ? read_json(&e, first) : read_lines(&e, text);
     }
     free(text);
-    if (status)
-        free(e.entry);
-    *entry = status ? NULL : e.entry;
+    *entry = status ? NULL : kept;
     *n = status ? 0 : e.n;
     return status;
 }

@@ -11,7 +11,7 @@ struct config_entry {
     unsigned line; /* from 1; 0: of a JSON object, whose lines are not known */
 };
 
-/* Reads a file: *n entries, each name once, which stay until the process ends. Returns EXIT_DONE,
+/* Reads a file: *n entries, each name once, which stay until the next call. Returns EXIT_DONE,
  * or EXIT_FAILED after a message on stderr that names file and line. */
 int config_read(const char *path, struct config_entry **entry, unsigned *n);
 
