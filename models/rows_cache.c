@@ -162,11 +162,21 @@ static int is_sound(const struct header *h, const struct hm_image *image, const 
     return 1;
 }
 
+/* The image of a file of that size, from counts that nobody has checked: what is more than the file
+ * could hold never gets into a sum, which it might make wrap around. */
+static int image_of(const struct header *h, uint64_t size, struct hm_image *image)
+{
+    if (h->n_rows > size || h->n_nonzero > size || h->n_features > HM_FEATURES_MAX)
+        return -1;
+    *image = hm_image_layout(h->n_rows, h->n_nonzero, h->n_features);
+    return image->total == size && image->id_bytes == h->id_bytes ? 0 : -1;
+}
+
 static int map_image(int fd, const struct header *h, struct hm_rows *rows)
 {
-    struct hm_image image = hm_image_layout(h->n_rows, h->n_nonzero, h->n_features);
+    struct hm_image image;
     struct stat st;
-    if (fstat(fd, &st) != 0 || (uint64_t)st.st_size != image.total || image.id_bytes != h->id_bytes)
+    if (fstat(fd, &st) != 0 || image_of(h, (uint64_t)st.st_size, &image) != 0)
         return -1;
     void *base = mmap(NULL, image.total, PROT_READ, MAP_SHARED, fd, 0);
     if (base == MAP_FAILED)
