@@ -1,8 +1,5 @@
 /* libFuzzer entry: bytes that somebody offers as a fault plan. Seeds are in
- * tests/golden/fuzz/faults/.
- *
- *     build-fuzz/tests/fuzz_faults -max_len=4096 corpus/ tests/golden/fuzz/faults/
- */
+ * tests/golden/fuzz/faults/. */
 #include "tests/faults_check.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
