@@ -3,7 +3,7 @@
 #
 #     tools/install.sh              compiler, meson and libraries
 #     tools/install.sh test         and what the tests run on
-#     tools/install.sh test field   and the field's own tools, with which some tests compare
+#     tools/install.sh test field   and clang for fuzzing, and the field's own tools, with which some tests compare
 #
 # Says nothing and changes nothing when all is there.
 set -eu
@@ -13,7 +13,7 @@ packages='meson ninja-build pkg-config libzmq3-dev libmsgpack-dev liblz4-dev lib
 for word in "$@"; do
     case $word in
     test) packages="$packages libcmocka-dev locales python3 python3-pytest python3-numpy iproute2 procps" ;;
-    field) packages="$packages liblinear-tools python3-sklearn python3-gensim python3-torch xz-utils" ;;
+    field) packages="$packages clang libclang-rt-dev liblinear-tools python3-sklearn python3-gensim python3-torch xz-utils" ;;
     *) echo "tools/install.sh: '$word' is not one of: test field" >&2; exit 2 ;;
     esac
 done

@@ -2,9 +2,10 @@
 # Builds hogmesh and runs its tests: tools/test.sh [--quick]
 #
 # The C tests, then real processes over loopback and network namespaces, then (not with --quick) the C tests and a mesh
-# under AddressSanitizer and UndefinedBehaviorSanitizer, and what has threads under ThreadSanitizer. The last line is
-# the sum over all cases: "N passed, N failed". Exit code 1 when a case failed or none ran. HOGMESH_DATA names the folder
-# that holds rcv1/ (default: ../shared/data); what needs it is skipped without. With CI=true that counts as failed.
+# under AddressSanitizer and UndefinedBehaviorSanitizer, what has threads under ThreadSanitizer, and where there is
+# clang a minute of fuzzing (tests/fuzz.sh). The last line is the sum over all cases: "N passed, N failed". Exit code 1
+# when a case failed or none ran. HOGMESH_DATA names the folder that holds rcv1/ (default: ../shared/data); what needs it
+# is skipped without. With CI=true that counts as failed.
 set -u
 
 quick=no
@@ -73,6 +74,14 @@ if [ $quick = no ]; then
     if build build-tsan --buildtype=debugoptimized -Db_sanitize=thread -Dtsan=true; then
         c_tests tsan build-tsan --suite threads
         process_tests tsan build-tsan tests/test_mesh_of_eight.py
+    fi
+    if command -v clang >/dev/null; then
+        echo '== fuzzing'
+        rm -f build-fuzz/fuzz.xml
+        tests/fuzz.sh --total 60 --junit build-fuzz/fuzz.xml
+        results="$results fuzz=build-fuzz/fuzz.xml"
+    elif [ "${CI:-}" = true ]; then
+        results="$results fuzz=clang-is-missing"
     fi
 fi
 
