@@ -160,6 +160,7 @@ static void start(struct hm_node *node)
     node->spent_us = processor_us(node);
     node->report.first_step_us = node->train_us;
     node->report.last_apply_us = node->train_us;
+    node->status_due_us = 0; /* who watches may go by this moment */
     tell_workers(node);
     atomic_store(&node->shared.running, true);
     hm_workers_open_gate(node);

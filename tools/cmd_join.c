@@ -28,6 +28,14 @@ static void on_signal(int signal_number)
         hm_node_stop(self.node, self.cli->report_fd < 0);
 }
 
+/* The launcher takes this node out of the run. */
+static void on_leave(int signal_number)
+{
+    (void)signal_number;
+    if (self.node)
+        hm_node_stop(self.node, 1);
+}
+
 /* One JSON object a line to the launcher. A launcher that is gone is not waited for. */
 static void report(json_t *json)
 {
@@ -117,8 +125,11 @@ static void catch_signals(void)
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
     signal(SIGPIPE, SIG_IGN);
-    if (self.cli->report_fd >= 0)
-        prctl(PR_SET_PDEATHSIG, SIGTERM); /* no orphans when the launcher is killed */
+    if (self.cli->report_fd < 0)
+        return;
+    struct sigaction leave = {.sa_handler = on_leave};
+    sigaction(SIGUSR1, &leave, NULL);
+    prctl(PR_SET_PDEATHSIG, SIGTERM); /* no orphans when the launcher is killed */
 }
 
 /* Traffic is in clear: beyond this host that has to be said. */

@@ -1,47 +1,22 @@
 /* hogmesh run: starts N nodes on this host, shows how they do, and sums up. It takes no part in the
  * training: its children are exactly the nodes, and they would go on without it if it did not ask
  * them to end with it. */
-#include "tools/cli.h"
-#include "tools/screen.h"
+#include "tools/run.h"
 #include "tools/summary.h"
 
 #include <errno.h>
 #include <poll.h>
 #include <sched.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { NODES_MAX = HM_NODES_MAX, LINE_MAX_BYTES = 8 << 20 };
+enum { LINE_MAX_BYTES = 8 << 20, SEEDS_MAX = 8 };
 
 #define GRACE_SECONDS .5
 
-struct child {
-    pid_t pid;
-    int fd; /* reports come here; -1 at the end */
-    int reaped, exit_status;
-    char label[HM_LABEL_MAX + 1];
-    char *line; /* unfinished line */
-    size_t n, room;
-    json_t *status, *end; /* newest status; final report */
-    char failed[1024];    /* why it ended without one */
-};
-
-static struct {
-    struct cli *cli;
-    struct screen screen;
-    struct child child[NODES_MAX];
-    unsigned n;
-    char seed[HM_ENDPOINT_MAX + 1]; /* where the first node is reached */
-    volatile sig_atomic_t interrupts;
-    int told;
-    int training;          /* a node has begun */
-    double hopeless_since; /* when a node was lost before any had begun; 0: none */
-    int failed_status;     /* of the first node that failed */
-    char failed_text[1024];
-} run;
+struct run run;
 
 static void on_signal(int signal_number)
 {
@@ -49,10 +24,20 @@ static void on_signal(int signal_number)
     run.interrupts++;
 }
 
+int child_lives(const struct child *child)
+{
+    return child->pid > 0 && !child->reaped;
+}
+
+int run_can_be_asked(const struct child *child)
+{
+    return child_lives(child) && child->begun && !child->paused && !child->leaving;
+}
+
 static void signal_children(int signal_number)
 {
-    for (unsigned i = 0; i < run.n; i++)
-        if (run.child[i].pid > 0 && !run.child[i].reaped)
+    for (unsigned i = 0; i < run.n_children; i++)
+        if (child_lives(&run.child[i]))
             kill(run.child[i].pid, signal_number);
 }
 
@@ -65,35 +50,67 @@ static void add_text(char **argv, int *n, const char *flag, const char *value)
         argv[(*n)++] = strdup(value);
 }
 
-/* The flags of a node: those of this command without -n, --out stays, plus what the launcher
- * decides. */
-static void node_arguments(const struct cli *cli, unsigned i, int fd, char **argv)
+/* How many of the arguments that begin here are the launcher's own and not for nodes. */
+static int own_arguments(const char *const *argv)
 {
-    int n = 0;
+    static const char *const valued[] = {"-n", "--nodes", "--faults"}, *const joined[] = {
+                                                                           "--nodes=", "--faults="};
+    const char *a = *argv;
+    for (unsigned i = 0; i < sizeof valued / sizeof valued[0]; i++)
+        if (strcmp(a, valued[i]) == 0)
+            return 2;
+    for (unsigned i = 0; i < sizeof joined / sizeof joined[0]; i++)
+        if (strncmp(a, joined[i], strlen(joined[i])) == 0)
+            return 1;
+    return (strncmp(a, "-n", 2) == 0 && a[2] >= '0' && a[2] <= '9') || strcmp(a, "--json") == 0;
+}
+
+/* Whom to ask: the first ones all ask the first, who comes late asks those that live. */
+static void add_peers(const struct child *child, char **argv, int *n)
+{
+    int seeds = 0;
+    for (unsigned i = 0; i < run.n_children && seeds < SEEDS_MAX; i++) {
+        const struct child *other = &run.child[i];
+        if (other == child || !other->endpoint[0])
+            continue;
+        if (child->late ? run_can_be_asked(other) : i == 0) {
+            add_text(argv, n, "--peer", other->endpoint);
+            seeds++;
+        }
+    }
+}
+
+/* What the plan says of a node's pace comes last: it overrides what the command says for all. */
+static void add_pace(unsigned node, char **argv, int *n)
+{
+    char text[RUN_PACE_TEXT_MAX];
+    if (run_faults_pace(node, RUN_STEP_TIME, text))
+        add_text(argv, n, "--step-time", text);
+    if (run_faults_pace(node, RUN_DELAY, text))
+        add_text(argv, n, "--delay", text);
+}
+
+/* The flags of a node: those of this command without its own ones, --out stays, plus what the
+ * launcher decides. A node that comes late takes the part of the data of one of the first. */
+static void node_arguments(const struct cli *cli, const struct child *child, char **argv)
+{
+    int n = 0, own;
     char text[64];
     add_text(argv, &n, "hogmesh", NULL);
     add_text(argv, &n, "join", cli->node.workload);
-    for (int k = 0; k < cli->argc; k++) {
-        const char *a = cli->argv[k];
-        if (strcmp(a, "-n") == 0 || strcmp(a, "--nodes") == 0) {
-            k++;
-            continue;
-        }
-        if ((strncmp(a, "-n", 2) == 0 && a[2] >= '0' && a[2] <= '9') ||
-            strncmp(a, "--nodes=", 8) == 0 || strcmp(a, "--json") == 0)
-            continue;
-        add_text(argv, &n, a, NULL);
-    }
+    for (int k = 0; k < cli->argc; k += own ? own : 1)
+        if (!(own = own_arguments(cli->argv + k)))
+            add_text(argv, &n, cli->argv[k], NULL);
     snprintf(text, sizeof text, "%u", run.n);
     add_text(argv, &n, "--expect", text);
     add_text(argv, &n, "--local-nodes", text);
-    snprintf(text, sizeof text, "%u/%u", i, run.n);
+    snprintf(text, sizeof text, "%u/%u", child->node % run.n, run.n);
     add_text(argv, &n, "--rank", text);
-    add_text(argv, &n, "--label", run.child[i].label);
-    snprintf(text, sizeof text, "%d", fd);
+    add_text(argv, &n, "--label", child->label);
+    snprintf(text, sizeof text, "%d", child->report_fd);
     add_text(argv, &n, "--report-fd", text);
-    if (i)
-        add_text(argv, &n, "--peer", run.seed);
+    add_peers(child, argv, &n);
+    add_pace(child->node, argv, &n);
     argv[n] = NULL;
 }
 
@@ -117,57 +134,82 @@ static void take_own_processors(const struct cli *cli, unsigned i)
     sched_setaffinity(0, sizeof own, &own);
 }
 
-static int start_child(const struct cli *cli, unsigned i)
+/* In the new process. A Ctrl-C on the terminal reaches the launcher alone, which passes it on once:
+ * hence the process group. */
+static void become_node(const struct cli *cli, const struct child *child, char **argv)
 {
-    struct child *child = &run.child[i];
-    int pipe_fd[2];
-    char **argv = calloc((size_t)cli->argc + 24, sizeof *argv);
-    if (!argv || pipe(pipe_fd) != 0)
-        return -1;
-    snprintf(child->label, sizeof child->label, "node%u", i);
-    node_arguments(cli, i, pipe_fd[1], argv);
-    fflush(NULL);
-    child->fd = pipe_fd[0];
-    child->pid = fork();
-    if (child->pid == 0) {
-        take_own_processors(cli, i);
-        setpgid(
-            0,
-            0); /* a Ctrl-C on the terminal reaches the launcher alone, which passes it on once */
-        for (unsigned k = 0; k <= i; k++)
+    take_own_processors(cli, child->node);
+    setpgid(0, 0);
+    for (unsigned k = 0; k < run.n_children; k++)
+        if (run.child[k].fd >= 0)
             close(run.child[k].fd);
-        execv("/proc/self/exe", argv);
-        _exit(127);
+    execv("/proc/self/exe", argv);
+    _exit(127);
+}
+
+int run_start(unsigned node, int late)
+{
+    const struct cli *cli = run.cli;
+    struct child *child = &run.child[run.n_children];
+    int pipe_fd[2];
+    char **argv = calloc((size_t)cli->argc + 32 + 2 * SEEDS_MAX, sizeof *argv);
+    if (!argv || pipe(pipe_fd) != 0) {
+        free(argv);
+        return -1;
     }
+    *child = (struct child){.fd = pipe_fd[0], .report_fd = pipe_fd[1], .node = node, .late = late};
+    snprintf(child->label, sizeof child->label, "node%u", node);
+    node_arguments(cli, child, argv);
+    run.n_children++;
+    fflush(NULL);
+    child->pid = fork();
+    if (child->pid == 0)
+        become_node(cli, child, argv);
     close(pipe_fd[1]);
     for (char **a = argv; *a; a++)
         free(*a);
     free(argv);
-    return child->pid < 0 ? -1 : 0;
+    if (child->pid > 0)
+        return 0;
+    close(child->fd);
+    run.n_children--;
+    return -1;
 }
 
 /* ---- listening ---- */
+
+/* When training began, and whether it is over for a node that does not just leave. */
+static void note_stage(struct child *child, const json_t *status)
+{
+    const char *stage = json_string_value(json_object_get(status, "stage"));
+    if (!stage || strcmp(stage, "join") == 0)
+        return;
+    if (!run.training)
+        run.began = screen_now() - json_number_value(json_object_get(status, "seconds"));
+    run.training = child->begun = 1;
+    run.over |= !child->leaving && strcmp(stage, "train") != 0;
+}
 
 static void take_report(struct child *child, json_t *json)
 {
     const char *event = json_string_value(json_object_get(json, "event"));
     if (!event)
         return;
-    if (strcmp(event, "bound") == 0 && child == &run.child[0])
-        snprintf(run.seed, sizeof run.seed, "%s",
+    if (strcmp(event, "bound") == 0)
+        snprintf(child->endpoint, sizeof child->endpoint, "%s",
                  json_string_value(json_object_get(json, "endpoint")));
     if (strcmp(event, "log") == 0 &&
         json_integer_value(json_object_get(json, "level")) >= HM_NOTE_WARNING)
         screen_say(&run.screen, "hogmesh: %s: %s", child->label,
                    json_string_value(json_object_get(json, "text")));
     if (strcmp(event, "status") == 0) {
-        const char *stage = json_string_value(json_object_get(json, "stage"));
-        run.training |= stage && strcmp(stage, "join") != 0;
+        note_stage(child, json);
         json_decref(child->status);
         child->status = json_incref(json);
     }
     if (strcmp(event, "end") == 0) {
         run.training = 1;
+        run.over |= !child->leaving;
         json_decref(child->end);
         child->end = json_incref(json);
     }
@@ -221,7 +263,7 @@ static void reap(void)
     int status;
     pid_t pid;
     while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
-        for (unsigned i = 0; i < run.n; i++) {
+        for (unsigned i = 0; i < run.n_children; i++) {
             struct child *child = &run.child[i];
             if (child->pid != pid)
                 continue;
@@ -263,7 +305,7 @@ static void show(void)
     size_t at = 0;
     json_int_t most = 0, budget = 0, total_rate = 0;
     double seconds = 0, accuracy = -1, cost = 0;
-    for (unsigned i = 0; i < run.n; i++) {
+    for (unsigned i = 0; i < run.n_children; i++) {
         const struct child *c = &run.child[i];
         most = of_status(c, "steps") > most ? of_status(c, "steps") : most;
         budget = of_status(c, "budget");
@@ -288,7 +330,7 @@ static void show(void)
                                100. * (double)most / (double)budget,
                                seconds * ((double)budget / (double)most - 1));
     at += (size_t)snprintf(text + at, sizeof text - at, "\n");
-    for (unsigned i = 0; run.screen.terminal && i < run.n; i++) {
+    for (unsigned i = 0; run.screen.terminal && i < run.n_children; i++) {
         const struct child *c = &run.child[i];
         const char *stage =
             c->reaped ? "ended" : json_string_value(json_object_get(c->status, "stage"));
@@ -311,6 +353,7 @@ static void heed_interrupts(void)
 {
     if (run.interrupts > run.told && run.told < 2) {
         run.told++;
+        run_faults_stop();
         screen_say(&run.screen, run.told == 1
                                     ? "hogmesh: stopping the mesh; once more to leave at once"
                                     : "hogmesh: leaving at once");
@@ -324,17 +367,18 @@ static void serve(int (*done)(void))
     while (!done()) {
         struct pollfd poll_fd[NODES_MAX];
         nfds_t n = 0;
-        for (unsigned i = 0; i < run.n; i++)
+        for (unsigned i = 0; i < run.n_children; i++)
             if (run.child[i].pid > 0 && run.child[i].fd >= 0)
                 poll_fd[n++] = (struct pollfd){run.child[i].fd, POLLIN, 0};
-        int ready = poll(poll_fd, n, n ? 100 : 5);
-        for (unsigned i = 0; ready > 0 && i < run.n; i++)
+        int ready = poll(poll_fd, n, run_faults_wait_ms(n ? 100 : 5));
+        for (unsigned i = 0; ready > 0 && i < run.n_children; i++)
             for (nfds_t k = 0; k < n; k++)
                 if (run.child[i].fd == poll_fd[k].fd && poll_fd[k].revents) {
                     listen_to(&run.child[i]);
                     break;
                 }
         reap();
+        run_faults_serve();
         give_up_hope();
         heed_interrupts();
         if (screen_due(&run.screen))
@@ -344,12 +388,12 @@ static void serve(int (*done)(void))
 
 static int first_bound(void)
 {
-    return run.seed[0] || run.child[0].fd < 0 || run.interrupts > 1;
+    return run.child[0].endpoint[0] || run.child[0].fd < 0 || run.interrupts > 1;
 }
 
 static int all_ended(void)
 {
-    for (unsigned i = 0; i < run.n; i++)
+    for (unsigned i = 0; i < run.n_children; i++)
         if (run.child[i].pid > 0 && (run.child[i].fd >= 0 || !run.child[i].reaped))
             return 0;
     return 1;
@@ -358,9 +402,11 @@ static int all_ended(void)
 static json_t *reports(void)
 {
     json_t *nodes = json_array();
-    for (unsigned i = 0; i < run.n; i++) {
+    for (unsigned i = 0; i < run.n_children; i++) {
         struct child *c = &run.child[i];
         if (c->end) {
+            if (c->leaving && !json_is_true(json_object_get(c->end, "clean")))
+                json_object_set_new(c->end, "hash", json_null()); /* no part of what was agreed */
             json_array_append(nodes, c->end);
             continue;
         }
@@ -382,8 +428,12 @@ static int conclude(const struct cli *cli)
 {
     struct hm_err err = {""};
     json_t *nodes = reports();
-    json_t *summary = summary_of_run(cli, "run", nodes);
+    json_t *summary = summary_of_run(cli, "run", nodes), *faults = run_faults_report();
     json_decref(nodes);
+    if (faults)
+        json_object_set_new(summary, "faults", faults);
+    if (run_faults_failed())
+        json_object_set_new(summary, "clean", json_false());
     int agreed = json_is_true(json_object_get(summary, "clean")) &&
                  json_is_true(json_object_get(summary, "equal_hashes"));
     int any = json_is_string(json_object_get(summary, "model_hash"));
@@ -408,28 +458,33 @@ static int conclude(const struct cli *cli)
     return agreed ? EXIT_DONE : any ? EXIT_UNCLEAN : EXIT_FAILED;
 }
 
+static void start_all(void)
+{
+    if (run_start(0, 0) == 0)
+        serve(first_bound);
+    for (unsigned i = 1; run.child[0].endpoint[0] && i < run.n; i++)
+        if (run_start(i, 0) != 0) {
+            fprintf(stderr, "hogmesh: cannot start node %u: %s\n", i, strerror(errno));
+            signal_children(SIGTERM);
+            break;
+        }
+}
+
 int cmd_run(struct cli *cli)
 {
     struct hm_err err;
     run.cli = cli;
     run.screen = screen_open(cli->quiet);
     run.n = cli->n ? cli->n : 2;
-    for (unsigned i = 0; i < run.n; i++)
-        run.child[i].fd = -1;
-    enum hm_status status = cli->out ? make_directory(cli->out, &err) : HM_OK;
+    enum hm_status status = run_faults_open(&err);
+    if (!status && cli->out)
+        status = make_directory(cli->out, &err);
     if (status)
         return cli_fail(status, &err);
     struct sigaction action = {.sa_handler = on_signal};
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
-    if (start_child(cli, 0) == 0)
-        serve(first_bound);
-    for (unsigned i = 1; run.seed[0] && i < run.n; i++)
-        if (start_child(cli, i) != 0) {
-            fprintf(stderr, "hogmesh: cannot start node %u: %s\n", i, strerror(errno));
-            signal_children(SIGTERM);
-            break;
-        }
+    start_all();
     serve(all_ended);
     screen_frame(&run.screen, "");
     return conclude(cli);

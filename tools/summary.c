@@ -371,6 +371,23 @@ static double number(const json_t *json, const char *group, const char *name)
     return json_number_value(json_object_get(group ? json_object_get(json, group) : json, name));
 }
 
+/* How far the fault plan was carried out. */
+static void print_faults(const json_t *faults, FILE *out)
+{
+    size_t done = 0;
+    for (size_t i = 0; i < json_array_size(faults); i++)
+        done += json_is_true(json_object_get(json_array_get(faults, i), "done"));
+    fprintf(out, "faults      %zu of %zu carried out\n", done, json_array_size(faults));
+    for (size_t i = 0; i < json_array_size(faults); i++) {
+        const json_t *fault = json_array_get(faults, i);
+        if (!json_is_true(json_object_get(fault, "done")))
+            fprintf(out, "            not: %s node %lld at %g s: %s\n",
+                    json_string_value(json_object_get(fault, "do")),
+                    (long long)field(fault, NULL, "node"), number(fault, NULL, "at"),
+                    json_string_value(json_object_get(fault, "note")));
+    }
+}
+
 void summary_print(const json_t *s, FILE *out)
 {
     const json_t *staleness = json_object_get(s, "staleness");
@@ -402,6 +419,8 @@ void summary_print(const json_t *s, FILE *out)
         number(s, NULL, "start_seconds"), number(s, NULL, "agree_seconds"));
     fprintf(out, "traffic     %.2f MB sent, %.2f bytes published an example\n",
             number(s, "bytes", "sent") / 1e6, number(s, "bytes", "per_example"));
+    if (json_object_get(s, "faults"))
+        print_faults(json_object_get(s, "faults"), out);
 }
 
 /* ---- in files ---- */
