@@ -141,6 +141,7 @@ static const struct flag flags[] = {
     {"threads", "T", "threads (default: all cores)", 's', 't', COUNT, AT(node.train.threads)},
     {"quiet", NULL, "no progress", 's', 0, FLAG, AT(quiet)},
     {"report-fd", "FD", NULL, 'i', 0, NUMBER, AT(report_fd)},
+    {"pausable", NULL, NULL, 'i', 0, FLAG, AT(pausable)},
     {"local-nodes", "N", NULL, 'i', 0, COUNT, AT(node.local_nodes)},
 };
 

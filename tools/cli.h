@@ -29,6 +29,7 @@ struct cli {
     const struct config_entry *config_workload; /* what it says of the workload; NULL: nothing */
     int json, quiet, insecure, no_color;
     int report_fd; /* internal: where a node of `run` reports; -1: nowhere */
+    int pausable;  /* internal: the launcher may let this node stand still */
     int rank_given;
     uint64_t rows; /* synth */
     /* Work that takes a set time: as given, and read by cli_pace. */

@@ -129,7 +129,8 @@ static void catch_signals(void)
         return;
     struct sigaction leave = {.sa_handler = on_leave};
     sigaction(SIGUSR1, &leave, NULL);
-    prctl(PR_SET_PDEATHSIG, SIGTERM); /* no orphans when the launcher is killed */
+    /* No orphans when the launcher is killed. A node that stands still would never heed SIGTERM. */
+    prctl(PR_SET_PDEATHSIG, self.cli->pausable ? SIGKILL : SIGTERM);
 }
 
 /* Traffic is in clear: beyond this host that has to be said. */

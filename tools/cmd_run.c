@@ -109,6 +109,8 @@ static void node_arguments(const struct cli *cli, const struct child *child, cha
     add_text(argv, &n, "--label", child->label);
     snprintf(text, sizeof text, "%d", child->report_fd);
     add_text(argv, &n, "--report-fd", text);
+    if (run_faults_pause())
+        add_text(argv, &n, "--pausable", NULL);
     add_peers(child, argv, &n);
     add_pace(child->node, argv, &n);
     argv[n] = NULL;

@@ -65,6 +65,9 @@ int run_can_be_asked(const struct child *child);
  * host. */
 enum hm_status run_faults_open(struct hm_err *err);
 
+/* Whether the plan pauses nodes. */
+int run_faults_pause(void);
+
 enum run_pace { RUN_STEP_TIME, RUN_DELAY };
 enum { RUN_PACE_TEXT_MAX = 2 * HM_DIST_TEXT_MAX };
 

@@ -85,6 +85,14 @@ enum hm_status run_faults_open(struct hm_err *err)
 
 /* ---- carrying out ---- */
 
+int run_faults_pause(void)
+{
+    for (size_t i = 0; i < run.faults.n_events; i++)
+        if (run.faults.event[i].type == HM_FAULT_PAUSE)
+            return 1;
+    return 0;
+}
+
 size_t run_faults_pace(unsigned node, enum run_pace which, char text[RUN_PACE_TEXT_MAX])
 {
     static const char trace[] = "trace:";
