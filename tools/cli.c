@@ -1,5 +1,7 @@
 #include "tools/cli.h"
 
+#include "node/units.h"
+
 #include <errno.h>
 #include <getopt.h>
 #include <math.h>
@@ -164,38 +166,15 @@ static int real(const char *text, double *out, const char **rest)
 
 static int parse_seconds(const char *text, double *seconds)
 {
-    const char *unit;
-    static const struct {
-        const char *name;
-        double factor;
-    } units[] = {{"", 1}, {"s", 1}, {"ms", 1e-3}, {"us", 1e-6}, {"m", 60}, {"h", 3600}};
-    if (!real(text, seconds, &unit) || *seconds < 0)
+    if (!hm_units_duration(text, 1e6, seconds) || *seconds < 0)
         return 0;
-    for (unsigned i = 0; i < sizeof units / sizeof units[0]; i++)
-        if (strcmp(unit, units[i].name) == 0) {
-            *seconds *= units[i].factor;
-            return 1;
-        }
-    return 0;
+    *seconds /= 1e6;
+    return 1;
 }
 
 static int parse_scaled(const char *text, double *out)
 {
-    const char *unit;
-    static const struct {
-        const char *name;
-        double factor;
-    } units[] = {{"", 1},     {"k", 1e3},    {"K", 1e3},       {"M", 1e6},
-                 {"G", 1e9},  {"kB", 1e3},   {"KB", 1e3},      {"MB", 1e6},
-                 {"GB", 1e9}, {"KiB", 1024}, {"MiB", 1 << 20}, {"GiB", 1 << 30}};
-    if (!real(text, out, &unit) || *out < 0)
-        return 0;
-    for (unsigned i = 0; i < sizeof units / sizeof units[0]; i++)
-        if (strcmp(unit, units[i].name) == 0) {
-            *out *= units[i].factor;
-            return 1;
-        }
-    return 0;
+    return hm_units_amount(text, out) && *out >= 0;
 }
 
 static int add(const char **list, unsigned *n, unsigned room, const struct flag *flag,
