@@ -6,11 +6,14 @@
 enum {
     WANT_BYTES = HM_PAYLOAD_MAX,
     SERVE_BYTES_MAX = 4 << 20,
-    FOLLOW_US = 20000, /* between the deltas of one answer it takes less */
+    SERVE_DELTAS_MAX = 2048, /* of one answer: small ones would be more actions than there may be */
+    FOLLOW_US = 20000,       /* between the deltas of one answer it takes less */
     PATIENCE_LEAST_US = 100000,
     PATIENCE_MOST_US = 4000000,
     PATIENCE_US = 2 * BEAT_MAX_US, /* until nobody's having a delta is believed */
 };
+
+_Static_assert((int)SERVE_DELTAS_MAX < (int)ACTIONS_MAX, "an answer fits");
 
 /* How long what is missing may only be late: two round trips of the farthest peer, for a host where
  * processes wait for their turn has long ones, and asking for what is on its way makes them longer.
@@ -197,7 +200,8 @@ void hm_mesh_on_want(struct hm_mesh *mesh, const struct hm_event *event,
     struct hm_header answer = hm_mesh_header(mesh, HM_DELTA);
     for (uint32_t seq = want->from; (entry = hm_log_get(&stream->log, seq)) != NULL; seq++) {
         uint64_t n = entry->payload ? entry->payload->n : 0;
-        if (seq != want->from && n + HM_HEADER_BOUND > room)
+        if (seq != want->from &&
+            (n + HM_HEADER_BOUND > room || seq - want->from >= SERVE_DELTAS_MAX))
             break;
         answer.delta = entry->head;
         hm_mesh_reply(mesh, event, &answer, hm_blob_share(entry->payload));

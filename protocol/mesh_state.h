@@ -26,8 +26,11 @@ enum {
     EXIT_MAX_US = 5000000,
     PAUSE_US = 500000,       /* between ticks: the whole process stood still */
     JOIN_QUIET_US = 1000000, /* a joiner waits so long for peers that it was told of */
-    ACTIONS_MAX = 4096,
+    ACTIONS_MAX = 8192,      /* of one event */
 };
+
+/* A tick may dial and greet every member with a note about it, and ask for every stream. */
+_Static_assert(ACTIONS_MAX >= 3 * MEMBERS_MAX + HM_STREAMS_MAX + 64, "a tick's actions fit");
 
 struct held {
     struct hm_delta_head head;

@@ -384,7 +384,7 @@ void bed_receive(struct bed_node *node, enum hm_channel channel, const uint8_t *
 
 static void choose(struct hm_mesh_params *params, struct fuzz *fuzz)
 {
-    static const uint64_t logs[] = {1 << 20, 4000, 300, 0}, budgets[] = {0, 1000000, 1000, 1},
+    static const uint64_t logs[] = {16 << 20, 4000, 300, 0}, budgets[] = {0, 1000000, 1000, 1},
                           bandwidths[] = {0, 0, 100000, 1}, flushes[] = {0, 0, 1000, 100000};
     uint8_t a = fuzz_u8(fuzz), b = fuzz_u8(fuzz);
     params->log_bytes_max = logs[a & 3];
