@@ -152,6 +152,16 @@ void hm_worker_take(struct worker *worker, uint64_t from, unsigned n); /* steps 
 void hm_worker_show(struct worker *worker); /* to the driver, what has been done */
 
 /* worker_paced.c: workers whose batches take a set time. */
+/* Draws of the worker at a place of the mesh: what a batch of n examples takes. */
+static inline uint64_t hm_pace_place(uint64_t node, unsigned worker)
+{
+    return hm_mix(node + 1) + worker;
+}
+void hm_pace_seed(struct pace *pace, uint64_t seed, uint64_t place);
+uint64_t hm_pace_draw_ns(struct pace *pace, const struct hm_node_options *options, unsigned n);
+/* The gradient of n examples from a position of the shard on, around its end. */
+void hm_pace_gradient(const struct hm_model *model, const struct hm_shard *shard,
+                      struct hm_step step, uint64_t from, unsigned n, struct hm_grad *grad);
 bool hm_is_paced(const struct hm_node *node);
 enum hm_status hm_pace_open(struct worker *worker, struct hm_err *err);
 void hm_pace_close(struct worker *worker);

@@ -28,7 +28,7 @@ const char *hm_sim_what_name(enum hm_sim_what what)
         [HM_SIM_LEAVING] = "leaving",     [HM_SIM_STOPPED] = "stopped",
         [HM_SIM_RESET] = "reset",         [HM_SIM_FLIPPED] = "flipped",
         [HM_SIM_CLOCK] = "clock",         [HM_SIM_SCORED] = "scored",
-        [HM_SIM_ENDED] = "ended",
+        [HM_SIM_UPDATED] = "updated",     [HM_SIM_ENDED] = "ended",
     };
     return what < HM_SIM_WHATS ? name[what] : "?";
 }

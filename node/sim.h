@@ -83,7 +83,8 @@ enum hm_sim_what {
     HM_SIM_FLIPPED, /* a bit of what node sends */
     HM_SIM_CLOCK,   /* node's clock has jumped */
     HM_SIM_SCORED,
-    HM_SIM_ENDED, /* node's run is over */
+    HM_SIM_UPDATED, /* the server's weights, by a gradient of worker `node` */
+    HM_SIM_ENDED,   /* node's run is over */
     HM_SIM_WHATS,
 };
 
@@ -94,8 +95,9 @@ struct hm_sim_happening {
     uint32_t node, peer;                  /* peer: UINT32_MAX where there is none */
     const struct hm_sim_message *message; /* of SENT, HEARD, LOST, DROPPED; else NULL */
     const struct hm_score *score;         /* of SCORED */
-    uint64_t steps;                       /* of SCORED and ENDED: mesh-wide */
-    const char *hash;                     /* of ENDED: the model's */
+    uint64_t steps;                       /* of SCORED, UPDATED and ENDED: mesh-wide */
+    uint64_t staleness; /* of UPDATED: updates between the gradient's weights and this one */
+    const char *hash;   /* of ENDED: the model's */
 };
 
 struct hm_sim_options {

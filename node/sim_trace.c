@@ -52,7 +52,9 @@ size_t hm_sim_line(const struct hm_sim_happening *h, char line[HM_SIM_LINE_MAX])
         at = add(line, at, ",\"peer\":%u", h->peer);
     if (h->message)
         at = add_message(line, at, h->message);
-    if (h->what == HM_SIM_ENDED || h->what == HM_SIM_SCORED)
+    if (h->what == HM_SIM_UPDATED)
+        at = add(line, at, ",\"staleness\":%llu", (unsigned long long)h->staleness);
+    if (h->what == HM_SIM_ENDED || h->what == HM_SIM_SCORED || h->what == HM_SIM_UPDATED)
         at = add(line, at, ",\"steps\":%llu", (unsigned long long)h->steps);
     if (h->hash)
         at = add(line, at, ",\"model\":\"%s\"", h->hash);

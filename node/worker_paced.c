@@ -26,22 +26,26 @@ bool hm_is_paced(const struct hm_node *node)
     return node->options.speed > 0 || by_gradient(node);
 }
 
+void hm_pace_seed(struct pace *pace, uint64_t seed, uint64_t place)
+{
+    pace->step_rng = hm_rng_seed(seed, hm_mix(place) + 1);
+    pace->delay_rng = hm_rng_seed(seed, hm_mix(place) + 2);
+}
+
 /* The draws of a node belong to its place in the mesh, so that runs that are compared share them.
  */
 static uint64_t place_of(const struct worker *worker)
 {
     const struct hm_node_options *o = &worker->node->options;
     uint64_t node = o->rank >= 0 ? (uint64_t)o->rank : o->life;
-    return hm_mix(node + 1) + (uint64_t)(worker - worker->node->worker);
+    return hm_pace_place(node, (unsigned)(worker - worker->node->worker));
 }
 
 enum hm_status hm_pace_open(struct worker *worker, struct hm_err *err)
 {
     struct pace *pace = &worker->pace;
     size_t room = worker->node->model->grad_max;
-    uint64_t seed = worker->node->options.train.seed, place = place_of(worker);
-    pace->step_rng = hm_rng_seed(seed, hm_mix(place) + 1);
-    pace->delay_rng = hm_rng_seed(seed, hm_mix(place) + 2);
+    hm_pace_seed(pace, worker->node->options.train.seed, place_of(worker));
     if (!by_gradient(worker->node))
         return HM_OK;
     pace->grad.span = malloc(room * sizeof *pace->grad.span);
@@ -68,10 +72,8 @@ unsigned hm_pace_chunk(const struct hm_node *node)
     return n < node->model->chunk ? (unsigned)n : node->model->chunk;
 }
 
-static uint64_t duration_ns(struct worker *worker, unsigned n)
+uint64_t hm_pace_draw_ns(struct pace *pace, const struct hm_node_options *o, unsigned n)
 {
-    const struct hm_node_options *o = &worker->node->options;
-    struct pace *pace = &worker->pace;
     double ns = o->speed > 0 && !said(o->step_time) ? n * 1e9 / o->speed : 0;
     uint64_t us = 0;
     if (said(o->step_time))
@@ -81,18 +83,15 @@ static uint64_t duration_ns(struct worker *worker, unsigned n)
     return us * 1000 + (uint64_t)ns;
 }
 
-static void take_gradient(struct worker *worker, uint64_t from, unsigned n)
+void hm_pace_gradient(const struct hm_model *model, const struct hm_shard *shard,
+                      struct hm_step step, uint64_t from, unsigned n, struct hm_grad *grad)
 {
-    const struct hm_node *node = worker->node;
-    const struct hm_shard *shard = &node->shard;
-    struct hm_grad *grad = &worker->pace.grad;
-    struct hm_step step = worker->step;
     grad->n_spans = grad->n_values = 0;
     grad->loss = 0;
     for (uint64_t left = n, at = from % shard->n; left; left -= step.n, at = 0) {
         step.from = at;
         step.n = left < shard->n - at ? left : shard->n - at;
-        node->model->ops->grad(node->model, shard, &step, grad);
+        model->ops->grad(model, shard, &step, grad);
     }
 }
 
@@ -104,12 +103,12 @@ void hm_pace_begin(struct worker *worker, unsigned n)
     /* What microseconds cut off is not lost: one batch begins where the one before ended. */
     if (pace->due_ns + 1000 <= now_ns || pace->due_ns > now_ns)
         pace->due_ns = now_ns;
-    pace->due_ns += duration_ns(worker, n);
+    pace->due_ns += hm_pace_draw_ns(pace, &node->options, n);
     pace->from = atomic_fetch_add_explicit(&node->cursor, n, memory_order_relaxed);
     pace->scale = worker->step.scale;
     atomic_store_explicit(&worker->claimed, n, memory_order_relaxed);
     if (pace->grad.value)
-        take_gradient(worker, pace->from, n);
+        hm_pace_gradient(node->model, &node->shard, worker->step, pace->from, n, &pace->grad);
 }
 
 uint64_t hm_pace_due_us(const struct worker *worker)

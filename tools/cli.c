@@ -467,8 +467,9 @@ int cli_parse(struct cli *cli, const struct command *command, int argc, char **a
     }
     if (cli->node.train.threads > THREADS_MAX)
         return too_many("threads", cli->node.train.threads, THREADS_MAX);
-    if (cli->n > HM_NODES_MAX || cli->node.expect > HM_NODES_MAX)
-        return too_many("nodes", cli->n ? cli->n : cli->node.expect, HM_NODES_MAX);
+    unsigned nodes_max = strchr(command->flags, 'v') ? HM_PEERS_MAX : HM_NODES_MAX;
+    if (cli->n > nodes_max || cli->node.expect > nodes_max)
+        return too_many("nodes", cli->n ? cli->n : cli->node.expect, nodes_max);
     return EXIT_DONE;
 }
 

@@ -1,6 +1,6 @@
 /* hogmesh sim: virtual nodes in virtual time. What it prints is what `run` prints, and how fast the
  * world went. */
-#include "node/sim.h"
+#include "node/sim_server.h"
 #include "tools/cli.h"
 #include "tools/screen.h"
 #include "tools/summary.h"
@@ -19,7 +19,8 @@ static struct {
     struct screen screen;
     struct hm_sim_options options;
     struct hm_model *model;
-    struct hm_sim *sim;
+    struct hm_sim *sim;       /* of a mesh, or */
+    struct hm_server *server; /* of a server */
     struct hm_faults faults;
     struct trace trace;
     json_t *head; /* of a replayed trace */
@@ -105,13 +106,49 @@ static enum hm_status read_faults(const struct cli *cli, struct hm_err *err)
     return status ? hm_context(err, HM_EUSAGE, "--faults") : HM_OK;
 }
 
+/* A choice of two words. */
+static enum hm_status check_word(const char *flag, const char *text, const char *a, const char *b,
+                                 struct hm_err *err)
+{
+    if (!text || strcmp(text, a) == 0 || strcmp(text, b) == 0)
+        return HM_OK;
+    return hm_fail(err, HM_EUSAGE, "--%s '%s': %s or %s is expected", flag, text, a, b);
+}
+
+static bool is_server(const struct cli *cli)
+{
+    return cli->sim.topology && strcmp(cli->sim.topology, "server") == 0;
+}
+
+static enum hm_status check_topology(const struct cli *cli, struct hm_err *err)
+{
+    enum hm_status status = check_word("topology", cli->sim.topology, "mesh", "server", err);
+    if (!status)
+        status = check_word("serve", cli->sim.serve, "time", "turns", err);
+    if (status)
+        return status;
+    bool server = is_server(cli);
+    if (cli->sim.serve && !server)
+        return hm_fail(err, HM_EUSAGE, "--serve is about --topology server");
+    if (server && (cli->sim.faults || cli->sim.drop > 0 || cli->sim.duplicate > 0 ||
+                   cli->sim.reorder > 0 || cli->sim.bandwidth > 0))
+        return hm_fail(err, HM_EUSAGE,
+                       "--topology server has links that only take time (--latency); faults, "
+                       "losses and bandwidth are for meshes");
+    return HM_OK;
+}
+
 static enum hm_status read_options(struct cli *cli, struct hm_err *err)
 {
     struct hm_sim_options *o = &self.options;
     enum hm_status status = cli_pace(cli, err);
+    if (!status)
+        status = check_topology(cli, err);
     if (status)
         return status;
     o->n = cli->n ? cli->n : 2;
+    if (is_server(cli) && !cli->node.train.combine_given)
+        cli->node.train.combine.rule = HM_RULE_SUM; /* steps add up in one place */
     o->seed = cli->node.train.seed;
     cli->node.train.nodes = o->n;
     if (cli->node.speed <= 0)
@@ -201,11 +238,21 @@ static enum hm_status begin_replay(struct cli *cli, struct hm_err *err)
     return HM_OK;
 }
 
-static void end_trace_with(struct hm_sim *sim)
+static uint64_t world_now(void)
+{
+    return self.server ? hm_server_now(self.server) : hm_sim_now(self.sim);
+}
+
+static uint64_t world_hash(void)
+{
+    return self.server ? hm_server_hash(self.server) : hm_sim_hash(self.sim);
+}
+
+static void end_trace(void)
 {
     char line[HM_SIM_LINE_MAX];
     snprintf(line, sizeof line, "{\"us\":%llu,\"event\":\"end\",\"hash\":\"%016llx\"}",
-             (unsigned long long)hm_sim_now(sim), (unsigned long long)hm_sim_hash(sim));
+             (unsigned long long)world_now(), (unsigned long long)world_hash());
     trace_line(&self.trace, line);
 }
 
@@ -213,14 +260,14 @@ static void end_trace_with(struct hm_sim *sim)
 
 static void show_progress(void)
 {
-    uint64_t budget, steps = hm_sim_steps(self.sim, &budget);
+    uint64_t budget, steps = self.server ? hm_server_steps(self.server, &budget)
+                                         : hm_sim_steps(self.sim, &budget);
     double seconds = self.cli->node.train.seconds;
     if (budget)
         screen_progress(&self.screen, "simulate", (double)steps, (double)budget, "examples");
     else
-        screen_progress(&self.screen, "simulate",
-                        (double)(hm_sim_now(self.sim) - HM_SIM_BORN_US) / 1e6, seconds,
-                        "virtual seconds");
+        screen_progress(&self.screen, "simulate", (double)(world_now() - HM_SIM_BORN_US) / 1e6,
+                        seconds, "virtual seconds");
 }
 
 static void heed_interrupts(void)
@@ -229,14 +276,21 @@ static void heed_interrupts(void)
         return;
     self.told = 1;
     screen_say(&self.screen, "hogmesh: stopping the mesh; once more to leave at once");
-    for (uint32_t i = 0; i < hm_sim_n(self.sim); i++)
+    if (self.server)
+        hm_server_stop(self.server);
+    for (uint32_t i = 0; self.sim && i < hm_sim_n(self.sim); i++)
         hm_sim_stop(self.sim, i);
+}
+
+static bool world_step(void)
+{
+    return self.server ? hm_server_step(self.server) : hm_sim_step(self.sim);
 }
 
 static void simulate(void)
 {
     self.began = screen_now();
-    for (unsigned n = 1; hm_sim_step(self.sim) && self.interrupts < 2; n++) {
+    for (unsigned n = 1; world_step() && self.interrupts < 2; n++) {
         if (n % EVENTS_A_LOOK)
             continue;
         show_progress();
@@ -272,8 +326,18 @@ static json_t *report_of(struct hm_node *node)
     return json;
 }
 
+static json_t *worker_reports(void)
+{
+    json_t *nodes = json_array();
+    for (uint32_t i = 0; i < self.options.n; i++)
+        json_array_append_new(nodes, summary_of_node(hm_server_report(self.server, i)));
+    return nodes;
+}
+
 static json_t *reports(void)
 {
+    if (self.server)
+        return worker_reports();
     json_t *nodes = json_array();
     for (uint32_t i = 0; i < hm_sim_n(self.sim); i++) {
         struct hm_node *node = hm_sim_node(self.sim, i);
@@ -296,7 +360,8 @@ static json_t *reports(void)
 static json_t *curve_json(void)
 {
     size_t n;
-    const struct hm_curve_point *point = hm_sim_curve(self.sim, &n);
+    const struct hm_curve_point *point =
+        self.server ? hm_server_curve(self.server, &n) : hm_sim_curve(self.sim, &n);
     json_t *curve = json_array();
     for (size_t i = 0; i < n; i++)
         json_array_append_new(
@@ -309,18 +374,20 @@ static json_t *curve_json(void)
 static json_t *world_json(double wall)
 {
     char hash[17];
-    uint64_t events = hm_sim_events(self.sim);
-    snprintf(hash, sizeof hash, "%016llx", (unsigned long long)hm_sim_hash(self.sim));
+    uint64_t events = self.server ? hm_server_updates(self.server) : hm_sim_events(self.sim);
+    snprintf(hash, sizeof hash, "%016llx", (unsigned long long)world_hash());
     return json_pack("{s:f, s:I, s:f, s:f, s:s}", "virtual_seconds",
-                     (double)(hm_sim_now(self.sim) - HM_SIM_BORN_US) / 1e6, "events",
-                     (json_int_t)events, "events_per_second", wall > 0 ? (double)events / wall : 0.,
-                     "wall_seconds", wall, "trace_hash", hash);
+                     (double)(world_now() - HM_SIM_BORN_US) / 1e6, "events", (json_int_t)events,
+                     "events_per_second", wall > 0 ? (double)events / wall : 0., "wall_seconds",
+                     wall, "trace_hash", hash);
 }
 
 static enum hm_status keep(const struct cli *cli, const json_t *summary, struct hm_node *scored,
                            struct hm_err *err)
 {
     char path[4096];
+    if (cli->out && self.server)
+        return summary_keep(summary, hm_server_report(self.server, 0), cli->out, err);
     if (!cli->out || !scored)
         return HM_OK;
     snprintf(path, sizeof path, "%s/model.hm", cli->out);
@@ -353,8 +420,9 @@ static int conclude(struct cli *cli)
     struct hm_err err = {""};
     struct hm_node *scored = NULL;
     double wall = screen_now() - self.began;
-    end_trace_with(self.sim);
-    enum hm_status status = hm_sim_conclude(self.sim, &scored, &err);
+    enum hm_status status = self.server ? hm_server_conclude(self.server, &err)
+                                        : hm_sim_conclude(self.sim, &scored, &err);
+    end_trace();
     json_t *nodes = reports();
     json_t *summary = summary_of_run(cli, "sim", nodes);
     json_decref(nodes);
@@ -389,14 +457,19 @@ static enum hm_status open_world(struct cli *cli, struct hm_err *err)
     if (!status)
         status = ops->open(&self.model, &cli->node.train, &cli->node.progress, err);
     self.options.model = self.model;
-    if (!status)
-        status = hm_sim_open(&self.sim, &self.options, err);
+    if (status)
+        return status;
+    if (is_server(cli))
+        return hm_server_open(&self.server, &self.options,
+                              cli->sim.serve && strcmp(cli->sim.serve, "turns") == 0, err);
+    status = hm_sim_open(&self.sim, &self.options, err);
     return status ? status : hm_sim_start_all(self.sim, err);
 }
 
 static void close_world(struct cli *cli)
 {
     hm_sim_close(self.sim);
+    hm_server_close(self.server);
     if (self.model)
         self.model->ops->close(self.model);
     hm_faults_close(&self.faults);
