@@ -258,6 +258,7 @@ static enum hm_status adopt_order(struct hm_svm_model *svm, const struct hm_fiel
     const char *hash_text = hm_fields_get(config, "order");
     uint64_t hash = hash_text ? strtoull(hash_text, NULL, 16) : 0;
     svm->n_features = n;
+    free(svm->order); /* of an earlier configuration */
     svm->order = malloc(n * sizeof *svm->order);
     if (!svm->order)
         return hm_fail(err, HM_ENOMEM, "svm: no memory for %u features", n);
