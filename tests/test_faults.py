@@ -8,6 +8,7 @@ import time
 import pytest
 
 from processes import free_port, until
+from strangers import GARBAGE, talk
 
 
 def svm(n, rows, *flags):
@@ -126,45 +127,15 @@ def test_killed_while_the_others_wait_for_it(start, rows, tmp_path):
 
 # ---- strangers ----
 
-GARBAGE = [
-    b'GET / HTTP/1.1\r\nHost: localhost\r\n\r\n',
-    b'\x00' * 4096,
-    bytes(range(256)) * 256,
-    b'\xff' * 10 + b'\x7f' + b'\xff' * 100000,
-    # a greeting of ZMTP 3.0 with the mechanism NULL, then frames that make no sense
-    b'\xff' + b'\0' * 8 + b'\x7f\x03\x00NULL' + b'\0' * 16 + b'\0' + b'\0' * 31 + b'\x04\x19\x05READY\x0bSocket-Type\0\0\0\x06DEALER',
-    b'\xff' + b'\0' * 8 + b'\x7f\x03\x00NULL' + b'\0' * 16 + b'\0' + b'\0' * 31
-    + b'\x04\x19\x05READY\x0bSocket-Type\0\0\0\x06DEALER' + b'\x02\xff\xff\xff\xff\xff\xff\xff\xff',
-    b'\xff' + b'\0' * 8 + b'\x7f\x03\x00NULL' + b'\0' * 16 + b'\0' + b'\0' * 31
-    + b'\x04\x19\x05READY\x0bSocket-Type\0\0\0\x06DEALER' + b'\x01\x40' + b'x' * 64 + b'\x00\x40' + b'\x93' * 64,
-    b'\xff' + b'\0' * 8 + b'\x7f\x03\x00NULL' + b'\0' * 16 + b'\0' + b'\0' * 31
-    + b'\x04\x16\x05READY\x0bSocket-Type\0\0\0\x03SUB' + b'\x00\x01\x01',
-]
-
-
-def talk(port, text):
-    try:
-        with socket.create_connection(('127.0.0.1', port), 2) as connection:
-            connection.settimeout(.1)
-            for at in range(0, len(text), 50000):
-                connection.sendall(text[at:at + 50000])
-            try:
-                connection.recv(1000)
-            except OSError:
-                pass
-    except OSError:
-        pass  # it may hang up on us: that is its good right
-
-
 def test_strangers_do_no_harm(start, rows):
     port = free_port()
     first = start('join', 'svm', '--train', rows.train, '--json', '--expect', 2, '--seconds', 5,
                   '--bind', f'127.0.0.1:{port}')
     second = start('join', 'svm', '--train', rows.train, '--json', '--expect', 2, '--peer', first.address())
     first.wait_for('train ')
-    for text in GARBAGE:
+    for text in GARBAGE.values():
         for p in port, port + 1:
-            talk(p, text)
+            talk(('127.0.0.1', p), text)
     idle = [socket.create_connection(('127.0.0.1', p)) for p in (port, port + 1) for _ in range(20)]
     a, b = first.done(20), second.done(20)
     for connection in idle:
@@ -180,8 +151,8 @@ def test_strangers_while_it_waits(start, small):
     first = start('join', 'svm', '--train', small.train, '--json', '--expect', 2, '--seconds', 1,
                   '--bind', f'127.0.0.1:{port}')
     first.address()
-    for text in GARBAGE:
+    for text in GARBAGE.values():
         for p in port, port + 1:
-            talk(p, text)
+            talk(('127.0.0.1', p), text)
     second = start('join', 'svm', '--train', small.train, '--json', '--expect', 2, '--peer', first.address())
     assert first.done()['model_hash'] == second.done()['model_hash']
