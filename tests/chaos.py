@@ -325,6 +325,8 @@ class Campaign:
         while self.now() < deadline and not self.violations and any(life.alive for life in self.mesh.lives):
             self.run_until(min(deadline, self.now() + .2))
         hung = [] if self.violations else [life for life in self.mesh.lives if life.alive]
+        if hung:
+            self.say('beats', text='\n' + self.vectors())
         for life in hung:
             self.violated(f'{life.label} hangs, {bound} s after the end; it says\n{life.process.err[-1500:]}\n'
                           f'{chaos_mesh.stacks(life.process.pid) if life is hung[0] else ""}')
@@ -333,6 +335,15 @@ class Campaign:
             killed = any(life.end in ('kill', 'failed') for life in self.mesh.lives)
             for text in chaos_mesh.check_end(self.mesh.lives, self.mesh.watch, killed, sanitized()) + self.growth():
                 self.violated(text)
+
+    def vectors(self):
+        """Where everybody's newest beat stands."""
+        beats = self.mesh.watch.beats()
+        name = {life: beat.label for life, beat in beats.items()}
+        now = time.monotonic()
+        return '\n'.join(f'{beat.label} {now - beat.at:.1f} s ago, phase {beat.phase}, lag {beat.lag}: ' + ' '.join(
+            f'{name.get(life, hex(life))}={stream.seq}' for life, stream in sorted(beat.vector.items()))
+            for beat in sorted(beats.values(), key=lambda beat: beat.label))
 
     def growth(self):
         """Memory of who lived for long: once the log has filled it stays."""
