@@ -342,7 +342,7 @@ enum hm_status hm_mesh_open(struct hm_mesh **out, const struct hm_mesh_params *p
     }
     for (size_t i = 0; i < params->n_peers; i++)
         if (params->peer[i].life != params->life && !params->peer[i].gone)
-            hm_mesh_member_add(mesh, &params->peer[i]);
+            hm_mesh_member_add(mesh, &params->peer[i], false);
     *out = mesh;
     return HM_OK;
 }

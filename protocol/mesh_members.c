@@ -87,11 +87,50 @@ static void empty_slot(struct hm_mesh *mesh, struct member *member)
         mesh->stream[i]->nohave[slot / 64] &= ~((uint64_t)1 << slot % 64);
 }
 
-struct member *hm_mesh_member_add(struct hm_mesh *mesh, const struct hm_peer_entry *peer)
+/* Who else is reached at a member's address. */
+static struct member *at_address(struct hm_mesh *mesh, uint64_t life, const char *rpc)
+{
+    for (unsigned i = 0; i < mesh->n_slots; i++) {
+        struct member *m = &mesh->member[i];
+        if (m->life && m->life != life && !m->replaced && strcmp(m->rpc, rpc) == 0)
+            return m;
+    }
+    return NULL;
+}
+
+/* An address has one process: the life that had it before is over. Its connections have to go, for
+ * they would lead to the new one and take its answers away: a ROUTER gives a name, here ours, to
+ * the newest connection. */
+static void replace(struct hm_mesh *mesh, struct member *member, const char *label)
+{
+    hm_mesh_act(mesh, HM_ACT_DISCONNECT)->slot = slot_of(mesh, member);
+    hm_mesh_note(mesh, HM_NOTE_INFO, "node %s is at the address of %s, which has ended", label,
+                 member->label);
+    member->replaced = member->gone = true;
+    member->hears_us = false;
+    count_live(mesh);
+}
+
+/* `direct`: the life itself has spoken to us. What others say of an address may be old. */
+struct member *hm_mesh_member_add(struct hm_mesh *mesh, const struct hm_peer_entry *peer,
+                                  bool direct)
 {
     struct member *member = hm_mesh_member_of(mesh, peer->life);
-    if (member || peer->life == mesh->params.life || !peer->rpc[0] || !peer->pub[0])
+    if (member && !(direct && member->replaced))
         return member;
+    if (peer->life == mesh->params.life || !peer->rpc[0] || !peer->pub[0] ||
+        strcmp(peer->rpc, mesh->params.rpc) == 0) /* a former life of this node */
+        return NULL;
+    struct member *former = at_address(mesh, peer->life, peer->rpc);
+    if (former && !direct && hm_member_live(former))
+        return NULL;
+    if (former)
+        replace(mesh, former, peer->label);
+    if (member) {
+        member->replaced = false;
+        dial(mesh, member);
+        return member;
+    }
     member = free_slot(mesh);
     if (!member) {
         mesh->counters.refused_overflow++;
@@ -308,7 +347,7 @@ static void learn_peers(struct hm_mesh *mesh, struct member *member,
         if (peer[i].life == mesh->params.life)
             heard_by(mesh, member, &peer[i]);
         else if (!peer[i].gone)
-            hm_mesh_member_add(mesh, &peer[i]);
+            hm_mesh_member_add(mesh, &peer[i], false);
     }
 }
 
@@ -325,7 +364,7 @@ void hm_mesh_on_beat(struct hm_mesh *mesh, const struct hm_event *event,
     memcpy(sender.label, beat->label, sizeof sender.label);
     memcpy(sender.rpc, beat->rpc, sizeof sender.rpc);
     memcpy(sender.pub, beat->pub, sizeof sender.pub);
-    struct member *member = hm_mesh_member_add(mesh, &sender);
+    struct member *member = hm_mesh_member_add(mesh, &sender, true);
     if (!member || beat->number <= member->beat)
         return; /* no room for it, or an old beat that was overtaken */
     hm_mesh_life_sign(mesh, header->life);
@@ -358,6 +397,8 @@ void hm_mesh_life_sign(struct hm_mesh *mesh, uint64_t life)
     struct member *member = hm_mesh_member_of(mesh, life);
     if (!member)
         return;
+    if (member->replaced)
+        return; /* what it said before it ended */
     if (member->gone) {
         hm_mesh_note(mesh, HM_NOTE_INFO, "node %s is back after %.1f s of silence", member->label,
                      (double)(mesh->now_us - member->heard_us) / 1e6);
@@ -501,7 +542,7 @@ void hm_mesh_on_hello(struct hm_mesh *mesh, const struct hm_event *event,
         memcpy(sender.label, header->hello.label, sizeof sender.label);
         memcpy(sender.rpc, header->hello.rpc, sizeof sender.rpc);
         memcpy(sender.pub, header->hello.pub, sizeof sender.pub);
-        hm_mesh_member_add(mesh, &sender);
+        hm_mesh_member_add(mesh, &sender, true);
     }
     answer_hello(mesh, event, header->fingerprint == 0);
 }
@@ -517,7 +558,7 @@ void hm_mesh_on_hello_ok(struct hm_mesh *mesh, const struct hm_event *event,
         member->greeted = true;
     for (size_t i = 0; i < greeting.n_peers; i++)
         if (!greeting.peer[i].gone)
-            hm_mesh_member_add(mesh, &greeting.peer[i]);
+            hm_mesh_member_add(mesh, &greeting.peer[i], false);
 }
 
 void hm_mesh_on_reject(struct hm_mesh *mesh, const struct hm_header *header)
@@ -553,7 +594,7 @@ static uint64_t silence(const struct hm_mesh *mesh, uint64_t since)
 
 static void tick_member(struct hm_mesh *mesh, struct member *member)
 {
-    if (!member->life || member->left || member->refused)
+    if (!member->life || member->left || member->refused || member->replaced)
         return;
     uint64_t silent = silence(mesh, member->heard_us ? member->heard_us : member->added_us);
     if (member->heard_us && !member->gone && silent > mesh->params.gone_us)

@@ -64,6 +64,7 @@ struct member {
     char rpc[HM_ENDPOINT_MAX + 1], pub[HM_ENDPOINT_MAX + 1];
     enum hm_phase phase;
     bool gone, left, left_clean, greeted, hears_us, refused;
+    bool replaced;               /* another life has its address: it is over */
     bool same;                   /* its newest beat has our present vector */
     uint64_t added_us, heard_us; /* heard 0: never */
     uint64_t dial_us;            /* when to greet or re-dial next */
@@ -195,7 +196,8 @@ void hm_mesh_on_beat(struct hm_mesh *mesh, const struct hm_event *event,
 void hm_mesh_on_leave(struct hm_mesh *mesh, const struct hm_header *header);
 void hm_mesh_life_sign(struct hm_mesh *mesh, uint64_t life);
 struct member *hm_mesh_member_of(struct hm_mesh *mesh, uint64_t life);
-struct member *hm_mesh_member_add(struct hm_mesh *mesh, const struct hm_peer_entry *peer);
+struct member *hm_mesh_member_add(struct hm_mesh *mesh, const struct hm_peer_entry *peer,
+                                  bool direct);
 bool hm_member_live(
     const struct member *member); /* counts in decisions: known, heard, neither gone nor left */
 void hm_mesh_tick_members(struct hm_mesh *mesh);

@@ -111,6 +111,17 @@ def test_sigkill_and_rejoin(mesh):
     assert counters['n1.1']['published'] > 0, 'it only watched'
 
 
+def test_many_lives_at_one_address(mesh):
+    """Killed and begun anew, five times, sooner than it counts as dead: answers go to the life that asks."""
+    three = mesh(3, 9)
+    for _ in range(5):
+        three.kill(2)
+        again = three.start(2)
+        three.wait_running([again], 4)
+        time.sleep(.2)
+    finish(three, killed=True)
+
+
 def test_sigkill_of_all_but_one(mesh):
     four = mesh(4, 12)
     for i in 1, 2, 4:
@@ -171,11 +182,12 @@ def test_partition(mesh, seconds):
         four.lan.silence(a, b, True)
         four.lan.silence(b, a, True)
     time.sleep(seconds)
+    assert max(beat.lag for beat in four.watch.beats().values()) > 30 or seconds > 8, 'it was not felt'
+    assert seconds < 9 or all('counts as dead' in life.process.err for life in four.lives), 'it was not felt'
     for a, b in pairs:
         four.lan.silence(a, b, False)
         four.lan.silence(b, a, False)
-    counters = finish(four, 60)
-    assert total(counters, 'repaired', 'covered') > 0, 'it was not felt'
+    finish(four, 60)
 
 
 @pytest.mark.parametrize('ways', [1, 2], ids=['one_way', 'both_ways'])
@@ -185,10 +197,10 @@ def test_partial_partition(mesh, ways):
     for a, b in [(1, 2), (2, 1)][:ways]:
         three.lan.silence(a, b, True)
     time.sleep(4)
+    assert max(beat.lag for beat in three.watch.beats().values()) > 30, 'it was not felt'
     for a, b in [(1, 2), (2, 1)][:ways]:
         three.lan.silence(a, b, False)
-    counters = finish(three, 60)
-    assert total(counters, 'repaired', 'covered') > 0, 'it was not felt'
+    finish(three, 60)
 
 
 def test_one_way_connections(mesh):

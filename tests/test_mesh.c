@@ -285,6 +285,42 @@ static void who_died_comes_back_as_a_new_life(void **state)
     stop_and_close(sim, 0, 20 * SECOND);
 }
 
+/* A process that begins anew at its old address: the connections of the life before would lead to
+ * it and take its answers away, so they go as soon as it speaks, and what others still say of that
+ * life brings none back. */
+static void an_address_has_one_life(void **state)
+{
+    (void)state;
+    struct sim_options o = sim_defaults(6, 3);
+    struct sim *sim = running(&o, 3);
+    sim_crash(sim, 2);
+    sim_run(sim, 10 * MS); /* what it said last has arrived */
+    struct hm_header hello = {.type = HM_HELLO,
+                              .fingerprint = hm_mesh_fingerprint(sim->node[0].mesh),
+                              .life = 4711,
+                              .hello = {.label = "again"}};
+    memcpy(hello.hello.rpc, sim->node[2].params.rpc, sizeof hello.hello.rpc);
+    memcpy(hello.hello.pub, sim->node[2].params.pub, sizeof hello.hello.pub);
+    uint8_t nothing[16];
+    size_t n = hm_hello_encode(NULL, 0, NULL, 0, NULL, 0, nothing);
+    struct hm_blob *payload = hm_blob_new(n);
+    memcpy(payload->bytes, nothing, n);
+    inject(sim, 0, 2, HM_CH_REQUEST, &hello, payload);
+    hm_blob_drop(payload);
+    for (unsigned i = 0; i < 2;
+         i++) { /* at once, and after beats of node 1, which knows the old life only */
+        assert_true(member(sim, 0, 2).gone);
+        assert_int_equal(hm_mesh_n_members(sim->node[0].mesh), 3);
+        unsigned to_it = 0;
+        for (unsigned k = 0; k < HM_PEERS_MAX; k++)
+            to_it += sim->node[0].slot[k].used && sim->node[0].slot[k].target == 2;
+        assert_int_equal(to_it, 1);
+        sim_run(sim, SECOND);
+    }
+    says(sim->node[0].notes, "which has ended");
+    stop_and_close(sim, 0, 20 * SECOND);
+}
+
 /* ---- deltas ---- */
 
 static void deltas_apply_in_order_once_on_bad_links(void **state)
@@ -1381,6 +1417,7 @@ int main(void)
         cmocka_unit_test(who_hears_too_few_gives_up_with_a_sentence),
         cmocka_unit_test(a_late_joiner_catches_up_and_trains),
         cmocka_unit_test(who_died_comes_back_as_a_new_life),
+        cmocka_unit_test(an_address_has_one_life),
         cmocka_unit_test(deltas_apply_in_order_once_on_bad_links),
         cmocka_unit_test(the_last_delta_before_silence_is_repaired_through_beats),
         cmocka_unit_test(any_holder_repairs_when_the_origin_is_dead),
