@@ -60,6 +60,9 @@ class Lan:
                 ip('-n', self.switch, 'link', 'set', f'port{i}', 'up')
                 ip('-n', self.host(i), 'address', 'add', f'{self.address(i)}/24', 'dev', 'eth0')
                 ip('-n', self.host(i), 'link', 'set', 'eth0', 'up')
+                # The table of own addresses comes first; rules that silence somebody have to come before it.
+                ip('-n', self.host(i), 'rule', 'add', 'pref', 100, 'lookup', 'local')
+                ip('-n', self.host(i), 'rule', 'del', 'pref', 0)
         except (subprocess.CalledProcessError, FileNotFoundError) as error:
             self.close()
             text = getattr(error, 'stderr', '') or str(error)
@@ -82,7 +85,7 @@ class Lan:
         if ((i, j) in self.silenced) == on:
             return
         (self.silenced.add if on else self.silenced.remove)((i, j))
-        ip('-n', self.host(j), 'rule', 'add' if on else 'del', 'from', f'{self.address(i)}/32', 'blackhole')
+        ip('-n', self.host(j), 'rule', 'add' if on else 'del', 'pref', 10, 'from', f'{self.address(i)}/32', 'blackhole')
 
     @contextlib.contextmanager
     def on_switch(self):
