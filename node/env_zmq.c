@@ -98,12 +98,48 @@ static void *open_socket(struct zmq_env *z, int type, int hwm)
     return socket;
 }
 
+static int more(void *socket)
+{
+    int value = 0;
+    size_t n = sizeof value;
+    return zmq_getsockopt(socket, ZMQ_RCVMORE, &value, &n) == 0 && value;
+}
+
+static void skip_rest(void *socket)
+{
+    while (more(socket)) {
+        zmq_msg_t extra;
+        zmq_msg_init(&extra);
+        if (zmq_msg_recv(&extra, socket, ZMQ_DONTWAIT) < 0) {
+            zmq_msg_close(&extra);
+            return;
+        }
+        zmq_msg_close(&extra);
+    }
+}
+
+/* zmq_poll has read the first frame of the SUB's next message, if there is one. libzmq 4.3.4 aborts
+ * ("!_more", fq.cpp; libzmq issue 2163) when the connection that it came by is closed before the
+ * others are read. So that message is taken off first: it is lost, as by a network. */
+static void empty_hand(struct zmq_env *z)
+{
+    zmq_msg_t frame;
+    zmq_msg_init(&frame);
+    if (zmq_msg_recv(&frame, z->sub, ZMQ_DONTWAIT) >= 0) {
+        z->base.n_dropped++;
+        skip_rest(z->sub);
+    }
+    zmq_msg_close(&frame);
+}
+
 static void hang_up(struct zmq_env *z, struct peer *peer)
 {
     if (peer->dealer)
         zmq_close(peer->dealer);
-    if (peer->pub[0])
+    if (peer->pub[0]) {
+        empty_hand(z);
         zmq_disconnect(z->sub, peer->pub);
+    }
     *peer = (struct peer){0};
 }
 
@@ -184,26 +220,6 @@ static void carry_out(struct hm_env *env, const struct hm_action *action)
 }
 
 /* ---- receiving ---- */
-
-static int more(void *socket)
-{
-    int value = 0;
-    size_t n = sizeof value;
-    return zmq_getsockopt(socket, ZMQ_RCVMORE, &value, &n) == 0 && value;
-}
-
-static void skip_rest(void *socket)
-{
-    while (more(socket)) {
-        zmq_msg_t extra;
-        zmq_msg_init(&extra);
-        if (zmq_msg_recv(&extra, socket, ZMQ_DONTWAIT) < 0) {
-            zmq_msg_close(&extra);
-            return;
-        }
-        zmq_msg_close(&extra);
-    }
-}
 
 static struct hm_blob *copy_payload(void *socket)
 {
