@@ -210,7 +210,7 @@ static void introduce(struct pair *pair, unsigned i)
     memcpy(peer.label, them->label, sizeof peer.label);
     memcpy(peer.rpc, them->rpc, sizeof peer.rpc);
     memcpy(peer.pub, them->pub, sizeof peer.pub);
-    hm_mesh_member_add(pair->node[i].mesh, &peer);
+    hm_mesh_member_add(pair->node[i].mesh, &peer, false);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
