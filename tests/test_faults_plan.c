@@ -150,6 +150,36 @@ static void test_cuts(void **state)
     assert_cut(&faults, 1, 2, "----------");
     assert_cut(&faults, 2, 3, "-------xxx");
     assert_cut(&faults, 3, 2, "----------");
+    /* how long it stays so: to the next beginning, end or healing of a cut of this link */
+    static const uint64_t until[] = {1, 2, 3, 4};
+    for (size_t i = 0; i < sizeof until / sizeof until[0]; i++)
+        assert_int_equal(hm_faults_link(&faults, 1, 0, i * 1000000).until_us, until[i] * 1000000);
+    assert_int_equal(hm_faults_link(&faults, 3, 0, 1000000).until_us, 6000000);
+    assert_true(hm_faults_link(&faults, 1, 2, 0).until_us == HM_FAULTS_FOREVER);
+    hm_faults_close(&faults);
+}
+
+/* Ends of cuts at one time come in the order in which the cuts began, wherever the file has them.
+ */
+static void test_written_like_it_was_read(void **state)
+{
+    (void)state;
+    struct hm_faults faults =
+        read_plan("{\"events\": ["
+                  "{\"at\": \"2s\", \"do\": \"cut\", \"from\": 0, \"to\": 1, \"for\": \"3s\"},"
+                  "{\"at\": \"5s\", \"do\": \"kill\", \"node\": 1},"
+                  "{\"at\": \"1s\", \"do\": \"cut\", \"from\": 2, \"to\": 3, \"for\": \"4s\"}]}");
+    const char *story = "1s cut from 2 to 3 for 4s\n"
+                        "2s cut from 0 to 1 for 3s\n"
+                        "5s end of cut from 2 to 3\n"
+                        "5s end of cut from 0 to 1\n"
+                        "5s kill node 1\n";
+    assert_story(&faults, story);
+    char *text = hm_faults_write(&faults);
+    struct hm_faults again = read_plan(text);
+    assert_story(&again, story);
+    free(text);
+    hm_faults_close(&again);
     hm_faults_close(&faults);
 }
 
@@ -481,6 +511,7 @@ int main(void)
         cmocka_unit_test(test_story),
         cmocka_unit_test(test_links),
         cmocka_unit_test(test_cuts),
+        cmocka_unit_test(test_written_like_it_was_read),
         cmocka_unit_test(test_nodes),
         cmocka_unit_test_setup_teardown(test_trace_beside_the_plan, temp_setup, temp_teardown),
         cmocka_unit_test(test_no_plan),
