@@ -119,6 +119,11 @@ struct hm_model_ops {
     void (*insist)(const struct hm_model *model, struct hm_fields *fields);
     enum hm_status (*found)(struct hm_model *model, struct hm_fields *config, struct hm_err *err);
 
+    /* [first node, resumed]  When explicit flags say when training ends (epochs, steps, seconds),
+     * these replace what a configuration of before says of it; nothing else changes. */
+    enum hm_status (*extend)(const struct hm_model *model, struct hm_fields *config,
+                             struct hm_err *err);
+
     /* Bulk data that joiners need beside the configuration (borrowed; may be NULL). */
     const uint8_t *(*bulk)(const struct hm_model *model, size_t *n);
 
@@ -152,6 +157,13 @@ struct hm_model_ops {
     enum hm_status (*score)(struct hm_model *model, const uint32_t *b, uint64_t steps,
                             enum hm_set set, unsigned threads, struct hm_score *score,
                             struct hm_err *err);
+
+    /* For checkpoints: what training has beside W, B and the steps, such as velocities. state_get
+     * returns its size and writes it to out [that size] unless that is NULL; driver thread, beside
+     * running workers. state_set takes it back before training begins. Both NULL: nothing. */
+    size_t (*state_get)(const struct hm_model *model, uint8_t *out);
+    enum hm_status (*state_set)(struct hm_model *model, const uint8_t *bytes, size_t n,
+                                struct hm_err *err);
 
     /* Writes the model to `path`, in the format that its extension names. */
     enum hm_status (*save)(struct hm_model *model, const uint32_t *b, uint64_t steps,

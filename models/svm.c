@@ -205,6 +205,32 @@ static uint64_t budget_of(const struct hm_train_options *o, uint64_t n_rows, dou
     return by_epochs ? by_epochs : o->steps;
 }
 
+static void set_budget(struct hm_fields *config, const struct hm_train_options *o, uint64_t budget,
+                       double epochs)
+{
+    hm_fields_set(config, "budget", "%llu", (unsigned long long)budget);
+    hm_fields_set(config, "epochs", "%.17g", epochs);
+    hm_fields_set(config, "seconds", "%.17g", o->seconds);
+    hm_fields_set(config, "steps", "%llu", (unsigned long long)o->steps);
+}
+
+/* Schedule and grids stay as they were: a run that goes on follows the curve that it began. */
+static enum hm_status extend(const struct hm_model *model, struct hm_fields *config,
+                             struct hm_err *err)
+{
+    const struct hm_train_options *o = &of(model)->options;
+    double epochs;
+    uint64_t rows;
+    if (!(o->epochs > 0) && !o->steps && !(o->seconds > 0))
+        return HM_OK;
+    enum hm_status status = hm_fields_u64(config, "rows", &rows, err);
+    if (status)
+        return status;
+    uint64_t budget = budget_of(o, rows, &epochs);
+    set_budget(config, o, budget, epochs);
+    return HM_OK;
+}
+
 static enum hm_status found(struct hm_model *model, struct hm_fields *config, struct hm_err *err)
 {
     struct hm_svm_model *svm = hm_svm_of(model);
@@ -226,11 +252,8 @@ static enum hm_status found(struct hm_model *model, struct hm_fields *config, st
     hm_fields_set(config, "workload", "svm");
     hm_fields_set(config, "lambda", "%.17g", lambda);
     hm_fields_set(config, "lr", "%.17g", eta0);
-    hm_fields_set(config, "seconds", "%.17g", o->seconds);
     hm_fields_set(config, "t0", "%.17g", m * t0);
-    hm_fields_set(config, "epochs", "%.17g", epochs);
-    hm_fields_set(config, "steps", "%llu", (unsigned long long)o->steps);
-    hm_fields_set(config, "budget", "%llu", (unsigned long long)budget);
+    set_budget(config, o, budget, epochs);
     hm_fields_set(config, "rows", "%llu", (unsigned long long)svm->train.n_rows);
     hm_fields_set(config, "batch", "%u", svm->base.batch);
     hm_fields_set(config, "seed", "%llu", (unsigned long long)o->seed);
@@ -436,6 +459,7 @@ const struct hm_model_ops hm_svm = {
     .open = open_model,
     .insist = insist,
     .found = found,
+    .extend = extend,
     .bulk = bulk,
     .adopt = adopt,
     .init = init,

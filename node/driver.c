@@ -1,6 +1,7 @@
 /* The driver: feeds the mesh what happens, carries out what it says. The one thread that owns
  * sockets, B and the mesh. */
 #include "node/node_state.h"
+#include "node/saver.h"
 #include "sparse/install.h"
 
 #include <math.h>
@@ -80,6 +81,7 @@ static uint64_t processor_us(const struct hm_node *node)
 static void extract(struct hm_node *node, const struct hm_action *action)
 {
     struct hm_extract_stats stats = {0};
+    hm_resume_hand_over(node);
     if (action->extract.verify && !node->report.residual_norm)
         node->report.residual_norm = residual_norm(node);
     atomic_fetch_add(&node->shared.extracts_begun, 1);
@@ -161,6 +163,7 @@ static void start(struct hm_node *node)
     node->report.first_step_us = node->train_us;
     node->report.last_apply_us = node->train_us;
     node->status_due_us = 0; /* who watches may go by this moment */
+    hm_resume_hand_over(node);
     tell_workers(node);
     atomic_store(&node->shared.running, true);
     hm_workers_open_gate(node);
@@ -274,6 +277,7 @@ uint64_t hm_driver_turn(struct hm_node *node)
     struct hm_event tick = event_of(node, HM_EV_TICK);
     step(node, &tick);
     hm_scorer_serve(node);
+    hm_saver_serve(node);
     tell_workers(node);
     if (tick.now_us >= node->status_due_us) {
         node->status_due_us = tick.now_us + STATUS_US;

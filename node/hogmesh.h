@@ -74,6 +74,11 @@ struct hm_node_options {
     double suspect, gone;   /* seconds of silence; 0: 2 and 8 */
     uint64_t life;          /* 0: random */
 
+    const char *checkpoint_path; /* "DIR/NAME.ckpt", the one before is "DIR/NAME.ckpt.prev"; NULL:
+                                    no checkpoints */
+    double checkpoint_every;     /* seconds of training; 0: only when the run ends or is stopped */
+    int resume;                  /* go on from checkpoint_path, as a new life (see hm_node_run) */
+
     struct hm_progress progress; /* of loading */
     void (*log)(void *context, enum hm_note_level level, const char *text);
     void (*bound)(void *context, const char *endpoint); /* once peers can reach this node */
@@ -115,7 +120,10 @@ struct hm_node_report {
     const struct hm_curve_point *curve;
     const char *isa;
     int is_first;
-    uint64_t memory_bound; /* bytes: model, log budget, held deltas, queues (see README, G9) */
+    uint64_t n_checkpoints, n_checkpoint_failures; /* written; not written, for a reason logged */
+    uint64_t checkpoint_bytes, checkpoint_steps;   /* of the last one; its mesh-wide steps */
+    uint64_t resumed_steps; /* of the checkpoint that this node went on from; 0: of none */
+    uint64_t memory_bound;  /* bytes: model, log budget, held deltas, queues (see README, G9) */
     uint64_t log_bytes, log_budget;
 };
 
@@ -123,13 +131,24 @@ struct hm_node;
 
 struct hm_node_options hm_node_defaults(void);
 
+/* The label of a node that was given none: host name and process id. */
+void hm_node_default_label(char label[HM_LABEL_MAX + 1]);
+
 /* Loads the data and gets ready; the node joins nobody yet. Options are copied, strings borrowed
  * until close. On failure *node is NULL. */
 enum hm_status hm_node_open(struct hm_node **node, const struct hm_node_options *options,
                             struct hm_err *err);
 
 /* Joins or founds the mesh, trains, agrees, scores. Blocks until the run is over. HM_OK when the
- * node ended as it should: CLEAN, or by hm_node_stop(leave). Call once. */
+ * node ended as it should: CLEAN, or by hm_node_stop(leave). Call once.
+ *
+ * With options.resume it goes on from its checkpoint, which decides the configuration: explicit
+ * options that contradict it are refused (HM_EUSAGE), naming the field. Only when training ends may
+ * change: epochs, steps and seconds of the node that founds the mesh anew replace the former ones,
+ * and the others take the mesh's. A joiner whose checkpoint is of another mesh is refused
+ * (HM_EREFUSED). A checkpoint that is damaged or foreign is left aside for the one before, with a
+ * warning; when there is none either, HM_ECORRUPT or HM_EINPUT. Without any file a joiner joins
+ * anew, with a warning; a founder fails with HM_EINPUT. */
 enum hm_status hm_node_run(struct hm_node *node, struct hm_err *err);
 
 /* Asks for an end: of the whole mesh, or (leave) of this node only. Any thread, and signal
@@ -156,8 +175,12 @@ struct hm_model_file {
     char model_hash[65];
 };
 
-/* Reads and checks a file; HM_ECORRUPT when it is not what was written. Close it also after a
- * failure. */
+/* The hash that every node prints, of configuration, steps and B [n]: 64 digits and NUL. */
+void hm_model_hash(const struct hm_fields *config, uint64_t steps, const uint32_t *b, size_t n,
+                   char hex[65]);
+
+/* Reads and checks a file, a model or a checkpoint; HM_ECORRUPT when it is not what was written.
+ * Close it also after a failure. */
 enum hm_status hm_model_file_open(struct hm_model_file *file, const char *path, struct hm_err *err);
 void hm_model_file_close(struct hm_model_file *file);
 

@@ -1,6 +1,7 @@
 /* Before there is a mesh: a node founds the configuration, or asks its seeds for the one that
  * exists. */
 #include "node/node_state.h"
+#include "node/saver.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,6 +11,8 @@ enum { ASK_EVERY_US = 100000, ASK_AGAIN_US = 1000000 };
 
 static enum hm_status found(struct hm_node *node, struct hm_err *err)
 {
+    if (node->resumed)
+        return hm_resume_found(node, err);
     enum hm_status status = node->model->ops->found(node->model, &node->config, err);
     if (status)
         return status;
@@ -24,6 +27,8 @@ static int ask(struct hm_node *node, unsigned slot)
     uint64_t dropped = node->env->n_dropped;
     struct hm_fields wishes = {0};
     node->model->ops->insist(node->model, &wishes);
+    if (node->resumed)
+        hm_resume_insist(node, &wishes);
     struct hm_header header = {.type = HM_HELLO, .life = node->options.life};
     snprintf(header.hello.label, sizeof header.hello.label, "%s", node->options.label);
     snprintf(header.hello.rpc, sizeof header.hello.rpc, "%s", node->env->rpc);
@@ -71,19 +76,25 @@ static enum hm_status adopt(struct hm_node *node, const struct hm_header *header
     memcpy(host->label, header->hello.label, sizeof host->label);
     memcpy(host->rpc, header->hello.rpc, sizeof host->rpc);
     memcpy(host->pub, header->hello.pub, sizeof host->pub);
+    if (node->resumed && (status = hm_resume_check(node, err)))
+        return status;
     status = node->model->ops->adopt(node->model, &node->config, node->bulk, node->bulk_n,
                                      &node->layout, err);
     return status ? hm_context(err, status, "join the mesh of %s", host->label) : HM_OK;
 }
 
-static enum hm_status refused(const struct hm_header *header, struct hm_err *err)
+static enum hm_status refused(const struct hm_node *node, const struct hm_header *header,
+                              struct hm_err *err)
 {
     const struct hm_reject_head *r = &header->reject;
+    const char *what_to_do = "leave the flag away to adopt the mesh's, or start all nodes with the "
+                             "same";
+    if (node->resumed && node->resumed->found)
+        what_to_do = "the checkpoint of this node, or a flag, is of another mesh: start it without "
+                     "--resume to join this one";
     return hm_fail(err, HM_EREFUSED,
-                   "the mesh refuses this node: field '%s' is '%s' here and '%s' there; leave the "
-                   "flag away to adopt the "
-                   "mesh's, or start all nodes with the same",
-                   r->field, r->yours, r->ours);
+                   "the mesh refuses this node: field '%s' is '%s' here and '%s' there; %s",
+                   r->field, r->yours, r->ours, what_to_do);
 }
 
 /* Waits for one answer. *answered is set when the question is settled, either way. */
@@ -113,7 +124,7 @@ static enum hm_status listen(struct hm_node *node, uint64_t until_us, int *answe
             if (header.type == HM_HELLO_OK)
                 return adopt(node, &header, event.message.payload, err);
             if (header.type == HM_REJECT)
-                return refused(&header, err);
+                return refused(node, &header, err);
         }
     }
     return HM_OK;

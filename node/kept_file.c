@@ -3,9 +3,9 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <unistd.h>
 
 enum { READ_BYTES = 4 << 20, HEAD_BYTES = 64 };
@@ -34,6 +34,8 @@ void hm_kept_begin(struct hm_kept_writer *w, const char *path, const char *kind)
     w->file = fopen(w->temporary, "wbe");
     if (!w->file)
         failed(w, errno);
+    else
+        flock(fileno(w->file), LOCK_EX | LOCK_NB); /* where there are no locks nothing is cleaned */
     int n = snprintf(head, sizeof head, "hogmesh %s %d\n", kind, HM_KEPT_VERSION);
     hm_kept_put(w, head, (size_t)n);
 }
@@ -70,11 +72,28 @@ static void sync_folder(const char *path)
     close(fd);
 }
 
+/* Where a file can have two names, it gets the second before it loses the first, so that the first
+ * is never missing; elsewhere it moves. Returns errno, *moved tells. */
+static int set_aside(const struct hm_kept_writer *w, const char *previous, int *moved)
+{
+    char second[HM_KEPT_PATH_MAX + 64];
+    *moved = 0;
+    snprintf(second, sizeof second, "%s%s%d", previous, temporary_mark, (int)getpid());
+    unlink(second);
+    if (link(w->path, second) == 0) {
+        int error = rename(second, previous) == 0 ? 0 : errno;
+        unlink(second); /* it stays when both are the same file already */
+        return error;
+    }
+    *moved = rename(w->path, previous) == 0;
+    return *moved || errno == ENOENT ? 0 : errno;
+}
+
 static void give_name(struct hm_kept_writer *w, const char *previous)
 {
-    int moved = previous && rename(w->path, previous) == 0;
-    if (previous && !moved && errno != ENOENT) {
-        failed(w, errno);
+    int moved = 0, error = previous ? set_aside(w, previous, &moved) : 0;
+    if (error) {
+        failed(w, error);
         return;
     }
     if (rename(w->temporary, w->path) == 0)
@@ -116,15 +135,23 @@ enum hm_status hm_kept_commit(struct hm_kept_writer *w, enum hm_status status, c
     return hm_fail(err, HM_EIO, "%s: cannot write: %s", w->path, strerror(w->error));
 }
 
-/* The process id that a temporary file of `name` ends with; 0: it is none. */
-static int writer_of(const char *entry, const char *name)
+static int is_temporary(const char *entry, const char *name)
 {
     size_t n = strlen(name), n_mark = sizeof temporary_mark - 1;
-    if (strncmp(entry, name, n) != 0 || strncmp(entry + n, temporary_mark, n_mark) != 0)
-        return 0;
-    char *end;
-    long pid = strtol(entry + n + n_mark, &end, 10);
-    return *end || pid <= 0 || pid > INT32_MAX ? 0 : (int)pid;
+    const char *digits = entry + n + n_mark;
+    return strncmp(entry, name, n) == 0 && strncmp(entry + n, temporary_mark, n_mark) == 0 &&
+           *digits && strspn(digits, "0123456789") == strlen(digits);
+}
+
+/* A writer holds the lock of its file for as long as its process lives; a process id would also be
+ * that of a stranger, or of one that is dead and not yet buried. */
+static int is_abandoned(int folder, const char *entry)
+{
+    int fd = openat(folder, entry, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    int abandoned = fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0;
+    if (fd >= 0)
+        close(fd);
+    return abandoned;
 }
 
 void hm_kept_clean(const char *path)
@@ -135,11 +162,9 @@ void hm_kept_clean(const char *path)
     DIR *dir = opendir(folder);
     if (!dir)
         return;
-    for (struct dirent *entry; (entry = readdir(dir)) != NULL;) {
-        int pid = writer_of(entry->d_name, name);
-        if (pid && (pid == getpid() || (kill(pid, 0) != 0 && errno == ESRCH)))
+    for (struct dirent *entry; (entry = readdir(dir)) != NULL;)
+        if (is_temporary(entry->d_name, name) && is_abandoned(dirfd(dir), entry->d_name))
             unlinkat(dirfd(dir), entry->d_name, 0);
-    }
     closedir(dir);
 }
 

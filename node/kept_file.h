@@ -35,13 +35,14 @@ void hm_kept_put(void *writer, const void *bytes, size_t n);
 
 /* Ends the file and gives it its name, unless `status` says that its contents could not be made:
  * then it is given up, and `err` is about that already. What had the name is then called `previous`
- * (NULL: it is gone): between the two renames the older file exists under that name, so there is a
- * whole one at every instant. On failure the temporary file is removed, both names stand for what
- * they did, and the error names path and reason. */
+ * (NULL: it is gone). There is a whole file at every instant: the older one gets its second name
+ * before it loses the first; where a file cannot have two names it has only the second for an
+ * instant. On failure the temporary file is removed, the name stands for what it did, and the error
+ * names path and reason. */
 enum hm_status hm_kept_commit(struct hm_kept_writer *writer, enum hm_status status,
                               const char *previous, struct hm_err *err);
 
-/* Removes temporary files that killed writers of this host have left for `path`. */
+/* Removes temporary files that killed writers have left for `path`. */
 void hm_kept_clean(const char *path);
 
 /* All bytes of a file, to be freed. `progress` may be NULL. Errors do not name the path. */

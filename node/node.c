@@ -1,4 +1,5 @@
 #include "node/node_state.h"
+#include "node/saver.h"
 
 #include <assert.h>
 #include <stdarg.h>
@@ -37,11 +38,22 @@ struct hm_node_options hm_node_defaults(void)
         .expect = 1,
         .join_timeout = 30,
         .local_nodes = 1,
+        .checkpoint_every = 30,
         .suspect = 2,
         .gone = 8};
 }
 
 /* ---- opening ---- */
+
+void hm_node_default_label(char label[HM_LABEL_MAX + 1])
+{
+    char host[HM_LABEL_MAX + 1] = "node";
+    gethostname(host, sizeof host - 1);
+    snprintf(label, HM_LABEL_MAX + 1, "%.20s.%d", host, (int)getpid());
+    for (char *c = label; *c; c++)
+        if (*c <= ' ' || *c > '~' || strchr("\"'\\", *c))
+            *c = '-';
+}
 
 static enum hm_status name_node(struct hm_node *node, struct hm_err *err)
 {
@@ -49,14 +61,8 @@ static enum hm_status name_node(struct hm_node *node, struct hm_err *err)
     while (!o->life)
         if (getrandom(&o->life, sizeof o->life, 0) != sizeof o->life)
             return hm_fail(err, HM_EIO, "the system gives no random numbers");
-    if (o->label[0])
-        return HM_OK;
-    char host[HM_LABEL_MAX + 1] = "node";
-    gethostname(host, sizeof host - 1);
-    snprintf(o->label, sizeof o->label, "%.20s.%d", host, (int)getpid());
-    for (char *c = o->label; *c; c++)
-        if (*c <= ' ' || *c > '~' || *c == '"' || *c == '\'' || *c == '\\')
-            *c = '-';
+    if (!o->label[0])
+        hm_node_default_label(o->label);
     return HM_OK;
 }
 
@@ -141,7 +147,8 @@ static uint64_t memory_bound(const struct hm_node *node)
     uint64_t n = node->weights.n, peers = node->options.expect > 1 ? node->options.expect - 1 : 0;
     uint64_t payload = hm_pack_bound(n / HM_BLOCK, n / HM_BLOCK);
     payload = payload < HM_PAYLOAD_MAX ? payload : HM_PAYLOAD_MAX;
-    return 8 * n + 2 * 4 * n + node->report.log_budget + ((uint64_t)16 << 20) +
+    uint64_t copies = node->options.checkpoint_path ? 8 * n : 0; /* B and W - B of a checkpoint */
+    return 8 * n + 2 * 4 * n + copies + node->report.log_budget + ((uint64_t)16 << 20) +
            peers * (64 + 128 + 16) * payload + HM_RAW_MAX +
            (uint64_t)node->options.train.threads * node->model->scratch_bytes;
 }
@@ -190,7 +197,12 @@ static enum hm_status open_mesh(struct hm_node *node, struct hm_err *err)
     memcpy(params.label, o->label, sizeof params.label);
     memcpy(params.rpc, node->env->rpc, sizeof params.rpc);
     memcpy(params.pub, node->env->pub, sizeof params.pub);
-    return hm_mesh_open(&node->mesh, &params, hm_node_now(node), err);
+    node->digest0 = params.digest0;
+    enum hm_status status = hm_resume_install(node, &params, err);
+    if (!status)
+        status = hm_mesh_open(&node->mesh, &params, hm_node_now(node), err);
+    hm_resume_installed(node);
+    return status;
 }
 
 static enum hm_status choose_shard(struct hm_node *node, struct hm_err *err)
@@ -198,7 +210,14 @@ static enum hm_status choose_shard(struct hm_node *node, struct hm_err *err)
     const struct hm_node_options *o = &node->options;
     unsigned ranks = o->rank < 0 && o->expect > o->ranks ? o->expect : o->ranks;
     unsigned rank = o->rank >= 0 ? (unsigned)o->rank : (unsigned)(hm_mix(o->life) % ranks);
-    return node->model->ops->shard(node->model, o->partition, rank, ranks, &node->shard, err);
+    hm_resume_shard(node, &rank, &ranks);
+    node->rank = rank;
+    node->ranks = ranks;
+    enum hm_status status =
+        node->model->ops->shard(node->model, o->partition, rank, ranks, &node->shard, err);
+    if (!status)
+        hm_resume_cursor(node);
+    return status;
 }
 
 static void score_result(struct hm_node *node)
@@ -226,7 +245,8 @@ static enum hm_status train(struct hm_node *node, struct hm_err *err)
 {
     enum hm_status status;
     uint64_t from = hm_node_now(node);
-    if ((status = hm_node_configure(node, err)) || (status = hm_node_prepare(node, err)) ||
+    if ((status = hm_resume_load(node, err)) || (status = hm_node_configure(node, err)) ||
+        (status = hm_node_prepare(node, err)) || (status = hm_saver_open(node, err)) ||
         (status = hm_workers_start(node, err)) || (status = hm_scorer_start(node, err)))
         return status;
     hm_driver_run(node);
@@ -248,8 +268,10 @@ enum hm_status hm_node_run(struct hm_node *node, struct hm_err *err)
     /* Our LEAVE is with the sockets' own thread already, so peers do not wait for our scoring. */
     struct hm_env *env = node->env;
     node->report.end_us = hm_node_now(node);
-    if (node->mesh && !status)
+    if (node->mesh && !status) {
+        hm_saver_finish(node);
         score_result(node);
+    }
     node->env = NULL; /* before it is closed: hm_node_stop may come at any time */
     env->ops->close(env, LINGER_MS);
     return status;
@@ -279,6 +301,8 @@ void hm_node_close(struct hm_node *node)
         free(node->worker[i].scratch);
     }
     free(node->worker);
+    hm_saver_close(node);
+    hm_resume_close(node);
     hm_mesh_close(node->mesh);
     if (node->env)
         node->env->ops->close(node->env, 0);

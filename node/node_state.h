@@ -118,6 +118,12 @@ struct hm_node {
                                   reads it too */
     uint64_t agree_us;         /* when agreement began */
     struct hm_link *links;
+
+    uint64_t digest0;           /* H(B0) */
+    unsigned rank, ranks;       /* of the shard */
+    struct hm_resumed *resumed; /* NULL: not asked for (saver.h) */
+    uint64_t trained_before_us; /* by former lives */
+    struct hm_saver *saver;     /* NULL: no checkpoints */
     struct hm_node_report report;
 };
 
@@ -182,11 +188,6 @@ uint64_t hm_driver_turn(struct hm_node *node);
 
 /* Turns until the mesh has finished. */
 void hm_driver_run(struct hm_node *node);
-
-/* model_file.c: the hash that every node prints, of configuration, steps and B. hex: 64 digits and
- * NUL. */
-void hm_model_hash(const struct hm_fields *config, uint64_t steps, const uint32_t *b, size_t n,
-                   char hex[65]);
 
 /* report.c */
 void hm_node_fill_report(struct hm_node *node);

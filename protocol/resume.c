@@ -11,13 +11,24 @@ enum {
     REPORT_EVERY = 64,      /* deltas */
 };
 
+static void drop_log(struct hm_resume_stream *stream)
+{
+    for (size_t k = 0; k < stream->n_log; k++)
+        hm_log_entry_drop(stream->log[k]);
+    free(stream->log);
+    stream->log = NULL;
+    stream->n_log = 0;
+}
+
+void hm_mesh_resume_drop_logs(struct hm_mesh_resume *resume)
+{
+    for (size_t i = 0; i < resume->n_streams; i++)
+        drop_log(&resume->stream[i]);
+}
+
 void hm_mesh_resume_fini(struct hm_mesh_resume *resume)
 {
-    for (size_t i = 0; i < resume->n_streams; i++) {
-        for (size_t k = 0; k < resume->stream[i].n_log; k++)
-            hm_log_entry_drop(resume->stream[i].log[k]);
-        free(resume->stream[i].log);
-    }
+    hm_mesh_resume_drop_logs(resume);
     free(resume->stream);
     *resume = (struct hm_mesh_resume){0};
 }

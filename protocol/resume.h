@@ -35,6 +35,9 @@ struct hm_mesh_resume {
 /* Drops what *resume owns and empties it. */
 void hm_mesh_resume_fini(struct hm_mesh_resume *resume);
 
+/* Drops the logs alone. */
+void hm_mesh_resume_drop_logs(struct hm_mesh_resume *resume);
+
 /* Writes down the vector and of every log what somebody alive has not acknowledged and what was
  * applied after the vector `since` [n_since] (none: everything). Payloads are shared, not copied.
  * On failure *out owns nothing. */
