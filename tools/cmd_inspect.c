@@ -10,8 +10,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
-static const char model_magic[] = "hogmesh model ", cache_magic[] = "hmrows\r\n",
-                  capture_magic[] = "hogmesh capture 1\n";
+static const char model_magic[] = "hogmesh model ", checkpoint_magic[] = "hogmesh checkpoint ",
+                  cache_magic[] = "hmrows\r\n", capture_magic[] = "hogmesh capture 1\n";
 
 enum {
     SNIFF_BYTES = 32,
@@ -303,6 +303,8 @@ static enum hm_status inspect(const char *path, struct hm_err *err)
         starts_with(first, model_magic); /* hm_model_file_open puts the path into its errors */
     if (names_itself)
         status = inspect_model(path, &json, err);
+    else if (starts_with(first, checkpoint_magic))
+        status = inspect_checkpoint(path, &json, err);
     else if (starts_with(first, capture_magic))
         status = inspect_capture(path, err);
     else if (starts_with(first, cache_magic))

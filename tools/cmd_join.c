@@ -4,8 +4,10 @@
 #include "tools/screen.h"
 #include "tools/summary.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -212,6 +214,53 @@ static enum hm_status take_pace(struct cli *cli, struct hm_err *err)
     return HM_OK;
 }
 
+/* Without a name of one's own: that of the one checkpoint that is there. */
+static enum hm_status find_label(struct cli *cli, struct hm_err *err)
+{
+    unsigned n = 0;
+    char *label = cli->node.label;
+    DIR *dir = opendir(cli->out);
+    if (!dir)
+        return hm_fail(err, HM_EIO, "%s: %s", cli->out, strerror(errno));
+    for (struct dirent *entry; (entry = readdir(dir)) != NULL;) {
+        const char *dot = strstr(entry->d_name, ".ckpt");
+        size_t length = dot ? (size_t)(dot - entry->d_name) : 0;
+        bool kept = dot && (strcmp(dot, ".ckpt") == 0 || strcmp(dot, ".ckpt.prev") == 0);
+        if (!kept || !length || length > HM_LABEL_MAX)
+            continue;
+        n += strncmp(label, entry->d_name, length) != 0 || label[length];
+        snprintf(label, sizeof cli->node.label, "%.*s", (int)length, entry->d_name);
+    }
+    closedir(dir);
+    if (n == 1)
+        return HM_OK;
+    if (n)
+        return hm_fail(err, HM_EUSAGE,
+                       "%s has the checkpoints of several nodes; --label says which to go on from",
+                       cli->out);
+    return hm_fail(err, HM_EUSAGE,
+                   "%s has no checkpoint to go on from; check --out, or leave --resume away",
+                   cli->out);
+}
+
+/* DIR/LABEL.ckpt */
+static enum hm_status name_checkpoint(struct cli *cli, struct hm_err *err)
+{
+    static char path[4200];
+    if (!cli->out && cli->node.resume)
+        return hm_fail(err, HM_EUSAGE, "--resume needs --out DIR, where the checkpoint is");
+    if (!cli->out)
+        return HM_OK;
+    enum hm_status status = HM_OK;
+    if (!cli->node.label[0] && cli->node.resume)
+        status = find_label(cli, err);
+    else if (!cli->node.label[0])
+        hm_node_default_label(cli->node.label);
+    snprintf(path, sizeof path, "%s/%s.ckpt", cli->out, cli->node.label);
+    cli->node.checkpoint_path = path;
+    return status;
+}
+
 int cmd_join(struct cli *cli)
 {
     struct hm_err err = {""};
@@ -233,6 +282,8 @@ int cmd_join(struct cli *cli)
         cli->node.score_every = .5;
     if (cli->out)
         status = make_directory(cli->out, &err);
+    if (!status)
+        status = name_checkpoint(cli, &err);
     if (!status)
         status = hm_node_open(&self.node, &cli->node, &err);
     if (!status) {

@@ -14,7 +14,8 @@
 
 enum { LINE_MAX_BYTES = 8 << 20, SEEDS_MAX = 8 };
 
-#define GRACE_SECONDS .5
+#define GRACE_SECONDS    .5
+#define PATIENCE_SECONDS 2.5
 
 struct run run;
 
@@ -284,13 +285,16 @@ static void reap(void)
  * in vain. Their word that they train may still be on its way when a node's end is seen. */
 static void give_up_hope(void)
 {
+    /* Those who look for each other heed no stop before their time-out. */
+    if (run.hopeless && screen_now() - run.hopeless_since > PATIENCE_SECONDS)
+        signal_children(SIGKILL);
     if (run.training || run.told || !run.hopeless_since ||
         screen_now() - run.hopeless_since < GRACE_SECONDS)
         return;
     screen_say(&run.screen, "hogmesh: a node was lost before training began; stopping the others");
     if (!run.failed_status)
         run.failed_status = HM_EIO;
-    run.told = 1;
+    run.told = run.hopeless = 1;
     signal_children(SIGTERM);
 }
 
@@ -472,11 +476,32 @@ static void start_all(void)
         }
 }
 
+/* How many nodes have left a checkpoint: node0 and on. */
+static unsigned count_checkpoints(const char *folder)
+{
+    char path[4200];
+    for (unsigned n = 0; n < NODES_MAX; n++) {
+        snprintf(path, sizeof path, "%s/node%u.ckpt", folder, n);
+        if (access(path, F_OK) == 0)
+            continue;
+        snprintf(path, sizeof path, "%s/node%u.ckpt.prev", folder, n);
+        if (access(path, F_OK) != 0)
+            return n;
+    }
+    return NODES_MAX;
+}
+
 int cmd_run(struct cli *cli)
 {
     struct hm_err err;
     run.cli = cli;
     run.screen = screen_open(cli->quiet);
+    if (cli->node.resume && !cli->out) {
+        fprintf(stderr, "hogmesh run: --resume needs --out DIR, where the checkpoints are\n");
+        return EXIT_USAGE;
+    }
+    if (cli->node.resume && !cli->n)
+        cli->n = count_checkpoints(cli->out);
     run.n = cli->n ? cli->n : 2;
     enum hm_status status = run_faults_open(&err);
     if (!status && cli->out)

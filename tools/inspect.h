@@ -27,8 +27,15 @@ enum hm_status inspect_packed(const uint8_t *packed, size_t n, json_t **json, st
 /* A model file, such as model.hm. */
 enum hm_status inspect_model(const char *path, json_t **json, struct hm_err *err);
 
+/* A checkpoint, NAME.ckpt. */
+enum hm_status inspect_checkpoint(const char *path, json_t **json, struct hm_err *err);
+
 /* A dataset's cache, FILE.hmcache. */
 enum hm_status inspect_cache(const char *path, json_t **json, struct hm_err *err);
+
+/* Parts of models and checkpoints. */
+json_t *inspect_config(const struct hm_fields *config);
+json_t *inspect_tensors(const struct hm_layout *layout, const uint32_t *b);
 
 /* A number as JSON has it: integers beyond its range become text. */
 json_t *inspect_u64(uint64_t x);

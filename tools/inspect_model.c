@@ -26,18 +26,29 @@ static json_t *tensor_json(const struct hm_tensor *t, const uint32_t *b)
                      (double)largest / HM_RANGE);
 }
 
+json_t *inspect_config(const struct hm_fields *config)
+{
+    json_t *json = json_object();
+    for (size_t i = 0; i < config->n; i++)
+        json_object_set_new(json, config->field[i].name, json_string(config->field[i].value));
+    return json;
+}
+
+json_t *inspect_tensors(const struct hm_layout *layout, const uint32_t *b)
+{
+    json_t *json = json_array();
+    for (uint32_t i = 0; i < layout->n_tensors; i++)
+        json_array_append_new(json, tensor_json(&layout->tensor[i], b));
+    return json;
+}
+
 static json_t *model_json(const struct hm_model_file *file)
 {
-    json_t *config = json_object(), *tensors = json_array();
-    for (size_t i = 0; i < file->config.n; i++)
-        json_object_set_new(config, file->config.field[i].name,
-                            json_string(file->config.field[i].value));
-    for (uint32_t i = 0; i < file->layout.n_tensors; i++)
-        json_array_append_new(tensors, tensor_json(&file->layout.tensor[i], file->b));
     return json_pack(
         "{s:s, s:o, s:o, s:o, s:I, s:o, s:s}", "kind", "model", "steps", inspect_u64(file->steps),
-        "fingerprint", inspect_hex64(hm_config_fingerprint(&file->config)), "config", config,
-        "bulk_bytes", (json_int_t)file->bulk_n, "tensors", tensors, "model_hash", file->model_hash);
+        "fingerprint", inspect_hex64(hm_config_fingerprint(&file->config)), "config",
+        inspect_config(&file->config), "bulk_bytes", (json_int_t)file->bulk_n, "tensors",
+        inspect_tensors(&file->layout, file->b), "model_hash", file->model_hash);
 }
 
 enum hm_status inspect_model(const char *path, json_t **json, struct hm_err *err)

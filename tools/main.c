@@ -6,14 +6,17 @@ static const struct command commands[] = {
     {"run", "WORKLOAD -n N [flags]", "N node processes on this host, live table, summary",
      "hogmesh run svm -n 4 --train train.svm --test test.svm       train on four nodes of this "
      "host\n"
-     "hogmesh run svm -n 2 -t 2 --train train.svm --epochs 1 --json | tail -1 | jq .test",
-     "domerw", 1, 0, cmd_run},
+     "hogmesh run svm -n 2 -t 2 --train train.svm --epochs 1 --json | tail -1 | jq .test\n"
+     "hogmesh run svm --train train.svm --out out --resume --epochs 20      goes on where a run "
+     "with "
+     "--out out stopped",
+     "domerwk", 1, 0, cmd_run},
     {"join", "WORKLOAD [--peer HOST:PORT ...] [flags]", "one node of a mesh, in the foreground",
      "hogmesh join svm --train train.svm --expect 2 --bind 192.168.1.7:7000 --insecure    the "
      "first node\n"
      "hogmesh join svm --train train.svm --peer 192.168.1.7:7000 --bind 192.168.1.8:7000 "
      "--insecure    another",
-     "domejw", 1, 0, cmd_join},
+     "domejwk", 1, 0, cmd_join},
     {"sim", "WORKLOAD -n N [flags]",
      "N virtual nodes in one process, virtual time, seeded, repeatable",
      "hogmesh sim svm -n 64 --train train.svm --latency lognormal:200us,0.5 --drop 0.01    a large "
@@ -21,16 +24,16 @@ static const struct command commands[] = {
      "hogmesh sim svm -n 8 --train train.svm --batch 32 --step-time const:17ms --delay "
      "const:90ms@3    with one slow node",
      "domevw", 1, 0, cmd_sim},
-    {"eval", "WORKLOAD DIR|FILE.hm --test FILE", "scores a saved model",
+    {"eval", "WORKLOAD DIR|FILE.hm|FILE.ckpt --test FILE", "scores a saved model",
      "hogmesh eval svm out --test test.svm               accuracy and cost of the model in out/\n"
      "hogmesh eval svm out/model.hm --test test.svm --json",
      "dwm", 1, 1, cmd_eval},
-    {"export", "WORKLOAD DIR|FILE.hm --to FILE", "writes a saved model for other tools",
+    {"export", "WORKLOAD DIR|FILE.hm|FILE.ckpt --to FILE", "writes a saved model for other tools",
      "hogmesh export svm out --to rcv1.model             a LIBLINEAR model: liblinear-predict "
      "test.svm rcv1.model out.txt\n"
      "hogmesh export svm out --to rcv1.npy               the same weights for numpy",
      "x", 1, 1, cmd_export},
-    {"inspect", "FILE ...", "decodes messages, caches and models to JSON",
+    {"inspect", "FILE ...", "decodes messages, caches, models and checkpoints to JSON",
      "hogmesh inspect out/model.hm                       configuration, steps and norms of a "
      "model\n"
      "hogmesh inspect train.svm.hmcache                  what a cache holds",

@@ -41,6 +41,7 @@ struct run {
     int training;          /* a node has begun */
     double began;          /* when */
     int over;              /* a node that stays has ended its training */
+    int hopeless;          /* then they were told to stop */
     double hopeless_since; /* when a node was lost before any had begun; 0: none */
     int failed_status;     /* of the first node that failed */
     char failed_text[1024];

@@ -128,6 +128,12 @@ json_t *summary_of_node(const struct hm_node_report *r)
                   "last_apply_us", (json_int_t)r->last_apply_us, "end_us", (json_int_t)r->end_us,
                   "load", r->load_seconds, "join", r->join_seconds, "train", r->train_seconds,
                   "agree", r->agree_seconds, "score", r->score_seconds));
+    json_object_set_new(
+        json, "checkpoints",
+        json_pack("{s:I, s:I, s:I, s:I, s:I}", "written", (json_int_t)r->n_checkpoints, "failed",
+                  (json_int_t)r->n_checkpoint_failures, "bytes", (json_int_t)r->checkpoint_bytes,
+                  "steps", (json_int_t)r->checkpoint_steps, "resumed_steps",
+                  (json_int_t)r->resumed_steps));
     json_object_set_new(json, "memory",
                         json_pack("{s:I, s:I, s:I}", "bound", (json_int_t)r->memory_bound, "log",
                                   (json_int_t)r->log_bytes, "log_budget",
@@ -293,6 +299,9 @@ json_t *summary_of_run(const struct cli *cli, const char *mode, json_t *nodes)
         isa = json_string_value(json_object_get(node, "isa"));
         mesh_steps = field(node, NULL, "mesh_steps");
     }
+    /* The steps are the model's, the examples this run's. */
+    uint64_t examples =
+        sum(nodes, "checkpoints", "resumed_steps") ? sum(nodes, NULL, "steps") : mesh_steps;
     uint64_t sampled = sum(nodes, "race", "sampled"), wiped = sum(nodes, "race", "wiped");
     json_t *s = json_pack("{s:s, s:s, s:i, s:i, s:I, s:s, s:b}", "workload", cli->node.workload,
                           "mode", mode, "nodes", (int)json_array_size(nodes), "threads",
@@ -304,7 +313,7 @@ json_t *summary_of_run(const struct cli *cli, const char *mode, json_t *nodes)
     json_object_set_new(s, "agree_seconds",
                         json_real(last && end > last ? (double)(end - last) / 1e6 : 0));
     json_object_set_new(s, "steps", integer(mesh_steps));
-    json_object_set_new(s, "examples", integer(mesh_steps));
+    json_object_set_new(s, "examples", integer(examples));
     json_object_set_new(s, "model_hash", hash ? json_string(hash) : json_null());
     json_object_set_new(s, "equal_hashes", json_boolean(ledger.equal));
     json_object_set_new(s, "test", one_score(nodes, "test"));
@@ -320,7 +329,7 @@ json_t *summary_of_run(const struct cli *cli, const char *mode, json_t *nodes)
     json_object_set_new(s, "residual",
                         json_pack("{s:f, s:I}", "norm", largest_residual(nodes), "oldest_flushes",
                                   (json_int_t)oldest_residual(nodes)));
-    json_object_set_new(s, "bytes", bytes_json(nodes, mesh_steps));
+    json_object_set_new(s, "bytes", bytes_json(nodes, examples));
     for (size_t i = 0; i < json_array_size(nodes); i++)
         json_object_del(json_array_get(nodes, i),
                         "links"); /* they are above, merged into quantiles */
