@@ -49,7 +49,7 @@ open(sys.argv[2], "w").writelines(line + "\n" for line in sorted(inputs))' "$1" 
 one() {
     mkdir -p "$work/$1" "tests/golden/crash/$1"
     unpack "$1"
-    nice "$FUZZ_BUILD/tests/fuzz_$1" "$2" -max_len=4200 -len_control=20 -timeout=30 -rss_limit_mb="$FUZZ_MB" \
+    nice "$FUZZ_BUILD/tests/fuzz_$1" "$2" -max_len=4200 -len_control=20 -timeout=300 -rss_limit_mb="$FUZZ_MB" \
         -detect_leaks=0 -entropic=0 -report_slow_units=1000000 -print_final_stats=1 \
         -artifact_prefix="tests/golden/crash/$1/" "$work/$1" "$work/$1.golden" \
         "tests/golden/crash/$1" >"$work/$1.log" 2>&1
