@@ -276,6 +276,7 @@ uint64_t hm_driver_turn(struct hm_node *node)
         return 0;
     struct hm_event tick = event_of(node, HM_EV_TICK);
     step(node, &tick);
+    hm_node_tell_notes(node);
     hm_scorer_serve(node);
     hm_saver_serve(node);
     tell_workers(node);

@@ -6,6 +6,8 @@
 #ifndef HM_NODE_ENV_H
 #define HM_NODE_ENV_H
 
+#include "node/keys.h"
+#include "node/strangers.h"
 #include "protocol/mesh.h"
 
 struct hm_env;
@@ -44,20 +46,51 @@ struct hm_env_ops {
 
     /* Closes everything; what was sent last gets up to linger_ms to leave. */
     void (*close)(struct hm_env *env, int linger_ms);
+
+    /* The next line that is worth a warning; returns 0 when there is none. NULL: there never is. */
+    int (*note)(struct hm_env *env, char text[HM_NOTE_MAX + 1]);
+
+    /* Connections of strangers refused so far, n[HM_REFUSALS]. NULL: none ever. */
+    void (*refusals)(struct hm_env *env, uint64_t *n);
+};
+
+/* What became of dialling a peer. */
+enum hm_dial {
+    HM_DIAL_FINE,        /* or not known yet */
+    HM_DIAL_PLAIN_PEER,  /* it speaks without encryption, and this node has a key */
+    HM_DIAL_KEY_WANTED,  /* it has a key, and this node has none */
+    HM_DIAL_KEY_REFUSED, /* it has another key than all of this node's */
 };
 
 struct hm_env {
     const struct hm_env_ops *ops;
     char rpc[HM_ENDPOINT_MAX + 1], pub[HM_ENDPOINT_MAX + 1]; /* where peers reach this node */
     uint64_t n_dropped;                                      /* messages that queues refused */
+    enum hm_dial dial[HM_PEERS_MAX];                         /* of each slot that was dialled */
 };
 
-/* Sockets of a node with this life. bind: "HOST:PORT"; port 0 takes any, otherwise PORT + 1 is
- * taken too (the publisher). advertise: "HOST" or "HOST:PORT" as peers are to dial it, NULL: the
- * bound address, and for a wildcard the first address of this host that is not loopback. Errors say
- * what to do (port in use, unknown host). */
-enum hm_status hm_env_zmq_open(struct hm_env **env, uint64_t life, const char *bind,
-                               const char *advertise, struct hm_err *err);
+struct hm_env_zmq_options {
+    uint64_t life;
+    /* "HOST:PORT"; port 0 takes any, otherwise PORT + 1 is taken too (the publisher). */
+    const char *bind;
+    /* "HOST" or "HOST:PORT" as peers are to dial it, NULL: the bound address, and for a wildcard
+     * the first address of this host that is not loopback. */
+    const char *advertise;
+    const struct hm_keys *keys; /* copied; NULL or none in it: traffic in clear */
+    int insecure;               /* traffic in clear is fine beyond loopback too */
+};
+
+/* Sockets of a node. With keys all traffic is encrypted, and a thread of their own lets peers in
+ * that hold the first of them and nobody else. Without, and unless insecure is said, nothing is
+ * bound, advertised or dialled but loopback. Errors say what to do (port in use, unknown host). */
+enum hm_status hm_env_zmq_open(struct hm_env **env, const struct hm_env_zmq_options *options,
+                               struct hm_err *err);
+
+/* HM_EUSAGE: what this flag says would bring traffic in clear beyond this host. */
+enum hm_status hm_env_refuse_clear(struct hm_err *err, const char *flag, const char *text);
+
+/* Whether nobody beyond this host is reached by an endpoint. */
+int hm_endpoint_is_loopback(const char *endpoint);
 
 /* "HOST:PORT" or "tcp://HOST:PORT" to an endpoint; HM_EUSAGE when it is neither. */
 enum hm_status hm_endpoint_parse(const char *text, char *endpoint /* [HM_ENDPOINT_MAX + 1] */,

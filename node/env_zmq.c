@@ -1,5 +1,12 @@
 /* Sockets: one XPUB that everybody subscribes to, one SUB that subscribes to everybody, one ROUTER
- * that answers, one DEALER per peer that asks. The one file that knows libzmq. */
+ * that answers, one DEALER per peer that asks. The one file that knows libzmq.
+ *
+ * With keys, XPUB and ROUTER are CURVE servers, SUB and DEALER clients, and a doorkeeper answers
+ * libzmq's question (ZAP, RFC 27) whether a client may come in. The doorkeeper is a thread with
+ * sockets of its own: a driver that loads data, extracts or waits for its workers would let
+ * handshakes run into their time limit, and a monitor that nobody reads stops libzmq's own thread
+ * (libzmq issue 3575). Every socket still belongs to one thread; driver and doorkeeper share
+ * counters and lines of text, under a mutex. */
 #include "node/env.h"
 
 #include <arpa/inet.h>
@@ -7,6 +14,7 @@
 #include <errno.h>
 #include <ifaddrs.h>
 #include <net/if.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,11 +34,37 @@ enum {
     HANDSHAKE_MS = 3000,
     RECONNECT_MS = 2, /* peers start together: the default of 100 costs a start-up of 200 ms */
     RECONNECT_MAX_MS = 2000,
+    HANG_UPS = 3, /* in a row, during the handshake, before a peer is taken to refuse a key */
+    LINES_MAX = 8,
+    CURVE_OVERHEAD = 33, /* bytes that encryption adds to a frame: MAXMSGSIZE counts them too */
+    DIAL_EVENTS = ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL |
+                  ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL | ZMQ_EVENT_HANDSHAKE_FAILED_AUTH,
+    LISTENER_EVENTS = DIAL_EVENTS | ZMQ_EVENT_ACCEPTED | ZMQ_EVENT_DISCONNECTED,
 };
+
+_Static_assert(HM_HEADER_MAX + HM_PAYLOAD_MAX + CURVE_OVERHEAD <= MESSAGE_BYTES_MAX,
+               "the largest frame passes, encrypted too");
+
+static const char zap_endpoint[] = "inproc://zeromq.zap.01", zap_domain[] = "hogmesh";
 
 struct peer {
     void *dealer;
-    char pub[HM_ENDPOINT_MAX + 1];
+    void *monitor; /* of the dealer, until its first handshake is through; NULL */
+    char rpc[HM_ENDPOINT_MAX + 1], pub[HM_ENDPOINT_MAX + 1]; /* pub: "" when not connected */
+    unsigned key;                                            /* that it is dialled with */
+    unsigned hang_ups;                                       /* in a row */
+};
+
+struct doorkeeper {
+    pthread_t thread;
+    int started;
+    int end_fd;                  /* readable: end */
+    void *zap;                   /* the thread's */
+    void *monitor[HM_LISTENERS]; /* the thread's: of ROUTER and XPUB */
+    pthread_mutex_t mutex;       /* of what follows */
+    struct hm_strangers strangers;
+    char line[LINES_MAX][HM_STRANGER_LINE_MAX + 1];
+    unsigned n_lines;
 };
 
 struct zmq_env {
@@ -41,6 +75,10 @@ struct zmq_env {
     struct peer peer[HM_PEERS_MAX];
     unsigned turn;    /* which socket is read next */
     unsigned n_slots; /* slots from here on have never been used */
+    unsigned n_monitors;
+    struct hm_keys keys;
+    int insecure;
+    struct doorkeeper door;
     zmq_msg_t header, route;
     struct hm_blob *payload; /* of the message handed out last */
 };
@@ -132,8 +170,71 @@ static void empty_hand(struct zmq_env *z)
     zmq_msg_close(&frame);
 }
 
+static int is_tcp(const char *endpoint)
+{
+    return strncmp(endpoint, "tcp://", 6) == 0;
+}
+
+int hm_endpoint_is_loopback(const char *endpoint)
+{
+    char host[HM_ENDPOINT_MAX + 1];
+    const char *colon = strrchr(endpoint, ':');
+    struct in_addr address;
+    if (!is_tcp(endpoint) || colon < endpoint + 6)
+        return 0;
+    snprintf(host, sizeof host, "%.*s", (int)(colon - (endpoint + 6)), endpoint + 6);
+    /* Nothing that starts with "127." but a literal address: it could be a name. */
+    return strcmp(host, "localhost") == 0 ||
+           (inet_pton(AF_INET, host, &address) == 1 && ntohl(address.s_addr) >> 24 == 127);
+}
+
+/* ---- monitors ---- */
+
+/* A socket from which events of another can be read. Not to be closed before end_monitor. */
+static void *begin_monitor(struct zmq_env *z, void *socket, int events)
+{
+    char name[64];
+    snprintf(name, sizeof name, "inproc://monitor-%u", z->n_monitors++);
+    void *monitor = zmq_socket(z->context, ZMQ_PAIR);
+    if (!monitor)
+        return NULL;
+    set(monitor, ZMQ_LINGER, 0);
+    if (zmq_socket_monitor(socket, name, events) == 0 && zmq_connect(monitor, name) == 0)
+        return monitor;
+    zmq_socket_monitor(socket, NULL, 0);
+    zmq_close(monitor);
+    return NULL;
+}
+
+/* An event and its value; returns 0 when there is none. */
+static int read_monitor(void *monitor, unsigned *event, uint32_t *value)
+{
+    uint8_t head[6];
+    uint16_t number;
+    char endpoint[256];
+    if (zmq_recv(monitor, head, sizeof head, ZMQ_DONTWAIT) != sizeof head)
+        return 0;
+    zmq_recv(monitor, endpoint, sizeof endpoint, 0); /* our own end: of no use */
+    memcpy(&number, head, sizeof number);
+    memcpy(value, head + sizeof number, sizeof *value);
+    *event = number;
+    return 1;
+}
+
+/* ---- dialling ---- */
+
+static void end_dial_monitor(struct peer *peer)
+{
+    if (!peer->monitor)
+        return;
+    zmq_socket_monitor(peer->dealer, NULL, 0);
+    zmq_close(peer->monitor);
+    peer->monitor = NULL;
+}
+
 static void hang_up(struct zmq_env *z, struct peer *peer)
 {
+    end_dial_monitor(peer);
     if (peer->dealer)
         zmq_close(peer->dealer);
     if (peer->pub[0]) {
@@ -143,23 +244,101 @@ static void hang_up(struct zmq_env *z, struct peer *peer)
     *peer = (struct peer){0};
 }
 
-static void dial(struct zmq_env *z, unsigned slot, const char *rpc, const char *pub)
+/* The next connections of a socket prove this key, and ask for a peer that holds it. */
+static void set_client(void *socket, const struct hm_key *key)
+{
+    int rc = zmq_setsockopt(socket, ZMQ_CURVE_SERVERKEY, key->server_public, HM_KEY_BYTES) |
+             zmq_setsockopt(socket, ZMQ_CURVE_PUBLICKEY, key->client_public, HM_KEY_BYTES) |
+             zmq_setsockopt(socket, ZMQ_CURVE_SECRETKEY, key->client_secret, HM_KEY_BYTES);
+    assert(rc == 0);
+    (void)rc;
+}
+
+/* What a peer announces is dialled when it is TCP (nobody shall make us talk to our own inproc
+ * endpoints), and when we have no key, on this host. */
+static int may_dial(const struct zmq_env *z, const char *endpoint)
+{
+    return is_tcp(endpoint) && (z->keys.n || z->insecure || hm_endpoint_is_loopback(endpoint));
+}
+
+static void dial(struct zmq_env *z, unsigned slot, const char *rpc, const char *pub,
+                 unsigned key_number)
 {
     assert(slot < HM_PEERS_MAX);
     struct peer *peer = &z->peer[slot];
     z->n_slots = slot < z->n_slots ? z->n_slots : slot + 1;
     hang_up(z, peer);
+    z->base.dial[slot] = HM_DIAL_FINE;
+    peer->key = key_number;
     peer->dealer = open_socket(z, ZMQ_DEALER, DEALER_HWM);
     if (!peer->dealer)
         return;
     set(peer->dealer, ZMQ_IMMEDIATE, 1); /* no queue to a peer that is not there */
     zmq_setsockopt(peer->dealer, ZMQ_ROUTING_ID, z->routing_id, sizeof z->routing_id);
+    if (z->keys.n) {
+        set_client(peer->dealer, &z->keys.key[key_number]);
+        set_client(z->sub, &z->keys.key[key_number]); /* of this connection, not of those before */
+    }
+    /* Within a mesh without keys all is in clear; only who joins it may meet somebody else. */
+    if (z->keys.n || !pub[0])
+        peer->monitor = begin_monitor(z, peer->dealer, DIAL_EVENTS);
     /* An endpoint that does not parse came from a peer: it stays undialled, the peer counts as
      * silent. */
-    if (rpc[0] && zmq_connect(peer->dealer, rpc) != 0)
+    if (rpc[0] && (!may_dial(z, rpc) || zmq_connect(peer->dealer, rpc) != 0))
         z->base.n_dropped++;
-    if (pub[0] && zmq_connect(z->sub, pub) == 0)
+    snprintf(peer->rpc, sizeof peer->rpc, "%s", rpc);
+    if (pub[0] && may_dial(z, pub) && zmq_connect(z->sub, pub) == 0)
         snprintf(peer->pub, sizeof peer->pub, "%s", pub);
+}
+
+static void push_line(struct zmq_env *z, const char *line)
+{
+    pthread_mutex_lock(&z->door.mutex);
+    if (z->door.n_lines < LINES_MAX)
+        snprintf(z->door.line[z->door.n_lines++], sizeof z->door.line[0], "%s", line);
+    pthread_mutex_unlock(&z->door.mutex);
+}
+
+/* A peer does not take the key that it was dialled with: the next one is tried, and when there is
+ * none, we say so. libzmq goes on trying with the last. */
+static void key_refused(struct zmq_env *z, unsigned slot)
+{
+    struct peer *peer = &z->peer[slot];
+    char rpc[HM_ENDPOINT_MAX + 1], pub[HM_ENDPOINT_MAX + 1], line[HM_STRANGER_LINE_MAX + 1];
+    if (peer->key + 1 < z->keys.n) {
+        memcpy(rpc, peer->rpc, sizeof rpc);
+        memcpy(pub, peer->pub, sizeof pub);
+        dial(z, slot, rpc, pub, peer->key + 1);
+        return;
+    }
+    snprintf(line, sizeof line, "%s refuses %s of this node's key file", peer->rpc + 6,
+             z->keys.n == 1 ? "the key" : "every key");
+    if (peer->pub[0] && z->base.dial[slot] != HM_DIAL_KEY_REFUSED)
+        push_line(z, line); /* whoever joins says it himself */
+    z->base.dial[slot] = HM_DIAL_KEY_REFUSED;
+}
+
+/* What the handshake with a peer came to. A peer that cannot open our greeting hangs up without a
+ * word; so does one that ends, but not several times. */
+static void heed_dial(struct zmq_env *z, unsigned slot)
+{
+    struct peer *peer = &z->peer[slot];
+    unsigned event;
+    uint32_t value;
+    while (peer->monitor && read_monitor(peer->monitor, &event, &value)) {
+        if (event == ZMQ_EVENT_HANDSHAKE_SUCCEEDED) {
+            z->base.dial[slot] = HM_DIAL_FINE;
+            end_dial_monitor(peer);
+        } else if (event == ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL &&
+                   value == ZMQ_PROTOCOL_ERROR_ZMTP_MECHANISM_MISMATCH)
+            z->base.dial[slot] = z->keys.n ? HM_DIAL_PLAIN_PEER : HM_DIAL_KEY_WANTED;
+        else if (!z->keys.n)
+            continue;
+        else if (event != ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL)
+            key_refused(z, slot);
+        else if ((value == EPIPE || value == ECONNRESET) && ++peer->hang_ups == HANG_UPS)
+            key_refused(z, slot);
+    }
 }
 
 /* ---- sending ---- */
@@ -199,7 +378,7 @@ static void carry_out(struct hm_env *env, const struct hm_action *action)
     int sent = 1;
     switch (action->type) {
     case HM_ACT_CONNECT:
-        dial(z, action->slot, action->rpc, action->pub);
+        dial(z, action->slot, action->rpc, action->pub, 0);
         return;
     case HM_ACT_DISCONNECT:
         hang_up(z, &z->peer[action->slot]);
@@ -285,6 +464,7 @@ static int receive_one(struct zmq_env *z, unsigned which, struct hm_event *event
     case 2:
         return receive_from(z, z->sub, HM_CH_PUBLISHED, event);
     default:
+        heed_dial(z, which - 3);
         return z->peer[which - 3].dealer
                    ? receive_from(z, z->peer[which - 3].dealer, HM_CH_ANSWER, event)
                    : 0;
@@ -319,15 +499,21 @@ static void wait_until(struct hm_env *env, uint64_t until_us)
     uint64_t at = until_us ? until_us : 1;
     struct itimerspec when = {.it_value = {(time_t)(at / 1000000), (long)(at % 1000000) * 1000}};
     timerfd_settime(z->timer_fd, TFD_TIMER_ABSTIME, &when, NULL);
-    zmq_pollitem_t item[5 + HM_PEERS_MAX] = {
+    const zmq_pollitem_t always[] = {
         {NULL, z->timer_fd, ZMQ_POLLIN, 0}, {NULL, z->wake_fd, ZMQ_POLLIN, 0},
         {z->xpub, 0, ZMQ_POLLIN, 0},        {z->router, 0, ZMQ_POLLIN, 0},
         {z->sub, 0, ZMQ_POLLIN, 0},
     };
-    int n = 5;
-    for (unsigned i = 0; i < z->n_slots; i++)
+    enum { N_ALWAYS = sizeof always / sizeof always[0] };
+    zmq_pollitem_t item[N_ALWAYS + 2 * HM_PEERS_MAX]; /* only those in use are written */
+    memcpy(item, always, sizeof always);
+    int n = N_ALWAYS;
+    for (unsigned i = 0; i < z->n_slots; i++) {
         if (z->peer[i].dealer)
             item[n++] = (zmq_pollitem_t){z->peer[i].dealer, 0, ZMQ_POLLIN, 0};
+        if (z->peer[i].monitor)
+            item[n++] = (zmq_pollitem_t){z->peer[i].monitor, 0, ZMQ_POLLIN, 0};
+    }
     if (zmq_poll(item, n, -1) < 0 && errno != EINTR)
         assert(!"zmq_poll refused our sockets");
     uint64_t count;
@@ -340,6 +526,216 @@ static void wake(struct hm_env *env)
     uint64_t one = 1;
     ssize_t n = write(of(env)->wake_fd, &one, sizeof one);
     (void)n; /* only full when it is already awake */
+}
+
+/* ---- the doorkeeper ---- */
+
+enum { ZAP_FRAMES = 7, ZAP_FRAME_MAX = 255 };
+
+struct zap_frame {
+    uint8_t bytes[ZAP_FRAME_MAX + 1]; /* NUL-terminated */
+    size_t n;
+};
+
+/* Reads version, request id, domain, address, identity, mechanism, credentials. Returns 0 when no
+ * question is there; *whole says whether it has this form. */
+static int read_question(void *zap, struct zap_frame frame[ZAP_FRAMES], int *whole)
+{
+    int n = zmq_recv(zap, frame[0].bytes, ZAP_FRAME_MAX, ZMQ_DONTWAIT);
+    if (n < 0)
+        return 0;
+    *whole = 1;
+    for (int i = 0;; i++) {
+        *whole &= n >= 0 && n <= ZAP_FRAME_MAX;
+        frame[i].n = *whole ? (size_t)n : 0;
+        frame[i].bytes[frame[i].n] = 0;
+        if (!more(zap) || i + 1 == ZAP_FRAMES) {
+            *whole &= i + 1 == ZAP_FRAMES && !more(zap);
+            skip_rest(zap);
+            return 1;
+        }
+        n = zmq_recv(zap, frame[i + 1].bytes, ZAP_FRAME_MAX, 0);
+    }
+}
+
+/* In is who proves the key that we listen with. (Whoever asks has opened our greeting with it, so
+ * this catches those who know its public half alone.) */
+static int lets_in(const struct zmq_env *z, const struct zap_frame frame[ZAP_FRAMES])
+{
+    return strcmp((const char *)frame[0].bytes, "1.0") == 0 &&
+           strcmp((const char *)frame[5].bytes, "CURVE") == 0 && frame[6].n == HM_KEY_BYTES &&
+           memcmp(frame[6].bytes, z->keys.key[0].client_public, HM_KEY_BYTES) == 0;
+}
+
+static void answer_zap(struct zmq_env *z)
+{
+    struct zap_frame frame[ZAP_FRAMES];
+    int whole;
+    while (read_question(z->door.zap, frame, &whole)) {
+        int in = whole && lets_in(z, frame);
+        zmq_send(z->door.zap, "1.0", 3, ZMQ_SNDMORE);
+        zmq_send(z->door.zap, frame[1].bytes, frame[1].n, ZMQ_SNDMORE);
+        zmq_send(z->door.zap, in ? "200" : "400", 3, ZMQ_SNDMORE);
+        zmq_send(z->door.zap, in ? "OK" : "not a key of this mesh", in ? 2 : 22, ZMQ_SNDMORE);
+        zmq_send(z->door.zap, "", 0, ZMQ_SNDMORE); /* user */
+        zmq_send(z->door.zap, "", 0, 0);           /* metadata */
+        if (in)
+            continue;
+        pthread_mutex_lock(&z->door.mutex);
+        hm_strangers_refused(&z->door.strangers, (const char *)frame[3].bytes, HM_REFUSED_KEY);
+        pthread_mutex_unlock(&z->door.mutex);
+    }
+}
+
+/* Who is at the other end of a connection that libzmq accepted. It may be closed already, then
+ * nobody knows. */
+static void address_of(int fd, char *out, size_t room)
+{
+    struct sockaddr_in peer;
+    socklen_t n = sizeof peer;
+    out[0] = 0;
+    if (getpeername(fd, (struct sockaddr *)(void *)&peer, &n) == 0 && peer.sin_family == AF_INET)
+        inet_ntop(AF_INET, &peer.sin_addr, out, (socklen_t)room);
+}
+
+static enum hm_refusal refusal_of(unsigned event, uint32_t value)
+{
+    if (event == ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL)
+        return HM_REFUSALS;
+    return value == ZMQ_PROTOCOL_ERROR_ZMTP_MECHANISM_MISMATCH ? HM_REFUSED_PLAIN
+           : value == ZMQ_PROTOCOL_ERROR_ZMTP_CRYPTOGRAPHIC    ? HM_REFUSED_KEY
+                                                               : HM_REFUSED_GARBAGE;
+}
+
+static void heed_listener(struct zmq_env *z, unsigned listener)
+{
+    struct hm_strangers *strangers = &z->door.strangers;
+    unsigned event;
+    uint32_t value;
+    while (read_monitor(z->door.monitor[listener], &event, &value)) {
+        uint64_t now = now_us(&z->base);
+        char address[HM_STRANGER_ADDRESS + 1];
+        if (event == ZMQ_EVENT_ACCEPTED)
+            address_of((int)value, address, sizeof address);
+        pthread_mutex_lock(&z->door.mutex);
+        if (event == ZMQ_EVENT_ACCEPTED)
+            hm_strangers_accepted(strangers, listener, (int)value, address, now);
+        else if (event == ZMQ_EVENT_DISCONNECTED)
+            hm_strangers_disconnected(strangers, listener, (int)value, now);
+        else if (event == ZMQ_EVENT_HANDSHAKE_SUCCEEDED || event == ZMQ_EVENT_HANDSHAKE_FAILED_AUTH)
+            hm_strangers_succeeded(strangers, listener); /* of AUTH, answer_zap has told already */
+        else
+            hm_strangers_failed(strangers, listener, refusal_of(event, value));
+        pthread_mutex_unlock(&z->door.mutex);
+    }
+}
+
+/* Moves lines to where the driver takes them; what has no room is said later. Returns how many
+ * there are. */
+static unsigned write_lines(struct zmq_env *z)
+{
+    struct doorkeeper *door = &z->door;
+    pthread_mutex_lock(&door->mutex);
+    while (door->n_lines < LINES_MAX &&
+           hm_strangers_line(&door->strangers, now_us(&z->base), door->line[door->n_lines]))
+        door->n_lines++;
+    unsigned n = door->n_lines;
+    pthread_mutex_unlock(&door->mutex);
+    return n;
+}
+
+static void *keep_door(void *env)
+{
+    struct zmq_env *z = env;
+    struct doorkeeper *door = &z->door;
+    zmq_pollitem_t item[] = {{NULL, door->end_fd, ZMQ_POLLIN, 0},
+                             {door->zap, 0, ZMQ_POLLIN, 0},
+                             {door->monitor[0], 0, ZMQ_POLLIN, 0},
+                             {door->monitor[1], 0, ZMQ_POLLIN, 0}};
+    while (!item[0].revents) {
+        zmq_poll(item, 4, 1000); /* ends by itself too: for lines that were not due before */
+        answer_zap(z);
+        for (unsigned l = 0; l < HM_LISTENERS; l++)
+            heed_listener(z, l);
+        if (write_lines(z))
+            z->base.ops->wake(&z->base);
+    }
+    zmq_close(door->zap);
+    for (unsigned l = 0; l < HM_LISTENERS; l++)
+        zmq_close(door->monitor[l]);
+    return NULL;
+}
+
+static int note(struct hm_env *env, char text[HM_NOTE_MAX + 1])
+{
+    struct doorkeeper *door = &of(env)->door;
+    pthread_mutex_lock(&door->mutex);
+    int any = door->n_lines > 0;
+    if (any) {
+        snprintf(text, HM_NOTE_MAX + 1, "%s", door->line[0]);
+        memmove(door->line[0], door->line[1], --door->n_lines * sizeof door->line[0]);
+    }
+    pthread_mutex_unlock(&door->mutex);
+    return any;
+}
+
+static void refusals(struct hm_env *env, uint64_t *n)
+{
+    struct doorkeeper *door = &of(env)->door;
+    pthread_mutex_lock(&door->mutex);
+    memcpy(n, door->strangers.n, sizeof door->strangers.n);
+    pthread_mutex_unlock(&door->mutex);
+}
+
+/* Before anything is bound: as long as nobody answers at zap_endpoint, libzmq lets everybody in. */
+static enum hm_status open_door(struct zmq_env *z, struct hm_err *err)
+{
+    struct doorkeeper *door = &z->door;
+    void *listener[HM_LISTENERS] = {z->router, z->xpub};
+    for (unsigned l = 0; l < HM_LISTENERS; l++) {
+        set(listener[l], ZMQ_CURVE_SERVER, 1);
+        zmq_setsockopt(listener[l], ZMQ_CURVE_SECRETKEY, z->keys.key[0].server_secret,
+                       HM_KEY_BYTES);
+        zmq_setsockopt(listener[l], ZMQ_ZAP_DOMAIN, zap_domain, sizeof zap_domain - 1);
+        door->monitor[l] = begin_monitor(z, listener[l], LISTENER_EVENTS);
+    }
+    door->zap = zmq_socket(z->context, ZMQ_REP);
+    door->end_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    if (!door->monitor[0] || !door->monitor[1] || !door->zap || door->end_fd < 0 ||
+        zmq_bind(door->zap, zap_endpoint) != 0)
+        return hm_fail(err, HM_EIO, "cannot open sockets: %s (see ulimit -n)", zmq_strerror(errno));
+    set(door->zap, ZMQ_LINGER, 0);
+    door->started = pthread_create(&door->thread, NULL, keep_door, z) == 0;
+    return door->started ? HM_OK : hm_fail(err, HM_EIO, "cannot start a thread");
+}
+
+/* While the doorkeeper still reads: a monitor without a reader stops libzmq. */
+static void end_listener_monitors(struct zmq_env *z)
+{
+    if (z->door.monitor[0])
+        zmq_socket_monitor(z->router, NULL, 0);
+    if (z->door.monitor[1])
+        zmq_socket_monitor(z->xpub, NULL, 0);
+}
+
+/* When no listener is open any more. */
+static void close_door(struct zmq_env *z)
+{
+    struct doorkeeper *door = &z->door;
+    uint64_t one = 1;
+    if (door->started) {
+        ssize_t n = write(door->end_fd, &one, sizeof one);
+        (void)n;
+        pthread_join(door->thread, NULL);
+    } else {
+        void *own[] = {door->zap, door->monitor[0], door->monitor[1]};
+        for (unsigned i = 0; i < 3; i++)
+            if (own[i])
+                zmq_close(own[i]);
+    }
+    if (door->end_fd >= 0)
+        close(door->end_fd);
+    pthread_mutex_destroy(&door->mutex);
 }
 
 /* ---- addresses ---- */
@@ -417,6 +813,25 @@ static enum hm_status advertised(void *socket, const char *advertise, char *out,
     return HM_OK;
 }
 
+enum hm_status hm_env_refuse_clear(struct hm_err *err, const char *flag, const char *text)
+{
+    return hm_fail(
+        err, HM_EUSAGE,
+        "%s %.100s reaches beyond this host and there is no key, so traffic would be in "
+        "clear: make a key with 'hogmesh keygen mesh.key', copy it to all nodes and start "
+        "them with --key mesh.key (or, on a network that you trust, add --insecure)",
+        flag, text);
+}
+
+/* Without a key nobody beyond this host is to be reached, whatever way leads there. */
+static enum hm_status check_beyond(const struct zmq_env *z, const char *flag, const char *text,
+                                   const char *endpoint, struct hm_err *err)
+{
+    if (z->keys.n || z->insecure || hm_endpoint_is_loopback(endpoint))
+        return HM_OK;
+    return hm_env_refuse_clear(err, flag, text);
+}
+
 static enum hm_status bind_both(struct zmq_env *z, const char *bind, const char *advertise,
                                 struct hm_err *err)
 {
@@ -424,6 +839,8 @@ static enum hm_status bind_both(struct zmq_env *z, const char *bind, const char 
     enum hm_status status = hm_endpoint_parse(bind, rpc, err);
     if (status)
         return hm_context(err, status, "--bind");
+    if ((status = check_beyond(z, "--bind", bind, rpc, err)))
+        return status;
     char *colon = strrchr(rpc, ':');
     int port = atoi(colon + 1), advertised_port = 0;
     if (port)
@@ -445,6 +862,8 @@ static enum hm_status bind_both(struct zmq_env *z, const char *bind, const char 
     if ((status = advertised(z->router, advertise ? host : NULL, z->base.rpc, err)) ||
         (status = advertised(z->xpub, advertise ? host : NULL, z->base.pub, err)))
         return status;
+    if (advertise && (status = check_beyond(z, "--advertise", advertise, z->base.rpc, err)))
+        return status;
     if (advertised_port) { /* behind a forwarded pair of ports */
         snprintf(z->base.rpc, sizeof z->base.rpc, "tcp://%.100s:%d", host, advertised_port);
         snprintf(z->base.pub, sizeof z->base.pub, "tcp://%.100s:%d", host, advertised_port + 1);
@@ -457,9 +876,12 @@ static enum hm_status bind_both(struct zmq_env *z, const char *bind, const char 
 static void close_env(struct hm_env *env, int linger_ms)
 {
     struct zmq_env *z = of(env);
-    for (unsigned i = 0; i < HM_PEERS_MAX; i++)
+    for (unsigned i = 0; i < z->n_slots; i++) {
+        end_dial_monitor(&z->peer[i]);
         if (z->peer[i].dealer)
             zmq_close(z->peer[i].dealer);
+    }
+    end_listener_monitors(z);
     /* Only the publisher lingers: it holds our LEAVE. A request to a peer that has gone would be
      * waited for in vain. */
     if (z->xpub)
@@ -468,6 +890,7 @@ static void close_env(struct hm_env *env, int linger_ms)
     for (unsigned i = 0; i < 3; i++)
         if (rest[i])
             zmq_close(rest[i]);
+    close_door(z);
     zmq_msg_close(&z->header);
     zmq_msg_close(&z->route);
     hm_blob_drop(z->payload);
@@ -477,6 +900,7 @@ static void close_env(struct hm_env *env, int linger_ms)
         close(z->timer_fd);
     if (z->wake_fd >= 0)
         close(z->wake_fd);
+    hm_keys_wipe(&z->keys);
     free(z);
 }
 
@@ -486,7 +910,9 @@ static const struct hm_env_ops zmq_ops = {.now_us = now_us,
                                           .receive = receive,
                                           .wait = wait_until,
                                           .wake = wake,
-                                          .close = close_env};
+                                          .close = close_env,
+                                          .note = note,
+                                          .refusals = refusals};
 
 static enum hm_status open_sockets(struct zmq_env *z, struct hm_err *err)
 {
@@ -506,22 +932,29 @@ static enum hm_status open_sockets(struct zmq_env *z, struct hm_err *err)
     return HM_OK;
 }
 
-enum hm_status hm_env_zmq_open(struct hm_env **env, uint64_t life, const char *bind,
-                               const char *advertise, struct hm_err *err)
+enum hm_status hm_env_zmq_open(struct hm_env **env, const struct hm_env_zmq_options *options,
+                               struct hm_err *err)
 {
     struct zmq_env *z = calloc(1, sizeof *z);
     if (!z)
         return hm_fail(err, HM_ENOMEM, "no memory for sockets");
     z->base.ops = &zmq_ops;
-    z->timer_fd = z->wake_fd = -1;
+    z->timer_fd = z->wake_fd = z->door.end_fd = -1;
+    z->insecure = options->insecure;
+    if (options->keys)
+        z->keys = *options->keys;
+    pthread_mutex_init(&z->door.mutex, NULL);
+    hm_strangers_init(&z->door.strangers, (uint64_t)HANDSHAKE_MS * 1000);
     zmq_msg_init(&z->header);
     zmq_msg_init(&z->route);
     z->routing_id[0] = 'n';
     for (int i = 0; i < 8; i++)
-        z->routing_id[1 + i] = (uint8_t)(life >> (8 * i));
+        z->routing_id[1 + i] = (uint8_t)(options->life >> (8 * i));
     enum hm_status status = open_sockets(z, err);
+    if (!status && z->keys.n)
+        status = open_door(z, err);
     if (!status)
-        status = bind_both(z, bind, advertise, err);
+        status = bind_both(z, options->bind, options->advertise, err);
     if (status) {
         close_env(&z->base, 0);
         return status;

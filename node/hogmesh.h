@@ -3,7 +3,7 @@
  *     struct hm_node_options options = hm_node_defaults();
  *     options.train.train[options.train.n_train++] = "train.svm";
  *     options.workload = "svm";
- *     options.peer[options.n_peers++] = "192.168.1.7:7000";
+ *     options.peer[options.n_peers++] = "127.0.0.1:7000";
  *     struct hm_node *node;
  *     struct hm_err err;
  *     if (hm_node_open(&node, &options, &err) || hm_node_run(node, &err))
@@ -17,6 +17,8 @@
 
 #include "models/model.h"
 #include "node/dist.h"
+#include "node/keys.h"
+#include "node/strangers.h"
 #include "protocol/mesh.h"
 
 enum {
@@ -52,6 +54,10 @@ struct hm_node_options {
 
     char label[HM_LABEL_MAX + 1]; /* empty: host name and process id */
     const char *bind, *advertise; /* "HOST:PORT"; bind NULL: 127.0.0.1, any port */
+    const char *key; /* file of `hogmesh keygen`: all traffic is encrypted, and who does not hold
+                        the key is refused. NULL: in clear, and then nothing beyond loopback is
+                        bound, advertised or dialled, unless: */
+    int insecure;    /* traffic in clear is fine beyond loopback */
     const char *peer[HM_SEEDS_MAX];
     unsigned n_peers;
     unsigned expect;     /* nodes to wait for, this one included */
@@ -109,7 +115,9 @@ struct hm_node_report {
     uint64_t vector_seq; /* sum of the final vector: deltas published by anybody */
     uint64_t own_seq;
     uint64_t lost, n_dropped;
-    uint64_t n_sampled, n_wiped; /* of the adds; race_loss = wiped / sampled */
+    uint64_t refused[HM_REFUSALS];       /* connections of strangers, by what was wrong with them */
+    char key[HM_FINGERPRINT_DIGITS + 1]; /* fingerprint of the key in use; empty: none */
+    uint64_t n_sampled, n_wiped;         /* of the adds; race_loss = wiped / sampled */
     double
         residual_norm; /* of W - B * grid before the final flush, in grid units, root mean square */
     struct hm_tally staleness, staleness_steps;

@@ -97,13 +97,24 @@ static enum hm_status refused(const struct hm_node *node, const struct hm_header
                    r->field, r->yours, r->ours, what_to_do);
 }
 
+/* Whether no seed will ever answer: keys do not fit. */
+static int hopeless(const struct hm_node *node, unsigned n_seeds)
+{
+    for (unsigned i = 0; i < n_seeds; i++)
+        if (node->env->dial[i] == HM_DIAL_FINE)
+            return 0;
+    return n_seeds > 0;
+}
+
 /* Waits for one answer. *answered is set when the question is settled, either way. */
-static enum hm_status listen(struct hm_node *node, uint64_t until_us, int *answered,
-                             struct hm_err *err)
+static enum hm_status listen(struct hm_node *node, unsigned n_seeds, uint64_t until_us,
+                             int *answered, struct hm_err *err)
 {
     struct hm_event event;
-    while (!*answered && hm_node_now(node) < until_us && !atomic_load(&node->stop_wanted)) {
+    while (!*answered && hm_node_now(node) < until_us && !atomic_load(&node->stop_wanted) &&
+           !hopeless(node, n_seeds)) {
         node->env->ops->wait(node->env, until_us);
+        hm_node_tell_notes(node);
         while (!*answered && node->env->ops->receive(node->env, &event)) {
             struct hm_header header;
             if (event.type != HM_EV_MESSAGE || event.message.channel != HM_CH_ANSWER)
@@ -130,16 +141,44 @@ static enum hm_status listen(struct hm_node *node, uint64_t until_us, int *answe
     return HM_OK;
 }
 
-static enum hm_status unanswered(const struct hm_node *node, struct hm_err *err)
+/* What is wrong with a seed, as far as is known. */
+static const char *complaint(const struct hm_node *node, enum hm_dial dial)
 {
-    char seeds[400];
-    size_t at = 0;
-    for (unsigned i = 0; i < node->options.n_peers && at < sizeof seeds; i++)
-        at += (size_t)snprintf(seeds + at, sizeof seeds - at, " %s", node->options.peer[i]);
+    switch (dial) {
+    case HM_DIAL_PLAIN_PEER:
+        return "speaks without encryption: start it with --key too";
+    case HM_DIAL_KEY_WANTED:
+        return "wants a key: copy the key file of its mesh here and add --key FILE";
+    case HM_DIAL_KEY_REFUSED:
+        return node->options.key ? "refuses this node's key: its mesh has another one, or this one "
+                                   "was revoked; copy the key file of its mesh here"
+                                 : "refuses this node";
+    default:
+        return NULL;
+    }
+}
+
+static enum hm_status unanswered(const struct hm_node *node, unsigned n_seeds, struct hm_err *err)
+{
+    char seeds[400], complaints[500] = "", endpoint[HM_ENDPOINT_MAX + 1];
+    size_t at = 0, end = 0;
+    unsigned slot = 0;
+    for (unsigned i = 0; i < node->options.n_peers && at < sizeof seeds; i++) {
+        const char *peer = node->options.peer[i];
+        at += (size_t)snprintf(seeds + at, sizeof seeds - at, " %s", peer);
+        if (hm_endpoint_parse(peer, endpoint, err) || strcmp(endpoint, node->env->rpc) == 0)
+            continue; /* not dialled, see dial_seeds */
+        const char *what = complaint(node, node->env->dial[slot++]);
+        if (what && end < sizeof complaints)
+            end += (size_t)snprintf(complaints + end, sizeof complaints - end, "%s%s %s",
+                                    end ? "; " : "", peer, what);
+    }
+    if (hopeless(node, n_seeds))
+        return hm_fail(err, HM_EREFUSED, "%s", complaints);
     return hm_fail(err, HM_ETIMEOUT,
                    "no peer answered within %.0f s:%s; check that a node runs there, the port, and "
-                   "the firewall",
-                   node->options.join_timeout, seeds);
+                   "the firewall%s%s",
+                   node->options.join_timeout, seeds, end ? "; " : "", complaints);
 }
 
 static enum hm_status ask_around(struct hm_node *node, unsigned n_seeds, struct hm_err *err)
@@ -154,11 +193,12 @@ static enum hm_status ask_around(struct hm_node *node, unsigned n_seeds, struct 
         int asked = 0;
         if (atomic_load(&node->stop_wanted))
             return hm_fail(err, HM_ESTOPPED, "stopped before a peer answered");
-        if (hm_node_now(node) >= give_up)
-            return unanswered(node, err);
+        if (hm_node_now(node) >= give_up || hopeless(node, n_seeds))
+            return unanswered(node, n_seeds, err);
         for (unsigned i = 0; i < n_seeds; i++)
             asked += ask(node, i);
-        status = listen(node, hm_node_now(node) + (asked ? ASK_AGAIN_US : every), &answered, err);
+        status = listen(node, n_seeds, hm_node_now(node) + (asked ? ASK_AGAIN_US : every),
+                        &answered, err);
     }
     return status;
 }

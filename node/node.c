@@ -28,6 +28,13 @@ void hm_node_log(const struct hm_node *node, enum hm_note_level level, const cha
     node->options.log(node->options.context, level, text);
 }
 
+void hm_node_tell_notes(struct hm_node *node)
+{
+    char text[HM_NOTE_MAX + 1];
+    while (node->env->ops->note && node->env->ops->note(node->env, text))
+        hm_node_log(node, HM_NOTE_WARNING, "%s", text);
+}
+
 struct hm_node_options hm_node_defaults(void)
 {
     return (struct hm_node_options){
@@ -97,6 +104,41 @@ enum hm_status hm_node_make(struct hm_node **out, const struct hm_node_options *
     return HM_OK;
 }
 
+/* A peer beyond this host would be talked to in clear. */
+static enum hm_status check_peers(const struct hm_node_options *o, struct hm_err *err)
+{
+    for (unsigned i = 0; i < o->n_peers && !o->insecure; i++) {
+        char endpoint[HM_ENDPOINT_MAX + 1];
+        enum hm_status status = hm_endpoint_parse(o->peer[i], endpoint, err);
+        if (status)
+            return hm_context(err, status, "--peer");
+        if (!hm_endpoint_is_loopback(endpoint))
+            return hm_env_refuse_clear(err, "--peer", o->peer[i]);
+    }
+    return HM_OK;
+}
+
+static enum hm_status open_sockets(struct hm_node *node, struct hm_err *err)
+{
+    const struct hm_node_options *o = &node->options;
+    struct hm_keys keys = {0};
+    enum hm_status status = o->key ? hm_keys_read(&keys, o->key, err) : check_peers(o, err);
+    if (status)
+        return o->key ? hm_context(err, status, "--key") : status;
+    struct hm_env_zmq_options env = {.life = o->life,
+                                     .bind = o->bind ? o->bind : "127.0.0.1:0",
+                                     .advertise = o->advertise,
+                                     .keys = &keys,
+                                     .insecure = o->insecure};
+    status = hm_env_zmq_open(&node->env, &env, err);
+    memcpy(node->report.key, keys.key[0].fingerprint, sizeof node->report.key);
+    if (!status && keys.n)
+        hm_node_log(node, HM_NOTE_INFO, "traffic is encrypted; key %s%s", node->report.key,
+                    keys.n > 1 ? ", others of the file are tried in dialling" : "");
+    hm_keys_wipe(&keys);
+    return status;
+}
+
 enum hm_status hm_node_open(struct hm_node **out, const struct hm_node_options *options,
                             struct hm_err *err)
 {
@@ -106,9 +148,7 @@ enum hm_status hm_node_open(struct hm_node **out, const struct hm_node_options *
     if (status)
         return status;
     const struct hm_model_ops *ops = hm_workload_find(options->workload);
-    status =
-        hm_env_zmq_open(&node->env, node->options.life,
-                        options->bind ? options->bind : "127.0.0.1:0", options->advertise, err);
+    status = open_sockets(node, err);
     if (!status) {
         node->report.start_us = hm_node_now(node);
         if (options->bound)

@@ -131,6 +131,9 @@ uint64_t hm_node_now(const struct hm_node *node);
 void hm_node_log(const struct hm_node *node, enum hm_note_level level, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
+/* Logs what the environment has to say. Driver, and before and after it. */
+void hm_node_tell_notes(struct hm_node *node);
+
 /* Own steps of all threads, published or not: made, and of these those that are in W. */
 uint64_t hm_node_made(const struct hm_node *node);
 uint64_t hm_node_settled(const struct hm_node *node);

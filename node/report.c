@@ -74,6 +74,8 @@ void hm_node_fill_report(struct hm_node *node)
     report->counters = *hm_mesh_counters(node->mesh);
     report->lost = result->lost;
     report->n_dropped = node->env->n_dropped;
+    if (node->env->ops->refusals)
+        node->env->ops->refusals(node->env, report->refused);
     report->log_bytes = hm_mesh_log_bytes(node->mesh);
     report->is_first = hm_mesh_is_first(node->mesh);
     report->n_sampled = node->n_sampled;

@@ -33,7 +33,8 @@ enum kind {
 
 struct flag {
     const char *name, *value, *help;
-    char group;  /* d data, o optimisation, m mesh, r run, w results, s synth, i internal */
+    char group;  /* d data, o optimisation, m mesh, r run, w results, s synth, k keygen, n keys of
+                    run and join, i internal */
     char letter; /* short form, or 0 */
     enum kind kind;
     size_t at; /* offset in struct cli */
@@ -85,6 +86,9 @@ static const struct flag flags[] = {
      "training options from a file: lines NAME = VALUE or one JSON object; flags must not "
      "contradict",
      'm', 0, TEXT, AT(config)},
+    {"key", "FILE",
+     "encrypt all traffic and refuse whoever does not hold this key; see 'hogmesh keygen --help'",
+     'n', 0, TEXT, AT(node.key)},
     {"step-time", "DIST[@NODES]",
      "what a batch takes at least: const:17ms, uniform:10ms,20ms, gauss:17ms,3ms, "
      "lognormal:200us,0.5, trace:FILE",
@@ -130,7 +134,8 @@ static const struct flag flags[] = {
      AT(node.join_timeout)},
     {"label", "NAME", "this node's name", 'j', 0, LABEL, 0},
     {"rank", "I/N", "part of the data that this node takes, I from 0", 'j', 0, RANK, 0},
-    {"insecure", NULL, "allow traffic in clear beyond loopback", 'j', 0, FLAG, AT(insecure)},
+    {"insecure", NULL, "without a key: allow traffic in clear beyond loopback", 'j', 0, FLAG,
+     AT(node.insecure)},
     {"out", "DIR", "keep the model, the summary and the learning curve there", 'w', 0, TEXT,
      AT(out)},
     {"checkpoint-every", "30s",
@@ -148,6 +153,10 @@ static const struct flag flags[] = {
     {"seed", "N", "seed (default 1)", 's', 0, LONG, AT(node.train.seed)},
     {"threads", "T", "threads (default: all cores)", 's', 't', COUNT, AT(node.train.threads)},
     {"quiet", NULL, "no progress", 's', 0, FLAG, AT(quiet)},
+    {"add", NULL, "put a new key last: it is understood from then on, and not used yet", 'g', 0,
+     FLAG, AT(key_add)},
+    {"first", "FINGERPRINT", "listen with this key of the file", 'g', 0, TEXT, AT(key_first)},
+    {"revoke", "FINGERPRINT", "take this key out of the file", 'g', 0, TEXT, AT(key_revoke)},
     {"report-fd", "FD", NULL, 'i', 0, NUMBER, AT(report_fd)},
     {"pausable", NULL, NULL, 'i', 0, FLAG, AT(pausable)},
     {"local-nodes", "N", NULL, 'i', 0, COUNT, AT(node.local_nodes)},

@@ -27,9 +27,11 @@ struct cli {
     const char *data;
     const char *config;                         /* --config FILE */
     const struct config_entry *config_workload; /* what it says of the workload; NULL: nothing */
-    int json, quiet, insecure, no_color;
-    int report_fd; /* internal: where a node of `run` reports; -1: nowhere */
-    int pausable;  /* internal: the launcher may let this node stand still */
+    int json, quiet, no_color;
+    int key_add;                        /* keygen */
+    const char *key_first, *key_revoke; /* keygen: fingerprints */
+    int report_fd;                      /* internal: where a node of `run` reports; -1: nowhere */
+    int pausable;                       /* internal: the launcher may let this node stand still */
     int rank_given;
     uint64_t rows; /* synth */
     /* Work that takes a set time: as given, and read by cli_pace. */
@@ -83,5 +85,6 @@ int cmd_eval(struct cli *cli);
 int cmd_export(struct cli *cli);
 int cmd_inspect(struct cli *cli);
 int cmd_synth(struct cli *cli);
+int cmd_keygen(struct cli *cli);
 
 #endif

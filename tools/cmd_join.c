@@ -135,21 +135,6 @@ static void catch_signals(void)
     prctl(PR_SET_PDEATHSIG, self.cli->pausable ? SIGKILL : SIGTERM);
 }
 
-/* Traffic is in clear: beyond this host that has to be said. */
-static int allowed_to_bind(const struct cli *cli)
-{
-    const char *bind = cli->node.bind;
-    if (!bind || cli->insecure || strncmp(bind, "127.", 4) == 0 ||
-        strncmp(bind, "localhost:", 10) == 0)
-        return 1;
-    fprintf(stderr,
-            "hogmesh: --bind %s reaches beyond this host and traffic is not encrypted; on a "
-            "network that you trust, add "
-            "--insecure\n",
-            bind);
-    return 0;
-}
-
 static void keep(const struct cli *cli, const json_t *summary, struct hm_err *err,
                  enum hm_status *status)
 {
@@ -266,8 +251,6 @@ int cmd_join(struct cli *cli)
     struct hm_err err = {""};
     self.cli = cli;
     self.screen = screen_open(cli->quiet || cli->report_fd >= 0);
-    if (!allowed_to_bind(cli))
-        return EXIT_USAGE;
     enum hm_status status = take_pace(cli, &err);
     if (status)
         return cli_fail(status, &err);

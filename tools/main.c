@@ -10,13 +10,13 @@ static const struct command commands[] = {
      "hogmesh run svm --train train.svm --out out --resume --epochs 20      goes on where a run "
      "with "
      "--out out stopped",
-     "domerwk", 1, 0, cmd_run},
+     "domenrwk", 1, 0, cmd_run},
     {"join", "WORKLOAD [--peer HOST:PORT ...] [flags]", "one node of a mesh, in the foreground",
-     "hogmesh join svm --train train.svm --expect 2 --bind 192.168.1.7:7000 --insecure    the "
+     "hogmesh join svm --train train.svm --expect 2 --bind 192.168.1.7:7000 --key mesh.key    the "
      "first node\n"
-     "hogmesh join svm --train train.svm --peer 192.168.1.7:7000 --bind 192.168.1.8:7000 "
-     "--insecure    another",
-     "domejwk", 1, 0, cmd_join},
+     "hogmesh join svm --train train.svm --peer 192.168.1.7:7000 --bind 192.168.1.8:7000 --key "
+     "mesh.key    another",
+     "domenjwk", 1, 0, cmd_join},
     {"sim", "WORKLOAD -n N [flags]",
      "N virtual nodes in one process, virtual time, seeded, repeatable",
      "hogmesh sim svm -n 64 --train train.svm --latency lognormal:200us,0.5 --drop 0.01    a large "
@@ -42,6 +42,19 @@ static const struct command commands[] = {
      "hogmesh synth svm --out data                       781,265 training rows, 23,149 test rows\n"
      "hogmesh synth svm --out small --rows 20000 --seed 7",
      "s", 1, 0, cmd_synth},
+    {"keygen", "FILE [--add | --first FINGERPRINT | --revoke FINGERPRINT]",
+     "makes a mesh key file, or changes the keys in it",
+     "hogmesh keygen mesh.key                            a new key; copy the file to all nodes, "
+     "start "
+     "them with --key mesh.key\n"
+     "hogmesh keygen mesh.key --add                      first step of changing it: see below\n\n"
+     "A node listens with the first key of its file, and dials with each in turn. Whoever holds "
+     "none "
+     "of a node's\nkeys is refused. Between two runs, replace the file on all nodes. To change the "
+     "key of a mesh that goes on,\ntake three steps, each on all nodes (copy the file, restart the "
+     "node) before the next: --add a key, make it\nthe --first, --revoke the old one. What was "
+     "revoked opens nothing from then on. Nodes read the file when they\nstart.",
+     "g", 0, 1, cmd_keygen},
 };
 
 enum { N_COMMANDS = sizeof commands / sizeof commands[0] };
@@ -51,7 +64,7 @@ static void overview(FILE *out)
     fputs("hogmesh trains models on many machines without a coordinator.\n\n"
           "hogmesh run svm -n 4 --train train.svm --test test.svm\n"
           "hogmesh join svm --train shard2.svm --peer 192.168.1.7:7000 --bind 192.168.1.8:7000 "
-          "--insecure\n\n",
+          "--key mesh.key\n\n",
           out);
     for (unsigned i = 0; i < N_COMMANDS; i++)
         fprintf(out, "  %-8s %s\n", commands[i].name, commands[i].help);

@@ -93,6 +93,16 @@ static json_t *counters_json(const struct hm_counters *counters)
     return json;
 }
 
+/* Connections that were refused belong to no peer, so the protocol does not count them. */
+static void add_refusals(json_t *counters, const struct hm_node_report *r)
+{
+    static const char *const names[HM_REFUSALS] = {[HM_REFUSED_KEY] = "refused_key",
+                                                   [HM_REFUSED_PLAIN] = "refused_plain",
+                                                   [HM_REFUSED_GARBAGE] = "refused_garbage"};
+    for (unsigned i = 0; i < HM_REFUSALS; i++)
+        json_object_set_new(counters, names[i], integer(r->refused[i]));
+}
+
 json_t *summary_of_node(const struct hm_node_report *r)
 {
     char life[17];
@@ -111,7 +121,10 @@ json_t *summary_of_node(const struct hm_node_report *r)
                   "ended", r->text, "mesh_steps", (json_int_t)r->steps, "own_seq",
                   (json_int_t)r->own_seq, "vector_seq", (json_int_t)r->vector_seq, "lost",
                   (json_int_t)r->lost, "dropped", (json_int_t)r->n_dropped);
-    json_object_set_new(json, "counters", counters_json(&r->counters));
+    json_t *counters = counters_json(&r->counters);
+    add_refusals(counters, r);
+    json_object_set_new(json, "counters", counters);
+    json_object_set_new(json, "key", r->key[0] ? json_string(r->key) : json_null());
     json_object_set_new(json, "links", links);
     json_object_set_new(json, "race",
                         json_pack("{s:I, s:I}", "sampled", (json_int_t)r->n_sampled, "wiped",
@@ -397,6 +410,18 @@ static void print_faults(const json_t *faults, FILE *out)
     }
 }
 
+static void print_refusals(const json_t *nodes, FILE *out)
+{
+    uint64_t key = sum(nodes, "counters", "refused_key"),
+             plain = sum(nodes, "counters", "refused_plain"),
+             garbage = sum(nodes, "counters", "refused_garbage");
+    if (key + plain + garbage)
+        fprintf(out,
+                "refused     %llu connections with another key, %llu without encryption, %llu with "
+                "something else\n",
+                (unsigned long long)key, (unsigned long long)plain, (unsigned long long)garbage);
+}
+
 void summary_print(const json_t *s, FILE *out)
 {
     const json_t *staleness = json_object_get(s, "staleness");
@@ -430,6 +455,7 @@ void summary_print(const json_t *s, FILE *out)
             number(s, "bytes", "sent") / 1e6, number(s, "bytes", "per_example"));
     if (json_object_get(s, "faults"))
         print_faults(json_object_get(s, "faults"), out);
+    print_refusals(json_object_get(s, "per_node"), out);
 }
 
 /* ---- in files ---- */
