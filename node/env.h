@@ -59,7 +59,8 @@ enum hm_dial {
     HM_DIAL_FINE,        /* or not known yet */
     HM_DIAL_PLAIN_PEER,  /* it speaks without encryption, and this node has a key */
     HM_DIAL_KEY_WANTED,  /* it has a key, and this node has none */
-    HM_DIAL_KEY_REFUSED, /* it has another key than all of this node's */
+    HM_DIAL_KEY_REFUSED, /* it has another key than all of this node's, or none */
+    HM_DIAL_HANGS_UP,    /* it may have a key, and this node has none; it may be no hogmesh */
 };
 
 struct hm_env {

@@ -299,9 +299,9 @@ static void push_line(struct zmq_env *z, const char *line)
     pthread_mutex_unlock(&z->door.mutex);
 }
 
-/* A peer does not take the key that it was dialled with: the next one is tried, and when there is
- * none, we say so. libzmq goes on trying with the last. */
-static void key_refused(struct zmq_env *z, unsigned slot)
+/* A peer does not take what it was dialled with. The next key is tried, and when there is none, we
+ * say so. libzmq goes on trying with the last. */
+static void not_taken(struct zmq_env *z, unsigned slot)
 {
     struct peer *peer = &z->peer[slot];
     char rpc[HM_ENDPOINT_MAX + 1], pub[HM_ENDPOINT_MAX + 1], line[HM_STRANGER_LINE_MAX + 1];
@@ -309,6 +309,10 @@ static void key_refused(struct zmq_env *z, unsigned slot)
         memcpy(rpc, peer->rpc, sizeof rpc);
         memcpy(pub, peer->pub, sizeof pub);
         dial(z, slot, rpc, pub, peer->key + 1);
+        return;
+    }
+    if (!z->keys.n) {
+        z->base.dial[slot] = HM_DIAL_HANGS_UP;
         return;
     }
     snprintf(line, sizeof line, "%s refuses %s of this node's key file", peer->rpc + 6,
@@ -332,12 +336,9 @@ static void heed_dial(struct zmq_env *z, unsigned slot)
         } else if (event == ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL &&
                    value == ZMQ_PROTOCOL_ERROR_ZMTP_MECHANISM_MISMATCH)
             z->base.dial[slot] = z->keys.n ? HM_DIAL_PLAIN_PEER : HM_DIAL_KEY_WANTED;
-        else if (!z->keys.n)
-            continue;
-        else if (event != ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL)
-            key_refused(z, slot);
-        else if ((value == EPIPE || value == ECONNRESET) && ++peer->hang_ups == HANG_UPS)
-            key_refused(z, slot);
+        else if (event != ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL ||
+                 ((value == EPIPE || value == ECONNRESET) && ++peer->hang_ups == HANG_UPS))
+            not_taken(z, slot);
     }
 }
 
@@ -601,7 +602,7 @@ static void address_of(int fd, char *out, size_t room)
 static enum hm_refusal refusal_of(unsigned event, uint32_t value)
 {
     if (event == ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL)
-        return HM_REFUSALS;
+        return HM_BROKE_OFF;
     return value == ZMQ_PROTOCOL_ERROR_ZMTP_MECHANISM_MISMATCH ? HM_REFUSED_PLAIN
            : value == ZMQ_PROTOCOL_ERROR_ZMTP_CRYPTOGRAPHIC    ? HM_REFUSED_KEY
                                                                : HM_REFUSED_GARBAGE;
@@ -944,7 +945,8 @@ enum hm_status hm_env_zmq_open(struct hm_env **env, const struct hm_env_zmq_opti
     if (options->keys)
         z->keys = *options->keys;
     pthread_mutex_init(&z->door.mutex, NULL);
-    hm_strangers_init(&z->door.strangers, (uint64_t)HANDSHAKE_MS * 1000);
+    /* A little less than the limit: we hear of a connection after it has begun. */
+    hm_strangers_init(&z->door.strangers, (uint64_t)HANDSHAKE_MS * 900);
     zmq_msg_init(&z->header);
     zmq_msg_init(&z->route);
     z->routing_id[0] = 'n';

@@ -1,5 +1,6 @@
 /* Before there is a mesh: a node founds the configuration, or asks its seeds for the one that
  * exists. */
+#include "node/greeting.h"
 #include "node/node_state.h"
 #include "node/saver.h"
 
@@ -7,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ASK_EVERY_US = 100000, ASK_AGAIN_US = 1000000 };
+enum { ASK_EVERY_US = 100000, ASK_AGAIN_US = 1000000, GREETING_MS = 1000 };
 
 static enum hm_status found(struct hm_node *node, struct hm_err *err)
 {
@@ -97,11 +98,37 @@ static enum hm_status refused(const struct hm_node *node, const struct hm_header
                    r->field, r->yours, r->ours, what_to_do);
 }
 
+/* The endpoint of the seed in a slot, and what the user called it: the peers without this node
+ * itself, see dial_seeds. */
+static const char *seed_at(const struct hm_node *node, unsigned slot,
+                           char endpoint[HM_ENDPOINT_MAX + 1])
+{
+    for (unsigned i = 0; i < node->options.n_peers; i++)
+        if (hm_endpoint_parse(node->options.peer[i], endpoint, NULL) == HM_OK &&
+            strcmp(endpoint, node->env->rpc) != 0 && !slot--)
+            return node->options.peer[i];
+    return "";
+}
+
+/* Asks a seed that hangs up on us whether it encrypts: its libzmq does not get round to telling. */
+static void look_closer(struct hm_node *node, unsigned slot)
+{
+    char endpoint[HM_ENDPOINT_MAX + 1], mechanism[HM_MECHANISM_MAX + 1];
+    enum hm_dial *dial = &node->env->dial[slot];
+    seed_at(node, slot, endpoint);
+    if (!hm_greeting_mechanism(endpoint, mechanism, GREETING_MS))
+        return;
+    if (*dial == HM_DIAL_KEY_REFUSED && strcmp(mechanism, "NULL") == 0)
+        *dial = HM_DIAL_PLAIN_PEER;
+    if (*dial == HM_DIAL_HANGS_UP && strcmp(mechanism, "CURVE") == 0)
+        *dial = HM_DIAL_KEY_WANTED;
+}
+
 /* Whether no seed will ever answer: keys do not fit. */
 static int hopeless(const struct hm_node *node, unsigned n_seeds)
 {
     for (unsigned i = 0; i < n_seeds; i++)
-        if (node->env->dial[i] == HM_DIAL_FINE)
+        if (node->env->dial[i] == HM_DIAL_FINE || node->env->dial[i] == HM_DIAL_HANGS_UP)
             return 0;
     return n_seeds > 0;
 }
@@ -142,7 +169,7 @@ static enum hm_status listen(struct hm_node *node, unsigned n_seeds, uint64_t un
 }
 
 /* What is wrong with a seed, as far as is known. */
-static const char *complaint(const struct hm_node *node, enum hm_dial dial)
+static const char *complaint(enum hm_dial dial)
 {
     switch (dial) {
     case HM_DIAL_PLAIN_PEER:
@@ -150,9 +177,11 @@ static const char *complaint(const struct hm_node *node, enum hm_dial dial)
     case HM_DIAL_KEY_WANTED:
         return "wants a key: copy the key file of its mesh here and add --key FILE";
     case HM_DIAL_KEY_REFUSED:
-        return node->options.key ? "refuses this node's key: its mesh has another one, or this one "
-                                   "was revoked; copy the key file of its mesh here"
-                                 : "refuses this node";
+        return "refuses this node's key: its mesh has another one, or this one was "
+               "revoked; "
+               "copy the key file of its mesh here";
+    case HM_DIAL_HANGS_UP:
+        return "hangs up at once: it may want a key (--key FILE), or be something else";
     default:
         return NULL;
     }
@@ -162,16 +191,13 @@ static enum hm_status unanswered(const struct hm_node *node, unsigned n_seeds, s
 {
     char seeds[400], complaints[500] = "", endpoint[HM_ENDPOINT_MAX + 1];
     size_t at = 0, end = 0;
-    unsigned slot = 0;
-    for (unsigned i = 0; i < node->options.n_peers && at < sizeof seeds; i++) {
-        const char *peer = node->options.peer[i];
-        at += (size_t)snprintf(seeds + at, sizeof seeds - at, " %s", peer);
-        if (hm_endpoint_parse(peer, endpoint, err) || strcmp(endpoint, node->env->rpc) == 0)
-            continue; /* not dialled, see dial_seeds */
-        const char *what = complaint(node, node->env->dial[slot++]);
-        if (what && end < sizeof complaints)
+    for (unsigned i = 0; i < node->options.n_peers && at < sizeof seeds; i++)
+        at += (size_t)snprintf(seeds + at, sizeof seeds - at, " %s", node->options.peer[i]);
+    for (unsigned slot = 0; slot < n_seeds && end < sizeof complaints; slot++) {
+        const char *what = complaint(node->env->dial[slot]);
+        if (what)
             end += (size_t)snprintf(complaints + end, sizeof complaints - end, "%s%s %s",
-                                    end ? "; " : "", peer, what);
+                                    end ? "; " : "", seed_at(node, slot, endpoint), what);
     }
     if (hopeless(node, n_seeds))
         return hm_fail(err, HM_EREFUSED, "%s", complaints);
@@ -186,6 +212,7 @@ static enum hm_status ask_around(struct hm_node *node, unsigned n_seeds, struct 
     uint64_t give_up = hm_node_now(node) + (uint64_t)(node->options.join_timeout * 1e6);
     int answered = 0;
     enum hm_status status = HM_OK;
+    enum hm_dial dial[HM_SEEDS_MAX] = {HM_DIAL_FINE}; /* as far as we have looked into it */
     /* Sockets refuse what is sent before the connection stands: try often until one has taken the
      * question. */
     for (uint64_t every = 2000; !status && !answered;
@@ -193,10 +220,14 @@ static enum hm_status ask_around(struct hm_node *node, unsigned n_seeds, struct 
         int asked = 0;
         if (atomic_load(&node->stop_wanted))
             return hm_fail(err, HM_ESTOPPED, "stopped before a peer answered");
+        for (unsigned i = 0; i < n_seeds; i++) {
+            asked += ask(node, i);
+            if (node->env->dial[i] != dial[i] && node->env->dial[i] >= HM_DIAL_KEY_REFUSED)
+                look_closer(node, i);
+            dial[i] = node->env->dial[i];
+        }
         if (hm_node_now(node) >= give_up || hopeless(node, n_seeds))
             return unanswered(node, n_seeds, err);
-        for (unsigned i = 0; i < n_seeds; i++)
-            asked += ask(node, i);
         status = listen(node, n_seeds, hm_node_now(node) + (asked ? ASK_AGAIN_US : every),
                         &answered, err);
     }

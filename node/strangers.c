@@ -66,9 +66,9 @@ void hm_strangers_disconnected(struct hm_strangers *s, unsigned listener, int fd
     struct hm_connection *c = find(s, listener, fd);
     int failed = s->failed[listener], in_time = c && now_us - c->since_us < s->handshake_us;
     s->failed[listener] = 0;
-    /* Who hangs up by himself was not refused; who says nothing until the time is up was. */
-    if (failed == 1 + HM_REFUSALS)
-        failed = in_time ? 0 : 1 + HM_REFUSED_GARBAGE;
+    /* Who says nothing until the time is up is hung up on too. */
+    if (failed == 1 + HM_BROKE_OFF && !in_time)
+        failed = 1 + HM_REFUSED_GARBAGE;
     /* ZMTP 1.0, and so every text that is no ZMTP, is hung up on without a failed handshake. */
     else if (!failed && in_time && !c->established)
         failed = 1 + HM_REFUSED_GARBAGE;
@@ -96,13 +96,15 @@ void hm_strangers_refused(struct hm_strangers *s, const char *address, enum hm_r
 {
     assert((unsigned)why < HM_REFUSALS);
     s->n[why]++;
-    entry(s, address)->n[why]++;
+    if (why != HM_BROKE_OFF)
+        entry(s, address)->n[why]++;
 }
 
 static size_t tell(const struct hm_stranger *stranger, char *line, size_t room)
 {
-    static const char *const what[HM_REFUSALS] = {
-        "with a key that is not ours", "without encryption", "with something that is no hogmesh"};
+    static const char *const what[HM_REFUSALS] = {"with a key that is not ours",
+                                                  "without encryption",
+                                                  "with something that is no hogmesh", ""};
     int at = 0;
     for (unsigned i = 0; i < HM_REFUSALS; i++)
         if (stranger->n[i])
@@ -144,7 +146,7 @@ int hm_strangers_line(struct hm_strangers *s, uint64_t now_us, char line[HM_STRA
         snprintf(line, HM_STRANGER_LINE_MAX + 1, "refused connections from %s: %s",
                  i == HM_STRANGERS_MAX  ? "more addresses"
                  : stranger->address[0] ? stranger->address
-                                        : "an address that hung up at once",
+                                        : "an address that is not known any more",
                  counts);
         stranger->said_us = now_us;
         memset(stranger->n, 0, sizeof stranger->n);

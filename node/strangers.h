@@ -17,6 +17,8 @@ enum hm_refusal {
     HM_REFUSED_KEY,     /* a CURVE handshake with a key that we do not hold */
     HM_REFUSED_PLAIN,   /* ZMTP without encryption */
     HM_REFUSED_GARBAGE, /* no ZMTP, or nothing in time */
+    HM_BROKE_OFF, /* hung up during the handshake: a node without a key that saw ours first, or a
+                     peer that ended; counted, not told */
     HM_REFUSALS
 };
 
@@ -53,7 +55,7 @@ void hm_strangers_init(struct hm_strangers *s, uint64_t handshake_us);
 void hm_strangers_accepted(struct hm_strangers *s, unsigned listener, int fd, const char *address,
                            uint64_t now_us);
 void hm_strangers_succeeded(struct hm_strangers *s, unsigned listener);
-/* The disconnection comes next. why HM_REFUSALS: the handshake broke off. */
+/* The disconnection comes next. */
 void hm_strangers_failed(struct hm_strangers *s, unsigned listener, enum hm_refusal why);
 void hm_strangers_disconnected(struct hm_strangers *s, unsigned listener, int fd, uint64_t now_us);
 

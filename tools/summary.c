@@ -98,7 +98,8 @@ static void add_refusals(json_t *counters, const struct hm_node_report *r)
 {
     static const char *const names[HM_REFUSALS] = {[HM_REFUSED_KEY] = "refused_key",
                                                    [HM_REFUSED_PLAIN] = "refused_plain",
-                                                   [HM_REFUSED_GARBAGE] = "refused_garbage"};
+                                                   [HM_REFUSED_GARBAGE] = "refused_garbage",
+                                                   [HM_BROKE_OFF] = "broke_off"};
     for (unsigned i = 0; i < HM_REFUSALS; i++)
         json_object_set_new(counters, names[i], integer(r->refused[i]));
 }
