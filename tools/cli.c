@@ -33,8 +33,9 @@ enum kind {
 
 struct flag {
     const char *name, *value, *help;
-    char group;  /* d data, o optimisation, m mesh, r run, w results, s synth, k keygen, n keys of
-                    run and join, i internal */
+    /* d data, o optimisation, m mesh, n keys of run and join, r run, w results, s synth, k keygen,
+     * i internal */
+    char group;
     char letter; /* short form, or 0 */
     enum kind kind;
     size_t at; /* offset in struct cli */
