@@ -17,7 +17,8 @@ static struct hm_env *open_env(uint64_t life)
 {
     struct hm_env *env;
     struct hm_err err = {""};
-    if (hm_env_zmq_open(&env, life, "127.0.0.1:0", NULL, &err))
+    struct hm_env_zmq_options options = {.life = life, .bind = "127.0.0.1:0"};
+    if (hm_env_zmq_open(&env, &options, &err))
         fail_msg("%s", err.text);
     return env;
 }

@@ -17,10 +17,13 @@ def lan():
     net.close()
 
 
-def start_three(start, lan, rows, seconds):
+def start_three(start, run, tmp_path, lan, rows, seconds):
+    key = tmp_path / 'mesh.key'
+    assert run('keygen', key).code == 0
+
     def node(i, *flags):
         return start('join', 'svm', '--train', rows.train, '--json', '--expect', 3, '--seconds', seconds, '--bind',
-                     f'10.91.7.{i}:7000', '--insecure', *flags, prefix=lan.prefix(i))
+                     f'10.91.7.{i}:7000', '--key', key, *flags, prefix=lan.prefix(i))
     first = node(1)
     address = first.address()
     assert address == '10.91.7.1:7000'
@@ -35,13 +38,35 @@ def check_equal(nodes, timeout):
     return summaries
 
 
-def test_three_hosts_join_by_one_address(start, rows, lan):
-    check_equal(start_three(start, lan, rows, 2), 30)
+def test_three_hosts_join_by_one_address(start, run, tmp_path, rows, lan):
+    check_equal(start_three(start, run, tmp_path, lan, rows, 2), 30)
+
+
+def test_clear_traffic_stays_on_the_host(start, rows, lan):
+    """Without a key and --insecure no address of the LAN is bound."""
+    node = start('join', 'svm', '--train', rows.train, '--expect', 1, '--epochs', 1, '--bind', '10.91.7.1:7000',
+                 prefix=lan.prefix(1)).wait(10)
+    assert node.code == 2 and '10.91.7.1:7000' in node.err and '--key' in node.err and '--insecure' in node.err, node
+
+
+def test_strangers_of_other_hosts_are_told_by_address(start, run, tmp_path, rows, lan):
+    nodes = start_three(start, run, tmp_path, lan, rows, 5)
+    for node in nodes:
+        node.wait_for('train ')
+    other = tmp_path / 'other.key'
+    assert run('keygen', other).code == 0
+    for i in 2, 3:
+        stranger = start('join', 'svm', '--train', rows.train, '--peer', '10.91.7.1:7000', '--key', other,
+                         prefix=lan.prefix(i)).wait(10)
+        assert stranger.code == 4 and "10.91.7.1:7000 refuses this node's key" in stranger.err, stranger
+    check_equal(nodes, 30)
+    for i in 2, 3:
+        assert nodes[0].err.count(f'refused connections from 10.91.7.{i}: ') == 1, nodes[0]
 
 
 @pytest.mark.parametrize('which', [1, 3])
-def test_link_that_fails_for_three_seconds(start, rows, lan, which):
-    nodes = start_three(start, lan, rows, 7)
+def test_link_that_fails_for_three_seconds(start, run, tmp_path, rows, lan, which):
+    nodes = start_three(start, run, tmp_path, lan, rows, 7)
     for node in nodes:
         node.wait_for('train ')
     lan.link(which, 'down')

@@ -2,12 +2,14 @@
  * with its raw measurements; tools/bench runs them beside whole meshes and other people's programs,
  * and makes medians of them.
  *
- *     hogmesh-bench about                     compiler, flags, kernel tables of this processor
- *     hogmesh-bench step TRAIN N              N epochs of the SVM's bare loop: no node, no mesh
- *     hogmesh-bench micro TRAIN K             kernels on the deltas of every K examples, warm
- * caches hogmesh-bench flush TRAIN K             a flush and a receive, with the caches as training
- * leaves them hogmesh-bench deltas TRAIN K            bytes of the deltas of an epoch, and their
- * entropy hogmesh-bench reader TRAIN N            parsing, and opening the cache
+ *     hogmesh-bench about                compiler, flags, kernel tables of this processor
+ *     hogmesh-bench step TRAIN N         N epochs of the SVM's bare loop: no node, no mesh
+ *     hogmesh-bench micro TRAIN K        kernels on the deltas of every K examples, warm caches
+ *     hogmesh-bench flush TRAIN K        a flush and a receive, with the caches as training does
+ *     hogmesh-bench deltas TRAIN K       bytes of the deltas of an epoch, and their entropy
+ *     hogmesh-bench reader TRAIN N       parsing, and opening the cache
+ *     hogmesh-bench ledger TRAIN K       what the ledger costs
+ *     hogmesh-bench wire KEYFILE|- N     messages of N bytes between the sockets of two processes
  */
 #include "models/rows.h"
 #include "protocol/wire.h"
@@ -337,8 +339,8 @@ static json_t *dispatch(const char *command, const char *train, uint64_t n)
     static const struct {
         const char *name;
         json_t *(*main)(const char *train, uint64_t n);
-    } commands[] = {{"step", step},     {"micro", micro},   {"flush", flush},
-                    {"deltas", deltas}, {"reader", reader}, {"ledger", ledger}};
+    } commands[] = {{"step", step},     {"micro", micro},   {"flush", flush}, {"deltas", deltas},
+                    {"reader", reader}, {"ledger", ledger}, {"wire", wire}};
     for (unsigned i = 0; i < sizeof commands / sizeof commands[0]; i++)
         if (strcmp(command, commands[i].name) == 0)
             return commands[i].main(train, n);
@@ -352,7 +354,7 @@ int main(int argc, char **argv)
                                        argc > 3 ? strtoull(argv[3], NULL, 10) : 0);
     if (!json) {
         fprintf(stderr, "usage: hogmesh-bench about | step TRAIN N | micro|flush|deltas TRAIN K | "
-                        "reader TRAIN N | ledger TRAIN K\n");
+                        "reader TRAIN N | ledger TRAIN K | wire KEYFILE|- BYTES\n");
         return 2;
     }
     json_dumpf(json, stdout, JSON_COMPACT);

@@ -34,4 +34,7 @@ void walk_close(struct walk *walk);
 /* bench_ledger.c */
 json_t *ledger(const char *train, uint64_t k);
 
+/* bench_wire.c: between two processes, messages of so many bytes; NULL when they cannot be had. */
+json_t *wire(const char *key, uint64_t bytes);
+
 #endif
