@@ -33,8 +33,8 @@ enum kind {
 
 struct flag {
     const char *name, *value, *help;
-    /* d data, o optimisation, m mesh, n keys of run and join, r run, w results, s synth, k keygen,
-     * i internal */
+    /* d data, o optimisation, m mesh, n keys of run and join, r run, w results, s synth, g keygen,
+     * k kept state, i internal */
     char group;
     char letter; /* short form, or 0 */
     enum kind kind;
