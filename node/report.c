@@ -50,7 +50,7 @@ static void copy_links(struct hm_node *node)
     for (size_t i = 0; i < n; i++) {
         const struct hm_link *link = hm_mesh_link(node->mesh, i);
         report->vector_seq += link->seq;
-        if (link->from == node->options.life) {
+        if (link->from == hm_mesh_life(node->mesh)) {
             report->own_seq = link->seq;
             continue;
         }
@@ -68,6 +68,7 @@ void hm_node_fill_report(struct hm_node *node)
     const struct hm_result *result = hm_mesh_result(node->mesh);
     report->status = result->status;
     report->clean = result->clean;
+    report->life = hm_mesh_life(node->mesh);
     memcpy(report->text, result->text, sizeof report->text);
     report->steps = hm_mesh_steps(node->mesh);
     report->own_steps = hm_mesh_own_published_steps(node->mesh);

@@ -439,7 +439,7 @@ static size_t list_peers(struct sim_node *node, struct hm_peer_entry *peer)
         const struct sim_node *other = &sim->node[i];
         if (!other->up || other == node)
             continue;
-        peer[n] = (struct hm_peer_entry){.life = other->node->options.life};
+        peer[n] = (struct hm_peer_entry){.life = hm_mesh_life(other->node->mesh)};
         memcpy(peer[n].label, other->node->options.label, sizeof peer[n].label);
         memcpy(peer[n].rpc, other->env.rpc, sizeof peer[n].rpc);
         memcpy(peer[n++].pub, other->env.pub, sizeof peer[n].pub);

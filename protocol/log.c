@@ -51,7 +51,7 @@ void hm_log_fini(struct hm_log *log)
     while (log->n)
         hm_log_drop_oldest(log);
     free(log->entry);
-    *log = (struct hm_log){0};
+    *log = (struct hm_log){.steps_before = log->steps_before};
 }
 
 static int grow(struct hm_log *log)
@@ -110,7 +110,20 @@ uint64_t hm_log_drop_oldest(struct hm_log *log)
         return 0;
     struct hm_log_entry *entry = *at(log, 0);
     uint64_t bytes = hm_log_entry_bytes(entry);
+    log->steps_before = entry->head.steps;
     log->begin = (log->begin + 1) & (log->capacity - 1);
+    log->n--;
+    log->bytes -= bytes;
+    hm_log_entry_drop(entry);
+    return bytes;
+}
+
+uint64_t hm_log_drop_newest(struct hm_log *log)
+{
+    if (!log->n)
+        return 0;
+    struct hm_log_entry *entry = *at(log, log->n - 1);
+    uint64_t bytes = hm_log_entry_bytes(entry);
     log->n--;
     log->bytes -= bytes;
     hm_log_entry_drop(entry);

@@ -22,7 +22,8 @@ void hm_log_entry_drop(struct hm_log_entry *entry); /* NULL is fine */
 struct hm_log {
     struct hm_log_entry **entry; /* [capacity], capacity a power of two or 0 */
     uint32_t capacity, begin, n;
-    uint64_t bytes; /* as hm_log_entry_bytes counts them */
+    uint64_t bytes;        /* as hm_log_entry_bytes counts them */
+    uint64_t steps_before; /* cumulative steps of the stream before the oldest entry */
 };
 
 /* What an entry counts against the budget of the logs. */
@@ -43,5 +44,8 @@ uint32_t hm_log_oldest(const struct hm_log *log);
 
 /* Drops the oldest entry and returns its bytes; 0 when empty. */
 uint64_t hm_log_drop_oldest(struct hm_log *log);
+
+/* The same with the newest, which another may follow. */
+uint64_t hm_log_drop_newest(struct hm_log *log);
 
 #endif

@@ -106,6 +106,8 @@ void hm_mesh_finish(struct hm_mesh *mesh, enum hm_status status, const char *for
         const struct stream *s = mesh->stream[i];
         uint32_t known = s->head > s->named ? s->head : s->named;
         mesh->result.lost += known > s->link.seq ? known - s->link.seq : 0;
+        if (s->former && s->renounced && s->link.seq >= s->renounced)
+            mesh->counters.doubled += s->link.seq - s->renounced + 1;
     }
     hm_mesh_act(mesh, HM_ACT_FINISH);
 }
@@ -174,6 +176,9 @@ static void on_message(struct hm_mesh *mesh, const struct hm_event *event)
     }
     if (!admissible(mesh, &header))
         return;
+    const struct member *member = hm_mesh_member_of(mesh, header.life);
+    if (member && member->damaged)
+        return;
     hm_mesh_life_sign(mesh, header.life);
     switch (header.type) {
     case HM_DELTA:
@@ -197,6 +202,21 @@ static void on_message(struct hm_mesh *mesh, const struct hm_event *event)
     case HM_NOHAVE:
         hm_mesh_on_nohave(mesh, &header);
         break;
+    case HM_STATE_REQ:
+        hm_mesh_on_state_req(mesh, event, &header);
+        break;
+    case HM_STATE_META:
+        hm_mesh_on_state_meta(mesh, event, &header);
+        break;
+    case HM_CHUNK_REQ:
+        hm_mesh_on_chunk_req(mesh, event, &header);
+        break;
+    case HM_CHUNK:
+        hm_mesh_on_chunk(mesh, event, &header);
+        break;
+    case HM_YIELD:
+        hm_mesh_on_yield(mesh, &header);
+        break;
     case HM_LEAVE:
         hm_mesh_on_leave(mesh, &header);
         break;
@@ -212,12 +232,16 @@ static void tick(struct hm_mesh *mesh)
     mesh->ticked_us = mesh->now_us;
     hm_mesh_tick_members(mesh);
     hm_mesh_tick_repair(mesh);
+    hm_mesh_tick_snapshot(mesh);
+    hm_mesh_tick_fetch(mesh);
     hm_mesh_tick_phase(mesh);
     hm_mesh_tick_flush(mesh);
     hm_mesh_tick_sanity(mesh);
     if (mesh->now_us >= mesh->beat_due_us ||
-        (mesh->beat_soon && mesh->now_us >= hm_mesh_beat_soon_us(mesh)))
+        (mesh->beat_soon && mesh->now_us >= hm_mesh_beat_soon_us(mesh))) {
         hm_mesh_beat(mesh);
+        hm_mesh_say_yield(mesh);
+    }
 }
 
 void hm_mesh_step(struct hm_mesh *mesh, const struct hm_event *event)
@@ -243,9 +267,10 @@ void hm_mesh_step(struct hm_mesh *mesh, const struct hm_event *event)
         hm_mesh_on_extracted(mesh, event);
         break;
     case HM_EV_SNAPSHOT:
-        hm_blob_drop(event->base);
+        hm_mesh_on_snapshot(mesh, event->base);
         break;
     case HM_EV_INSTALLED:
+        hm_mesh_on_installed(mesh);
         break;
     case HM_EV_WORK_ENDED:
         hm_mesh_on_work_ended(mesh);
@@ -254,7 +279,7 @@ void hm_mesh_step(struct hm_mesh *mesh, const struct hm_event *event)
         hm_mesh_raise_stop(mesh, event->reason);
         break;
     case HM_EV_VERIFIED:
-        hm_mesh_check_base(mesh, event->digest, hm_mesh_digest(mesh));
+        hm_mesh_on_verified(mesh, event->digest);
         break;
     case HM_EV_LEAVE:
         if (!mesh->leaving) {
@@ -281,6 +306,8 @@ uint64_t hm_mesh_wake_us(const struct hm_mesh *mesh, int busy)
         wake = coarse;
     if (repair < wake)
         wake = repair;
+    if (hm_mesh_fetch_wake_us(mesh) < wake)
+        wake = hm_mesh_fetch_wake_us(mesh);
     if (busy && mesh->working && !mesh->extracting && mesh->flush_due_us < wake)
         wake = mesh->flush_due_us;
     return wake;
@@ -369,6 +396,11 @@ void hm_mesh_close(struct hm_mesh *mesh)
     for (unsigned i = 0; i < mesh->n_slots; i++)
         hm_vector_drop(mesh->member[i].vector);
     hm_decoder_close(mesh->own_decoder);
+    hm_mesh_drop_snapshot(mesh);
+    hm_mesh_stop_fetching(mesh, 0);
+    free(mesh->fetch.vv);
+    free(mesh->chunk_scratch);
+    hm_delta_fini(&mesh->chunk_delta);
     free(mesh->action);
     free(mesh->packed);
     free(mesh);

@@ -123,6 +123,15 @@ struct hm_action {
 
 /* ---- what a mesh is made with ---- */
 
+/* Safeguards that a test switches off to see that the tests notice. */
+enum hm_without {
+    HM_WITHOUT_REPAIR = 1,  /* nothing that is missing is asked for */
+    HM_WITHOUT_DIGEST = 2,  /* deltas, snapshots and beats are believed */
+    HM_WITHOUT_RENEWAL = 4, /* who yields goes on as the same life */
+    HM_WITHOUT_ORDER = 8,   /* deltas are applied as they come */
+    HM_WITHOUT_ARBITER = 16 /* of two whose logs do not meet each gives way */
+};
+
 struct hm_mesh_resume;
 
 struct hm_mesh_params {
@@ -145,8 +154,11 @@ struct hm_mesh_params {
     uint64_t bandwidth;       /* bytes/s handed to sockets, all copies counted; 0: no limit */
     uint64_t log_bytes_max;   /* of deltas kept for repair */
     uint64_t suspect_us,
-        gone_us;   /* silence until a peer is re-dialled, and until it counts as dead */
-    uint64_t seed; /* of jitter */
+        gone_us;           /* silence until a peer is re-dialled, and until it counts as dead */
+    uint64_t seed;         /* of jitter and of further lives */
+    uint32_t chunk_blocks; /* blocks in a chunk of a snapshot; 0: a good number */
+    uint32_t seq_max;      /* deltas of one life, then it goes on as another; 0: HM_SEQ_MAX */
+    unsigned without;      /* enum hm_without; 0 but in tests of the tests */
     const struct hm_peer_entry *peer; /* [n_peers] known already, from HELLO_OK */
     size_t n_peers;
     const struct hm_mesh_resume *resume; /* of a former life (protocol/resume.h), with B of the
@@ -157,7 +169,17 @@ struct hm_mesh_params {
 
 struct hm_counters {
     uint64_t published, pieces_empty; /* own deltas; of these without coordinates */
-    uint64_t applied, duplicates, repaired, held, covered, abandoned;
+    uint64_t applied, duplicates, repaired, held;
+    uint64_t covered;  /* deltas that came with snapshots */
+    uint64_t undone;   /* others' deltas that an install took back; they come again, or are lost */
+    uint64_t renewed;  /* own deltas published anew, in another life's stream */
+    uint64_t renewals; /* lives begun besides the first */
+    uint64_t abandoned,
+        orphaned;     /* deltas given up for ever; of these others', whose origin died */
+    uint64_t doubled; /* own deltas that the mesh has kept although they came anew as well: when two
+                         sides gave way to each other at the same time. Known at the end */
+    uint64_t snapshots_cut, snapshots_installed, snapshots_refused, chunks_served;
+    uint64_t peers_damaged; /* excluded because their replicas are wrong */
     uint64_t refused_malformed, refused_fingerprint, refused_version, refused_digest,
         refused_overflow, refused_hello;
     uint64_t wants_sent, wants_served, nohaves;

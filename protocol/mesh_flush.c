@@ -7,6 +7,7 @@
 #include <string.h>
 
 enum {
+    RETAINED_US = 600000000,
     INTERVAL_MIN_US = 100,
     INTERVAL_MAX_US = 2000000,
     RTT_LEAST_US = 200,
@@ -174,7 +175,7 @@ static void note_starved(struct hm_mesh *mesh)
 
 void hm_mesh_tick_flush(struct hm_mesh *mesh)
 {
-    if (mesh->phase != HM_RUNNING || mesh->extracting || mesh->finished)
+    if (mesh->phase != HM_RUNNING || mesh->extracting || mesh->installing || mesh->finished)
         return;
     if (mesh->ending && !mesh->working && !mesh->drained) {
         extract(mesh, true);
@@ -252,9 +253,18 @@ static void publish_piece(struct hm_mesh *mesh, const struct hm_delta *piece, ui
     hm_mesh_broadcast(mesh, &header, payload);
 }
 
+/* A life has so many deltas, then it goes on as another, as if it yielded: nothing is renounced. */
+static void renew_used_up(struct hm_mesh *mesh, uint32_t n_blocks)
+{
+    uint32_t most = mesh->params.seq_max ? mesh->params.seq_max : HM_SEQ_MAX;
+    if (most - mesh->stream[0]->link.seq <= n_blocks / PIECE_BLOCKS_MAX)
+        hm_mesh_renew(mesh, HM_SEQ_MAX + 1);
+}
+
 static void publish(struct hm_mesh *mesh, const struct hm_delta *delta, uint64_t steps)
 {
     uint32_t from = 0;
+    renew_used_up(mesh, delta->n_blocks);
     do {
         uint32_t to =
             delta->n_blocks - from > PIECE_BLOCKS_MAX ? from + PIECE_BLOCKS_MAX : delta->n_blocks;
@@ -342,13 +352,19 @@ void hm_mesh_log(struct hm_mesh *mesh, struct stream *stream, struct hm_log_entr
     hm_log_fini(&stream->log);
 }
 
-/* The lowest seq of a stream that some live member has acknowledged. */
+/* Who has been silent for longer than that may come back, but logs do not wait for it. */
+static bool retained(const struct hm_mesh *mesh, const struct member *m)
+{
+    return m->life && m->beat && !m->left && mesh->now_us - m->heard_us < RETAINED_US;
+}
+
+/* The lowest seq of a stream that some retained member has acknowledged. */
 uint32_t hm_mesh_acknowledged(const struct hm_mesh *mesh, const struct stream *stream)
 {
     uint32_t least = stream->link.seq;
     for (unsigned i = 0; i < mesh->n_slots; i++) {
         const struct member *m = &mesh->member[i];
-        if (!hm_member_live(m))
+        if (!retained(mesh, m))
             continue;
         const struct hm_vv_entry *entry = hm_vector_find(m->vector, stream->link.from);
         uint32_t seq = m->life == stream->link.from ? stream->link.seq : entry ? entry->seq : 0;
@@ -375,7 +391,8 @@ static struct stream *largest_log(struct hm_mesh *mesh)
 }
 
 /* Above half of the budget what every live member has acknowledged goes; above all of it, the
- * oldest of others. Below half everything stays: a late joiner can still be served from the log. */
+ * oldest of others Below
+ * half everything stays: a late joiner can still be served from the log. */
 void hm_mesh_trim(struct hm_mesh *mesh)
 {
     uint64_t most = mesh->params.log_bytes_max, target = most / 2;

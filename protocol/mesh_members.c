@@ -7,6 +7,8 @@
 
 /* A first greeting is mostly lost: sockets refuse what is sent before the connection stands. So
  * greet often at first. */
+enum { CONTRADICTIONS = 2 /* beats in a row */, LINGER_US = 2000000 };
+
 enum { GREET_US = 2000, GREET_DOUBLINGS = 11, REDIAL_MAX_US = 4000000 };
 
 struct member *hm_mesh_member_of(struct hm_mesh *mesh, uint64_t life)
@@ -92,7 +94,7 @@ static struct member *at_address(struct hm_mesh *mesh, uint64_t life, const char
 {
     for (unsigned i = 0; i < mesh->n_slots; i++) {
         struct member *m = &mesh->member[i];
-        if (m->life && m->life != life && !m->replaced && strcmp(m->rpc, rpc) == 0)
+        if (m->life && m->life != life && !m->replaced && !m->hung_up && strcmp(m->rpc, rpc) == 0)
             return m;
     }
     return NULL;
@@ -145,6 +147,18 @@ struct member *hm_mesh_member_add(struct hm_mesh *mesh, const struct hm_peer_ent
     memcpy(member->pub, peer->pub, sizeof member->pub);
     dial(mesh, member);
     return member;
+}
+
+/* Its connections are closed for good: whoever comes to its endpoints next must not be heard twice.
+ */
+void hm_mesh_hang_up(struct hm_mesh *mesh, struct member *member)
+{
+    member->left = true;
+    if (member->hung_up)
+        return;
+    member->hung_up = true;
+    count_live(mesh);
+    hm_mesh_act(mesh, HM_ACT_DISCONNECT)->slot = slot_of(mesh, member);
 }
 
 /* ---- beats ---- */
@@ -280,7 +294,9 @@ static bool find_next(const struct hm_mesh *mesh, uint64_t life, size_t *from)
 
 static void learn_own(struct hm_mesh *mesh, struct member *member, const struct hm_vv_entry *e)
 {
-    if (e->seq > mesh->stream[0]->link.seq)
+    /* Of one beat a bit may be wrong. */
+    member->clones = e->seq > mesh->stream[0]->link.seq ? member->clones + 1 : 0;
+    if (member->clones == CONTRADICTIONS)
         hm_mesh_finish(mesh, HM_ECORRUPT,
                        "another process publishes under this node's life id; restart it");
     else if (e->flush > member->flush_acked && e->flush <= mesh->flush)
@@ -304,11 +320,12 @@ static void learn_vector(struct hm_mesh *mesh, struct member *member)
             mesh->counters.refused_overflow++;
             continue;
         }
-        if (e->seq > s->head)
-            s->head = e->seq;
+        uint32_t seq = s->renounced && e->seq >= s->renounced ? s->renounced - 1 : e->seq;
+        if (seq > s->head)
+            s->head = seq;
         /* The origin's own beat comes down the same pipe as its deltas, so what it names and we
          * lack is lost; a third party's beat may only have been faster. */
-        if (e->seq > s->link.seq)
+        if (seq > s->link.seq)
             hm_mesh_want(mesh, s, e->life == member->life ? 5000 : patience);
     }
 }
@@ -330,14 +347,29 @@ static void check_digest(struct hm_mesh *mesh, struct member *member)
     }
     if (same && hm_mesh_same_vector(mesh, member->vector))
         same = member->digest == hm_mesh_digest(mesh);
-    if (same)
+    member->contradictions = same ? 0 : member->contradictions + 1;
+    if (member->contradictions < CONTRADICTIONS || mesh->params.without & HM_WITHOUT_DIGEST)
         return;
-    hm_mesh_finish(mesh, HM_ECORRUPT,
-                   "this replica and %s's differ although both applied the same deltas (digests "
-                   "%016llx, %016llx): one of "
-                   "the two machines corrupts data",
-                   member->label, (unsigned long long)hm_mesh_digest(mesh),
-                   (unsigned long long)member->digest);
+    mesh->suspect = member->life;
+    hm_mesh_act(mesh, HM_ACT_VERIFY);
+}
+
+/* The own base was looked at first: when it is what its vector promises, the damage is there. */
+void hm_mesh_on_verified(struct hm_mesh *mesh, uint64_t digest)
+{
+    struct member *member = hm_mesh_member_of(mesh, mesh->suspect);
+    mesh->suspect = 0;
+    if (!hm_mesh_check_base(mesh, digest, hm_mesh_digest(mesh)) || !member || member->damaged)
+        return;
+    member->damaged = true;
+    mesh->counters.peers_damaged++;
+    hm_mesh_note(mesh, HM_NOTE_ERROR,
+                 "the replica of node %s is damaged: it differs from this one although both "
+                 "applied the same deltas (digests %016llx there, %016llx here, and this node's "
+                 "weights are what its digest says); going on without it",
+                 member->label, (unsigned long long)member->digest,
+                 (unsigned long long)hm_mesh_digest(mesh));
+    hm_mesh_hang_up(mesh, member);
 }
 
 static void learn_peers(struct hm_mesh *mesh, struct member *member,
@@ -349,6 +381,17 @@ static void learn_peers(struct hm_mesh *mesh, struct member *member,
         else if (!peer[i].gone)
             hm_mesh_member_add(mesh, &peer[i], false);
     }
+}
+
+/* What the origin's own beat says of its stream is all there is: what others claimed beyond that
+ * was wrong. */
+static void correct_head(struct hm_mesh *mesh, const struct member *member)
+{
+    struct stream *s = hm_mesh_stream(mesh, member->life);
+    const struct hm_vv_entry *e = hm_vector_find(member->vector, member->life);
+    uint32_t seq = e ? e->seq : 0;
+    if (s && s->head > seq)
+        s->head = seq > s->link.seq ? seq : s->link.seq;
 }
 
 void hm_mesh_on_beat(struct hm_mesh *mesh, const struct hm_event *event,
@@ -383,6 +426,7 @@ void hm_mesh_on_beat(struct hm_mesh *mesh, const struct hm_event *event,
     hm_vector_drop(member->vector);
     member->vector = hm_vector_share(decoded->vector);
     learn_vector(mesh, member);
+    correct_head(mesh, member);
     learn_peers(mesh, member, decoded->peer, decoded->n_peers);
     check_digest(mesh, member);
     struct stream *stream = hm_mesh_stream(mesh, header->life);
@@ -594,6 +638,9 @@ static uint64_t silence(const struct hm_mesh *mesh, uint64_t since)
 
 static void tick_member(struct hm_mesh *mesh, struct member *member)
 {
+    if (member->life && member->left && !member->hung_up &&
+        mesh->now_us - member->heard_us > LINGER_US)
+        hm_mesh_hang_up(mesh, member); /* nothing comes any more */
     if (!member->life || member->left || member->refused || member->replaced)
         return;
     uint64_t silent = silence(mesh, member->heard_us ? member->heard_us : member->added_us);

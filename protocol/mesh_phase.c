@@ -216,12 +216,29 @@ static bool acknowledged_by_all(const struct hm_mesh *mesh)
     return true;
 }
 
+/* What nobody has acknowledged when this node goes is lost, as far as anybody knows. */
+static void count_owed(struct hm_mesh *mesh)
+{
+    uint32_t most = 0, seq = mesh->stream[0]->link.seq;
+    for (unsigned i = 0; i < mesh->n_slots; i++) {
+        const struct member *m = &mesh->member[i];
+        const struct hm_vv_entry *e = m->life ? hm_vector_find(m->vector, mesh->params.life) : NULL;
+        most = e && e->seq > most && e->seq <= seq ? e->seq : most;
+        if (hm_member_live(m) && m->flush_acked == mesh->flush)
+            most = seq;
+    }
+    mesh->counters.abandoned += seq - most;
+    if (mesh->phase == HM_RUNNING && !mesh->drained && mesh->own_steps)
+        mesh->counters.abandoned++; /* the flush that it owes */
+}
+
 /* A node that leaves hands over what it owes and waits until everybody has it, or two seconds. */
 static void leave(struct hm_mesh *mesh)
 {
     bool owed = mesh->phase == HM_RUNNING && !mesh->drained;
     if (mesh->now_us - mesh->leaving_us < 2000000 && (owed || !acknowledged_by_all(mesh)))
         return;
+    count_owed(mesh);
     say_leave(mesh, false);
     if (mesh->withdrawn)
         hm_mesh_finish(mesh, mesh->withdrawn_status, "%s", mesh->withdrawn_text);

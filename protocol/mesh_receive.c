@@ -42,8 +42,8 @@ static bool make_room(struct hm_mesh *mesh, struct stream *stream, uint32_t hi, 
 
 /* Keeps a delta that came before those it follows. When there is no room it is dropped: it will be
  * asked for. */
-static bool hold(struct hm_mesh *mesh, struct stream *stream, const struct hm_delta_head *head,
-                 struct hm_blob *payload)
+bool hm_mesh_hold(struct hm_mesh *mesh, struct stream *stream, const struct hm_delta_head *head,
+                  struct hm_blob *payload)
 {
     size_t bytes = payload ? payload->n : 0;
     for (size_t i = 0; i < stream->n_held; i++)
@@ -72,6 +72,8 @@ static const struct hm_decoded *decode(struct hm_mesh *mesh, const struct stream
         mesh->counters.refused_malformed++;
         return NULL;
     }
+    if (mesh->params.without & HM_WITHOUT_DIGEST)
+        return decoded;
     if (stream->digest + decoded->digest != head->digest || head->steps < stream->link.steps ||
         (head->steps != stream->link.steps && !head->last_piece) ||
         head->flush != stream->flush + 1) {
@@ -118,18 +120,21 @@ void hm_mesh_on_delta(struct hm_mesh *mesh, const struct hm_event *event,
         mesh->counters.duplicates++;
         return;
     }
+    if (stream->renounced && head->hi >= stream->renounced)
+        return; /* on its way when its origin gave it up */
     if (head->hi > stream->head)
         stream->head = head->hi;
     bool answer = event->message.channel != HM_CH_PUBLISHED;
-    if (head->lo > stream->link.seq || mesh->applying) {
-        if (hold(mesh, stream, head, event->message.payload) && answer)
+    if ((head->lo > stream->link.seq && !(mesh->params.without & HM_WITHOUT_ORDER)) ||
+        mesh->applying || mesh->installing) {
+        if (hm_mesh_hold(mesh, stream, head, event->message.payload) && answer)
             hm_mesh_answered(mesh, stream);
         if (head->lo > stream->link.seq)
             hm_mesh_want(mesh, stream, 5000);
         return;
     }
-    if (head->lo == stream->link.seq && apply(mesh, stream, head, event->message.payload) &&
-        answer) {
+    if ((head->lo == stream->link.seq || mesh->params.without & HM_WITHOUT_ORDER) &&
+        apply(mesh, stream, head, event->message.payload) && answer) {
         mesh->counters.repaired++;
         hm_mesh_answered(mesh, stream);
     }
@@ -141,7 +146,8 @@ static bool next_held(struct hm_mesh *mesh, struct stream *stream, size_t *found
 {
     bool any = false;
     for (size_t i = 0; i < stream->n_held;) {
-        if (stream->held[i].head.hi <= stream->link.seq) {
+        if (stream->held[i].head.hi <= stream->link.seq ||
+            (stream->renounced && stream->held[i].head.hi >= stream->renounced)) {
             drop_held(mesh, stream, i);
             continue;
         }
@@ -171,7 +177,9 @@ void hm_mesh_on_applied(struct hm_mesh *mesh)
 {
     struct stream *stream = mesh->applying_stream;
     const struct hm_delta_head *head = &mesh->applying_head;
+    hm_mesh_regain(mesh, stream, head->hi);
     stream->link.seq = head->hi;
+    stream->stuck = false;
     stream->digest = head->digest;
     stream->link.steps = head->steps;
     if (head->last_piece)
@@ -184,8 +192,12 @@ void hm_mesh_on_applied(struct hm_mesh *mesh)
         stream->want_at = 0;
     if (!mesh->own_steps)
         hm_mesh_mark_start(mesh);
-    if (apply_held(mesh, stream))
-        return;
+    if (!apply_held(mesh, stream))
+        hm_mesh_apply_next_held(mesh);
+}
+
+void hm_mesh_apply_next_held(struct hm_mesh *mesh)
+{
     for (size_t i = 0; i < mesh->n_streams; i++)
         if (mesh->stream[i]->n_held && apply_held(mesh, mesh->stream[i]))
             return;

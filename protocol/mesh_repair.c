@@ -8,6 +8,7 @@ enum {
     SERVE_BYTES_MAX = 4 << 20,
     SERVE_DELTAS_MAX = 2048, /* of one answer: small ones would be more actions than there may be */
     FOLLOW_US = 20000,       /* between the deltas of one answer it takes less */
+    STUCK_US = 1000000,      /* between two attempts where logs do not reach */
     PATIENCE_LEAST_US = 100000,
     PATIENCE_MOST_US = 4000000,
     PATIENCE_US = 2 * BEAT_MAX_US, /* until nobody's having a delta is believed */
@@ -65,7 +66,9 @@ static bool claims(const struct member *m, const struct stream *stream)
     if (m->life == stream->link.from)
         return true;
     const struct hm_vv_entry *entry = hm_vector_find(m->vector, stream->link.from);
-    return entry && entry->seq > stream->link.seq;
+    if (!entry || (stream->renounced && stream->link.seq + 1 >= stream->renounced))
+        return false;
+    return entry->seq > stream->link.seq;
 }
 
 static bool may_have(const struct hm_mesh *mesh, const struct stream *stream, unsigned slot)
@@ -96,15 +99,13 @@ static bool anybody_claims(const struct hm_mesh *mesh, const struct stream *stre
     return false;
 }
 
-/* All holders have trimmed what we miss. A node that has not begun can be told so and end; one that
- * trains has lost deltas that nobody keeps any more. */
+/* All holders have trimmed what we miss: only the state of one of them helps. Who comes later may
+ * have it in its log yet, so now and then everybody is asked anew. */
 static void unobtainable(struct hm_mesh *mesh, struct stream *stream)
 {
-    hm_mesh_finish(mesh, HM_EREFUSED,
-                   "node %s's delta %u is in nobody's log any more, so this node cannot catch up; "
-                   "start it with the "
-                   "others, or give the mesh a larger log",
-                   stream->link.label, stream->link.seq + 1);
+    stream->stuck = true;
+    memset(stream->nohave, 0, sizeof stream->nohave);
+    want_at(mesh, stream, mesh->now_us + STUCK_US + hm_rng_below(&mesh->rng, STUCK_US));
 }
 
 /* The origin is dead or gone and nobody who lives has more than we: what was heard of beyond that
@@ -133,6 +134,10 @@ static void ask_nobody(struct hm_mesh *mesh, struct stream *stream)
 static void ask(struct hm_mesh *mesh, struct stream *stream)
 {
     unsigned slot = choose_holder(mesh, stream);
+    if (hm_mesh_fetches(mesh, stream) || mesh->params.without & HM_WITHOUT_REPAIR) {
+        want_at(mesh, stream, mesh->now_us + FOLLOW_US);
+        return;
+    }
     if (slot == MEMBERS_MAX) {
         ask_nobody(mesh, stream);
         return;

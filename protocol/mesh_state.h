@@ -55,6 +55,10 @@ struct stream {
     uint64_t want_since; /* when the gap was first seen */
     unsigned want_tries;
     uint64_t nohave[SLOT_WORDS]; /* bit per member slot that said NOHAVE since the gap opened */
+    bool stuck;  /* all that have what is missing said so: logs do not help any more */
+    bool former; /* of a life that this process had */
+    uint32_t lost_from, lost_to; /* deltas after the first up to the second count as abandoned */
+    uint32_t renounced; /* not 0: deltas from this on are void, their origin publishes them anew */
 };
 
 /* A peer: one life of a node, by the slot that its connections have. */
@@ -77,6 +81,77 @@ struct member {
     uint32_t flush_acked;     /* own flushes it is known to have applied */
     struct hm_vector *vector; /* of its newest beat */
     uint64_t warned;          /* bits: notes already given about this peer */
+    unsigned contradictions;  /* beats in a row whose digests are not ours at the same vector */
+    unsigned clones;          /* beats in a row that know more of our stream than we do */
+    bool damaged;             /* its replica is wrong: it is not listened to any more */
+    bool hung_up;             /* its connections are closed for good */
+};
+
+/* ---- state transfer ---- */
+
+enum {
+    DECISIONS_MAX = 64,
+    ASKERS_MAX = 8,
+    AVOIDED_MAX = 8,
+    FETCH_WINDOW = 4,
+    FORMERS_MAX = 16,
+};
+
+/* A cut of B, as it is given out. */
+struct snapshot {
+    uint64_t id;
+    struct hm_blob *base; /* NULL: there is none */
+    struct hm_vv_entry *vv;
+    size_t n_vv;
+    struct hm_state_meta_head meta;
+    uint64_t cut_us, used_us;
+};
+
+struct asker {
+    uint8_t route[HM_ROUTE_MAX];
+    size_t route_n;
+    bool adopt;
+};
+
+/* Which of two nodes gives way, as the one with the higher life has decided. */
+struct decision {
+    uint64_t peer;
+    bool made, we_void, they_void, peer_gives_way;
+};
+
+enum fetch_step { FETCH_IDLE, FETCH_ASKED, FETCH_CHUNKS, FETCH_READY };
+
+struct wanted_chunk {
+    uint32_t chunk;
+    unsigned tries; /* 0: the place is free */
+    uint64_t due_us;
+};
+
+/* A snapshot that is being taken. */
+struct fetch {
+    enum fetch_step step;
+    uint64_t server; /* its life */
+    uint64_t due_us; /* when to look again */
+    unsigned attempts, asks, n_bad;
+    bool decide;   /* asked who gives way */
+    bool yielding; /* it is we */
+    struct hm_state_meta_head meta;
+    struct hm_vv_entry *vv; /* [n_vv] of the snapshot, allocated with the first */
+    size_t n_vv;
+    uint32_t *base; /* [n] */
+    uint8_t *got;   /* [meta.n_chunks] */
+    uint32_t n_got, next;
+    struct wanted_chunk window[FETCH_WINDOW];
+    uint64_t heard_us; /* when the last chunk came */
+    struct {
+        uint64_t life, until_us;
+    } avoid[AVOIDED_MAX];
+    size_t n_avoided;
+};
+
+struct former {
+    uint64_t life;
+    uint32_t seq, renounced;
 };
 
 struct hm_mesh {
@@ -143,6 +218,21 @@ struct hm_mesh {
     struct stream *applying_stream;
     struct hm_delta_head applying_head;
 
+    /* state transfer */
+    struct snapshot snapshot;
+    struct asker asker[ASKERS_MAX];
+    size_t n_askers;
+    struct decision decision[DECISIONS_MAX];
+    size_t n_decisions;
+    struct fetch fetch;
+    bool installing, renewing;
+    uint8_t *chunk_scratch; /* [HM_RAW_MAX] with the first chunk */
+    struct hm_delta chunk_delta;
+    struct former former[FORMERS_MAX];
+    size_t n_formers;
+
+    uint64_t suspect; /* life whose beats contradict this replica */
+
     /* sending */
     uint8_t *packed; /* scratch of hm_pack */
     size_t packed_room;
@@ -170,7 +260,7 @@ void hm_mesh_finish(struct hm_mesh *mesh, enum hm_status status, const char *for
 void hm_mesh_raise_stop(struct hm_mesh *mesh, const char *reason);
 
 /* mesh_vector.c: streams and vectors */
-struct stream *hm_mesh_stream(struct hm_mesh *mesh, uint64_t life); /* NULL when unknown */
+struct stream *hm_mesh_stream(const struct hm_mesh *mesh, uint64_t life); /* NULL when unknown */
 struct stream *hm_mesh_stream_make(struct hm_mesh *mesh,
                                    uint64_t life); /* NULL when there is no room */
 size_t hm_mesh_vector(const struct hm_mesh *mesh, struct hm_vv_entry *vv /* [HM_STREAMS_MAX] */);
@@ -244,7 +334,49 @@ uint64_t hm_mesh_repair_wake_us(const struct hm_mesh *mesh);
 
 /* mesh_resume.c: begins with what a former life wrote down */
 enum hm_status hm_mesh_begin_from(struct hm_mesh *mesh, const struct hm_mesh_resume *resume,
-                              struct hm_err *err);
+                                  struct hm_err *err);
+
+void hm_mesh_apply_next_held(struct hm_mesh *mesh); /* mesh_receive.c */
+bool hm_mesh_hold(struct hm_mesh *mesh, struct stream *stream, const struct hm_delta_head *head,
+                  struct hm_blob *payload);
+/* mesh_members.c, too */
+void hm_mesh_hang_up(struct hm_mesh *mesh,
+                     struct member *member); /* it has left, or shall be let go */
+void hm_mesh_on_verified(struct hm_mesh *mesh, uint64_t digest);
+
+/* mesh_snapshot.c: giving the state away */
+void hm_mesh_on_state_req(struct hm_mesh *mesh, const struct hm_event *event,
+                          const struct hm_header *header);
+void hm_mesh_on_snapshot(struct hm_mesh *mesh, struct hm_blob *base);
+void hm_mesh_on_chunk_req(struct hm_mesh *mesh, const struct hm_event *event,
+                          const struct hm_header *header);
+void hm_mesh_tick_snapshot(struct hm_mesh *mesh);
+void hm_mesh_drop_snapshot(struct hm_mesh *mesh);
+bool hm_mesh_needs_void_gone(const struct hm_mesh *mesh);
+bool hm_mesh_holds_void(const struct hm_mesh *mesh, const struct hm_vv_entry *vv, size_t n);
+bool hm_mesh_peer_gives_way(struct hm_mesh *mesh, uint64_t peer, const struct hm_vv_entry *vv,
+                            size_t n);
+
+/* mesh_fetch.c: taking another's */
+void hm_mesh_on_state_meta(struct hm_mesh *mesh, const struct hm_event *event,
+                           const struct hm_header *header);
+void hm_mesh_on_chunk(struct hm_mesh *mesh, const struct hm_event *event,
+                      const struct hm_header *header);
+void hm_mesh_tick_fetch(struct hm_mesh *mesh);
+uint64_t hm_mesh_fetch_wake_us(const struct hm_mesh *mesh);
+bool hm_mesh_fetches(const struct hm_mesh *mesh, const struct stream *stream);
+void hm_mesh_stop_fetching(struct hm_mesh *mesh, uint64_t pause_us);
+const struct hm_vv_entry *hm_mesh_entry(const struct hm_vv_entry *vv, size_t n, uint64_t life);
+int hm_mesh_chunk_room(struct hm_mesh *mesh, uint32_t n_blocks); /* 0, or -1 without memory */
+
+/* mesh_install.c: adopting it, and going on as another life */
+bool hm_mesh_would_lose(const struct hm_mesh *mesh, const struct hm_vv_entry *vv, size_t n);
+void hm_mesh_install(struct hm_mesh *mesh);
+void hm_mesh_on_installed(struct hm_mesh *mesh);
+void hm_mesh_renew(struct hm_mesh *mesh, uint32_t renounced);
+void hm_mesh_regain(struct hm_mesh *mesh, struct stream *s, uint32_t seq);
+void hm_mesh_say_yield(struct hm_mesh *mesh);
+void hm_mesh_on_yield(struct hm_mesh *mesh, const struct hm_header *header);
 
 /* mesh_phase.c: start and end */
 void hm_mesh_tick_phase(struct hm_mesh *mesh);

@@ -18,7 +18,7 @@ static size_t lower_bound(const struct hm_mesh *mesh, uint64_t life)
     return lo;
 }
 
-struct stream *hm_mesh_stream(struct hm_mesh *mesh, uint64_t life)
+struct stream *hm_mesh_stream(const struct hm_mesh *mesh, uint64_t life)
 {
     size_t i = lower_bound(mesh, life);
     if (i == mesh->n_streams || mesh->stream[mesh->by_life[i]]->link.from != life)

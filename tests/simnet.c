@@ -1,5 +1,7 @@
 #include "tests/simnet.h"
 
+#include "sparse/install.h"
+
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -27,7 +29,7 @@ enum what { TURN, MESSAGE, SUBSCRIBED, CONNECTED, WORK };
 struct sim_event {
     uint64_t at, order;
     enum what what;
-    unsigned node, slot, generation;
+    unsigned node, slot, generation, epoch;
     struct sim_message *message;
 };
 
@@ -38,12 +40,12 @@ static void print_node(const struct sim *sim, unsigned i)
                        : node->ended  ? "ended"
                        : node->paused ? "paused"
                                       : "up";
-    print_error("  node %u %016llx %s, phase %d, deltas", i, (unsigned long long)node->params.life,
-                what, (int)hm_mesh_phase(node->mesh));
-    for (unsigned k = 0; k < sim->n_nodes; k++)
-        print_error(" %u", node->seq[k]);
-    print_error(" of %zu; live %u; %s\n", node->n_records, hm_mesh_n_live(node->mesh),
-                hm_mesh_result(node->mesh)->text);
+    print_error("  node %u %016llx %s, phase %d, deltas", i,
+                (unsigned long long)hm_mesh_life(node->mesh), what, (int)hm_mesh_phase(node->mesh));
+    for (unsigned k = 0; k < sim->n_lives; k++)
+        print_error(" %u:%u%s", sim->life[k].node, node->seq[k], k == node->life ? "*" : "");
+    print_error(" of %zu; live %u; %s\n", sim->life[node->life].n_records,
+                hm_mesh_n_live(node->mesh), hm_mesh_result(node->mesh)->text);
 }
 
 void sim_fail(const struct sim *sim, unsigned node, const char *format, ...)
@@ -138,8 +140,11 @@ static void post(struct sim *sim, const struct sim_message *message)
 static void hand_over(struct sim *sim, unsigned from, unsigned to, enum hm_channel channel,
                       const struct hm_action *action)
 {
-    struct sim_message message = {
-        .from = from, .to = to, .channel = channel, .header_n = action->header_n};
+    struct sim_message message = {.from = from,
+                                  .to = to,
+                                  .epoch = sim->node[to].epoch,
+                                  .channel = channel,
+                                  .header_n = action->header_n};
     const struct sim_link *link = &sim->link[from][to];
     memcpy(message.header, action->header, action->header_n);
     message.payload = hm_blob_share(action->payload);
@@ -213,8 +218,8 @@ struct hm_header sim_header(const struct sim_message *message)
 
 static unsigned index_of(const struct sim *sim, unsigned node, uint64_t life)
 {
-    for (unsigned i = 0; i < sim->n_nodes; i++)
-        if (sim->node[i].params.life == life)
+    for (unsigned i = 0; i < sim->n_lives; i++)
+        if (sim->life[i].life == life)
             return i;
     sim_fail(sim, node, "applied a delta of %016llx, who never lived", (unsigned long long)life);
 }
@@ -235,6 +240,39 @@ static void unpack(struct sim *sim, unsigned node, struct sim_record *record)
         sim_fail(sim, node, "published a delta that does not unpack");
 }
 
+/* ---- sets of flushes ---- */
+
+static void set_copy(struct sim_set *to, const struct sim_set *from)
+{
+    to->word = must(realloc(to->word, (from->n + 1) * sizeof *to->word));
+    to->n = from->n;
+    if (from->n)
+        memcpy(to->word, from->word, from->n * sizeof *to->word);
+}
+
+static void set_put(struct sim_set *set, uint32_t flush, bool in)
+{
+    size_t need = flush / 64 + 1;
+    if (need > set->n) {
+        set->word = must(realloc(set->word, (need + 1) * sizeof *set->word));
+        memset(set->word + set->n, 0, (need - set->n) * sizeof *set->word);
+        set->n = need;
+    }
+    uint64_t bit = (uint64_t)1 << flush % 64;
+    set->word[flush / 64] = (set->word[flush / 64] & ~bit) | (in ? bit : 0);
+}
+
+static uint64_t set_word(const struct sim_set *set, size_t i)
+{
+    return i < set->n ? set->word[i] : 0;
+}
+
+static void set_narrow(struct sim_set *set, const struct sim_set *to)
+{
+    for (size_t i = 0; i < set->n; i++)
+        set->word[i] &= set_word(to, i);
+}
+
 static void tally(struct sim_tally *tally, uint64_t x)
 {
     tally->n++;
@@ -247,66 +285,166 @@ static void measure(struct sim *sim, struct sim_node *at, unsigned origin,
                     const struct sim_set *start)
 {
     uint64_t flushes = 0, steps = at->steps - at->taken;
-    for (unsigned k = 0; k < sim->n_nodes; k++)
-        for (unsigned w = 0; w < SIM_FLUSHES_MAX / 64; w++)
-            for (uint64_t odd = at->applied.bit[k][w] ^ start->bit[k][w]; odd; odd &= odd - 1) {
-                flushes++;
-                steps += sim->node[k].flush_steps[64 * w + (unsigned)__builtin_ctzll(odd)];
-            }
+    for (size_t w = 0; w < at->applied.n || w < start->n; w++)
+        for (uint64_t odd = set_word(&at->applied, w) ^ set_word(start, w); odd; odd &= odd - 1) {
+            flushes++;
+            steps += sim->flush_steps[64 * w + (unsigned)__builtin_ctzll(odd)];
+        }
     tally(&at->stale_flushes[origin], flushes);
     tally(&at->stale_steps[origin], steps);
 }
 
-static void follow_delta(struct sim *sim, unsigned node, unsigned origin)
+static void add_to_shadow(struct sim_node *at, const struct sim_record *record, bool in)
 {
-    struct sim_node *at = &sim->node[node], *from = &sim->node[origin];
-    if (at->seq[origin] == from->n_records)
-        sim_fail(sim, node, "applied delta %u of node %u, which was never published",
-                 at->seq[origin] + 1, origin);
-    const struct sim_record *record = &from->record[at->seq[origin]++];
-    if (origin != node)
-        measure(sim, at, origin, record->start);
     for (uint32_t i = 0; i < record->delta.n_blocks; i++)
-        for (unsigned j = 0; j < HM_BLOCK; j++)
-            at->shadow[(size_t)record->delta.block[i] * HM_BLOCK + j] +=
-                (uint32_t)record->delta.q[i][j];
+        for (unsigned j = 0; j < HM_BLOCK; j++) {
+            uint32_t q = (uint32_t)record->delta.q[i][j];
+            at->shadow[(size_t)record->delta.block[i] * HM_BLOCK + j] += in ? q : 0 - q;
+        }
     if (record->head.last_piece)
-        at->applied.bit[origin][record->head.flush / 64] |= (uint64_t)1 << record->head.flush % 64;
+        set_put(&at->applied, record->flush, in);
+}
+
+static void follow_delta(struct sim *sim, unsigned node, unsigned life)
+{
+    struct sim_node *at = &sim->node[node];
+    const struct sim_life *from = &sim->life[life];
+    if (at->seq[life] == from->n_records)
+        sim_fail(sim, node, "applied delta %u of node %u, which was never published",
+                 at->seq[life] + 1, from->node);
+    add_to_shadow(at, &from->record[at->seq[life]++], true);
 }
 
 /* Follows the vector of others' streams; the own one is followed as its deltas are handed out. */
 static void follow(struct sim *sim, unsigned node)
 {
-    struct hm_mesh *mesh = sim->node[node].mesh;
-    for (size_t i = 1; i < hm_mesh_n_streams(mesh); i++) {
-        const struct hm_link *link = hm_mesh_link(mesh, i);
-        unsigned origin = link->seq ? index_of(sim, node, link->from) : 0;
-        while (link->seq && sim->node[node].seq[origin] < link->seq)
-            follow_delta(sim, node, origin);
+    struct sim_node *at = &sim->node[node];
+    for (size_t i = 1; i < hm_mesh_n_streams(at->mesh); i++) {
+        const struct hm_link *link = hm_mesh_link(at->mesh, i);
+        unsigned life = link->seq ? index_of(sim, node, link->from) : 0;
+        while (link->seq && at->seq[life] < link->seq) {
+            if (at->seq[life] < sim->life[life].n_records)
+                measure(sim, at, life, &sim->life[life].record[at->seq[life]].start);
+            follow_delta(sim, node, life);
+            at->n_applied++;
+        }
     }
+}
+
+static void begin_life(struct sim *sim, unsigned node, uint64_t life)
+{
+    for (unsigned i = 0; i < sim->n_lives; i++)
+        if (sim->life[i].life == life)
+            sim_fail(sim, node, "life %016llx begins for a second time", (unsigned long long)life);
+    assert_true(sim->n_lives < SIM_LIVES_MAX);
+    sim->node[node].life = sim->n_lives;
+    sim->life[sim->n_lives++] =
+        (struct sim_life){.life = life, .node = node, .epoch = sim->node[node].epoch};
+}
+
+/* The vector after an install: any stream may have gone either way. */
+static void follow_install(struct sim *sim, unsigned node)
+{
+    struct sim_node *at = &sim->node[node];
+    for (size_t i = 0; i < hm_mesh_n_streams(at->mesh); i++) {
+        const struct hm_link *link = hm_mesh_link(at->mesh, i);
+        if (link->from == hm_mesh_life(at->mesh))
+            continue; /* its deltas are handed out */
+        unsigned life = 0;
+        while (life < sim->n_lives && sim->life[life].life != link->from)
+            life++;
+        if (life == sim->n_lives && !link->seq)
+            continue;
+        life = index_of(sim, node, link->from);
+        bool yields = life == at->life; /* what was its own until now */
+        for (; at->seq[life] < link->seq; at->n_covered++)
+            follow_delta(sim, node, life);
+        for (; at->seq[life] > link->seq; at->n_undone += !yields)
+            add_to_shadow(at, &sim->life[life].record[--at->seq[life]], false);
+    }
+    set_narrow(&at->start, &at->applied);
+    if (hm_mesh_life(at->mesh) != sim->life[at->life].life)
+        begin_life(sim, node, hm_mesh_life(at->mesh));
+}
+
+/* The delta of a former life whose payload this is: it comes anew. */
+static struct sim_record *published_before(struct sim *sim, unsigned node,
+                                           const struct hm_blob *payload)
+{
+    for (unsigned i = 0; i < sim->n_lives; i++)
+        for (size_t k = 0;
+             sim->life[i].node == node && i != sim->node[node].life && k < sim->life[i].n_records;
+             k++)
+            if (sim->life[i].record[k].payload == payload && sim->life[i].record[k].anew_in < 0)
+                return &sim->life[i].record[k];
+    return NULL;
+}
+
+static uint32_t flush_of(struct sim *sim, const struct sim_life *from,
+                         const struct hm_delta_head *head)
+{
+    const struct sim_record *before =
+        from->n_records > 1 ? &from->record[from->n_records - 2] : NULL;
+    if (before && !before->head.last_piece)
+        return before->flush;
+    sim->flush_steps =
+        must(realloc(sim->flush_steps, (sim->n_flushes + 1) * sizeof *sim->flush_steps));
+    sim->flush_steps[sim->n_flushes] = 0;
+    if (head->flush != (before ? before->head.flush : 0) + 1)
+        sim_fail(sim, from->node, "published flush %u out of turn", head->flush);
+    return sim->n_flushes++;
 }
 
 static void record_delta(struct sim *sim, unsigned node, const struct hm_delta_head *head,
                          struct hm_blob *payload)
 {
-    struct sim_node *from = &sim->node[node];
-    if (head->stream != from->params.life || head->lo != from->n_records ||
-        head->flush >= SIM_FLUSHES_MAX)
+    struct sim_node *at = &sim->node[node];
+    if (head->stream != sim->life[at->life].life)
+        begin_life(sim, node, head->stream);
+    struct sim_life *from = &sim->life[at->life];
+    if (head->stream != hm_mesh_life(at->mesh) || head->lo != from->n_records)
         sim_fail(sim, node, "published delta %u, flush %u after %zu deltas", head->hi, head->flush,
                  from->n_records);
     uint64_t before = from->n_records ? from->record[from->n_records - 1].head.steps : 0;
     from->record = must(realloc(from->record, (from->n_records + 1) * sizeof *from->record));
     struct sim_record *record = &from->record[from->n_records++];
-    *record = (struct sim_record){.head = *head, .payload = hm_blob_share(payload)};
+    *record = (struct sim_record){.head = *head, .payload = hm_blob_share(payload), .anew_in = -1};
+    record->flush = flush_of(sim, from, head);
     unpack(sim, node, record);
-    record->start = must(malloc(sizeof *record->start));
-    *record->start = from->start;
-    from->flush_steps[head->flush] += head->steps - before;
-    for (uint32_t i = 0; i < record->delta.n_blocks; i++)
+    sim->flush_steps[record->flush] += head->steps - before;
+    struct sim_record *original = published_before(sim, node, payload);
+    set_copy(&record->start, original ? &original->start : &at->start);
+    if (original) {
+        original->anew_in = (int)at->life;
+        original->anew_seq = head->hi;
+        record->is_anew = true;
+        if (record->head.last_piece)
+            set_put(&at->start, record->flush, true); /* W has had it all the time */
+    }
+    for (uint32_t i = 0; !original && i < record->delta.n_blocks; i++)
         for (unsigned j = 0; j < HM_BLOCK; j++)
-            from->published[(size_t)record->delta.block[i] * HM_BLOCK + j] += record->delta.q[i][j];
+            at->published[(size_t)record->delta.block[i] * HM_BLOCK + j] += record->delta.q[i][j];
+    at->n_published++;
     sim->last_delta_us = sim->now_us;
-    follow_delta(sim, node, node);
+    follow_delta(sim, node, at->life);
+}
+
+/* Where bits flip on the way other bytes may say the same. */
+static bool same_delta(struct sim *sim, unsigned node, const struct sim_record *record,
+                       struct hm_blob *payload)
+{
+    struct sim_record other = {.head = record->head, .payload = payload};
+    if (!sim->filter || payload->n != record->payload->n ||
+        memcmp(payload->bytes, record->payload->bytes, record->head.vectors_n) != 0)
+        return false;
+    unpack(sim, node, &other);
+    bool same =
+        other.delta.n_blocks == record->delta.n_blocks &&
+        memcmp(other.delta.block, record->delta.block,
+               other.delta.n_blocks * sizeof *other.delta.block) == 0 &&
+        memcmp(other.delta.q, record->delta.q, other.delta.n_blocks * sizeof *other.delta.q) == 0;
+    hm_delta_fini(&other.delta);
+    return same;
 }
 
 static void check_repair(struct sim *sim, unsigned node, const struct hm_action *action)
@@ -315,11 +453,12 @@ static void check_repair(struct sim *sim, unsigned node, const struct hm_action 
     if (hm_wire_decode(action->header, action->header_n, &header) != HM_WIRE_OK ||
         header.type != HM_DELTA)
         return;
-    const struct sim_node *origin = &sim->node[index_of(sim, node, header.delta.stream)];
+    const struct sim_life *origin = &sim->life[index_of(sim, node, header.delta.stream)];
     const struct sim_record *record =
         header.delta.hi <= origin->n_records ? &origin->record[header.delta.lo] : NULL;
     if (!record || memcmp(&record->head, &header.delta, sizeof header.delta) != 0 ||
-        !same_bytes(record->payload, action->payload))
+        (!same_bytes(record->payload, action->payload) &&
+         !same_delta(sim, node, record, action->payload)))
         sim_fail(sim, node, "repairs with another delta %u than was published", header.delta.hi);
 }
 
@@ -342,7 +481,7 @@ static void check_stream(const struct sim *sim, unsigned node, const struct hm_l
     if (at->seq[origin] != link->seq)
         sim_fail(sim, node, "has %u deltas of node %u, %u by the vector", at->seq[origin], origin,
                  link->seq);
-    if (link->steps != sim->node[origin].record[link->seq - 1].head.steps)
+    if (link->steps != sim->life[origin].record[link->seq - 1].head.steps)
         sim_fail(sim, node, "counts %llu steps of node %u", (unsigned long long)link->steps,
                  origin);
     check_tally(sim, node, "flushes", &link->flushes, &at->stale_flushes[origin]);
@@ -371,8 +510,9 @@ static void check(struct sim *sim, unsigned node)
 static struct hm_event event_of(const struct sim *sim, const struct sim_node *node,
                                 enum hm_event_type type)
 {
-    return (struct hm_event){
-        .type = type, .now_us = sim->now_us, .own_steps = node->steps - node->taken};
+    return (struct hm_event){.type = type,
+                             .now_us = sim->now_us + node->ahead_us,
+                             .own_steps = node->steps - node->taken};
 }
 
 static void rescale(struct sim *sim, struct sim_node *node, float factor)
@@ -404,7 +544,7 @@ static void take_over(struct sim *sim, struct sim_node *node)
     if (dropped)
         memset(node->credit, 0, node->weights.n * sizeof *node->credit);
     node->accumulating = node->steps > 0;
-    node->start = node->applied;
+    set_copy(&node->start, &node->applied);
 }
 
 static void extract(struct sim *sim, struct sim_node *node, const struct hm_action *action)
@@ -419,7 +559,7 @@ static void extract(struct sim *sim, struct sim_node *node, const struct hm_acti
     if (action->extract.rescale != 0)
         rescale(sim, node, action->extract.rescale);
     if (!node->accumulating)
-        node->start = node->applied;
+        set_copy(&node->start, &node->applied);
     node->accumulating = false;
     node->touched = true;
     struct hm_event event = event_of(sim, node, HM_EV_EXTRACTED);
@@ -451,14 +591,37 @@ static void apply(struct sim *sim, unsigned i, const struct hm_action *action)
     follow(sim, i);
 }
 
+static void snapshot(struct sim *sim, struct sim_node *node)
+{
+    size_t n = node->weights.n * sizeof *node->weights.b;
+    struct hm_event event = event_of(sim, node, HM_EV_SNAPSHOT);
+    event.base = must(hm_blob_new(n));
+    memcpy(event.base->bytes, node->weights.b, n);
+    hm_mesh_step(node->mesh, &event);
+}
+
+static void install(struct sim *sim, unsigned i, const uint32_t *base)
+{
+    struct sim_node *node = &sim->node[i];
+    uint64_t n_sampled = 0, n_wiped = 0;
+    hm_weights_install(sim->kernels, &node->weights, base, &n_sampled, &n_wiped);
+    node->touched = true;
+    sim->last_delta_us = sim->now_us;
+    struct hm_event event = event_of(sim, node, HM_EV_INSTALLED);
+    hm_mesh_step(node->mesh, &event);
+    follow_install(sim, i);
+}
+
 static void begin_work(struct sim *sim, unsigned i)
 {
     take_over(sim, &sim->node[i]);
     sim->node[i].working = true;
     sim->node[i].working_us = sim->now_us;
     if (sim->options.step_us)
-        push(sim,
-             (struct sim_event){.at = sim->now_us + sim->options.step_us, .what = WORK, .node = i});
+        push(sim, (struct sim_event){.at = sim->now_us + sim->options.step_us,
+                                     .what = WORK,
+                                     .node = i,
+                                     .epoch = sim->node[i].epoch});
 }
 
 static void end_work(struct sim *sim, struct sim_node *node)
@@ -533,7 +696,10 @@ static void act(struct sim *sim, unsigned i, const struct hm_action *action)
         apply(sim, i, action);
         break;
     case HM_ACT_SNAPSHOT:
+        snapshot(sim, node);
+        break;
     case HM_ACT_INSTALL:
+        install(sim, i, action->base);
         break;
     case HM_ACT_VERIFY:
         verify(sim, node);
@@ -579,8 +745,9 @@ static void turn(struct sim *sim, unsigned i)
     node->n_turns++;
     node->turn_at = 0;
     step(sim, i, &tick);
+    uint64_t at = hm_mesh_wake_us(node->mesh, node->working);
     if (node->up)
-        wake(sim, i, hm_mesh_wake_us(node->mesh, node->working));
+        wake(sim, i, at > node->ahead_us ? at - node->ahead_us : 0);
 }
 
 /* As the driver does: what has come is heard, then the mesh gets its tick. */
@@ -589,7 +756,7 @@ void sim_happen(struct sim *sim, unsigned i, struct hm_event *event)
     struct sim_node *node = &sim->node[i];
     if (!node->up)
         return;
-    event->now_us = sim->now_us;
+    event->now_us = sim->now_us + node->ahead_us;
     event->own_steps = node->steps - node->taken;
     step(sim, i, event);
     if (node->up)
@@ -607,6 +774,10 @@ static void deliver(struct sim *sim, struct sim_message *message)
         return;
     }
     sim->pipe[message->from][message->to][message->channel].n--;
+    if (message->epoch != node->epoch) {
+        free_message(message); /* it was for another process */
+        return;
+    }
     uint8_t route[2] = {'n', (uint8_t)message->from};
     struct hm_event event = {
         .type = HM_EV_MESSAGE,
@@ -640,11 +811,12 @@ static void work(struct sim *sim, unsigned i)
         return;
     uint32_t wait =
         sim->options.step_us / 2 + hm_rng_below(&sim->rng, sim->options.step_us * (1 + i % 3) + 1);
-    push(sim, (struct sim_event){.at = sim->now_us + wait, .what = WORK, .node = i});
+    push(sim, (struct sim_event){
+                  .at = sim->now_us + wait, .what = WORK, .node = i, .epoch = node->epoch});
     if (node->paused)
         return;
     if (!node->accumulating)
-        node->start = node->applied;
+        set_copy(&node->start, &node->applied);
     node->accumulating = true;
     struct hm_combination combination = hm_mesh_combination(node->mesh);
     uint32_t n = sim->options.dense ? sim->n_coordinates : 1 + hm_rng_below(&sim->rng, 6);
@@ -677,7 +849,8 @@ static void happen(struct sim *sim, const struct sim_event *event)
         connected(sim, event);
         break;
     case WORK:
-        work(sim, event->node);
+        if (event->epoch == node->epoch)
+            work(sim, event->node);
         break;
     }
 }
@@ -720,12 +893,29 @@ bool sim_all_ended(const struct sim *sim)
 
 /* ---- faults ---- */
 
+static void reset_one(struct sim *sim, unsigned a, unsigned b)
+{
+    struct sim_slot *slot = slot_to(&sim->node[a], b);
+    if (!slot)
+        return;
+    slot->up = false;
+    push(sim,
+         (struct sim_event){.at = sim->now_us + CONNECT_US + hm_rng_below(&sim->rng, RECONNECT_US),
+                            .what = CONNECTED,
+                            .node = a,
+                            .slot = (unsigned)(slot - sim->node[a].slot),
+                            .generation = slot->generation});
+}
+
 void sim_crash(struct sim *sim, unsigned i)
 {
     struct sim_node *node = &sim->node[i];
     node->up = node->working = false;
     node->crashed = true;
-    memset(node->slot, 0, sizeof node->slot);
+    for (unsigned k = 0; k < HM_PEERS_MAX; k++)
+        node->slot[k] = (struct sim_slot){.generation = node->slot[k].generation + 1};
+    for (unsigned k = 0; k < sim->n_nodes; k++)
+        reset_one(sim, k, i); /* they will find whoever comes there next */
 }
 
 void sim_pause(struct sim *sim, unsigned i)
@@ -747,20 +937,6 @@ void sim_resume(struct sim *sim, unsigned i)
 void sim_cut(struct sim *sim, unsigned a, unsigned b, bool cut)
 {
     sim->link[a][b].cut = sim->link[b][a].cut = cut;
-}
-
-static void reset_one(struct sim *sim, unsigned a, unsigned b)
-{
-    struct sim_slot *slot = slot_to(&sim->node[a], b);
-    if (!slot)
-        return;
-    slot->up = false;
-    push(sim,
-         (struct sim_event){.at = sim->now_us + CONNECT_US + hm_rng_below(&sim->rng, RECONNECT_US),
-                            .what = CONNECTED,
-                            .node = a,
-                            .slot = (unsigned)(slot - sim->node[a].slot),
-                            .generation = slot->generation});
 }
 
 void sim_reset(struct sim *sim, unsigned a, unsigned b)
@@ -796,7 +972,7 @@ static void check_replica(const struct sim *sim, unsigned i, const struct sim_no
     if (!node->ended || !result->clean || result->status)
         sim_fail(sim, i, "did not end clean, in phase %d: %s", (int)hm_mesh_phase(node->mesh),
                  result->text);
-    if (memcmp(node->seq, other->seq, sizeof node->seq) != 0)
+    if (memcmp(node->seq, other->seq, sim->n_lives * sizeof node->seq[0]) != 0)
         sim_fail(sim, i, "ended with another vector");
     if (memcmp(node->weights.b, other->weights.b, node->weights.n * sizeof *node->weights.b) != 0)
         sim_fail(sim, i, "ended with another base");
@@ -808,13 +984,37 @@ static void check_ledger(const struct sim *sim, unsigned i)
 {
     const struct sim_node *node = &sim->node[i];
     const struct hm_counters *counters = hm_mesh_counters(node->mesh);
-    uint64_t applied = 0;
-    for (unsigned k = 0; k < sim->n_nodes; k++)
-        applied += k == i ? 0 : node->seq[k];
-    if (counters->applied + counters->covered != applied || counters->published != node->seq[i])
-        sim_fail(sim, i, "counts %llu deltas applied of %llu, %llu published of %u",
-                 (unsigned long long)counters->applied, (unsigned long long)applied,
-                 (unsigned long long)counters->published, node->seq[i]);
+    if (counters->applied != node->n_applied || counters->covered != node->n_covered ||
+        counters->undone != node->n_undone || counters->published != node->n_published)
+        sim_fail(sim, i,
+                 "counts %llu deltas applied of %llu, %llu covered of %llu, %llu undone of %llu, "
+                 "%llu published of %llu",
+                 (unsigned long long)counters->applied, (unsigned long long)node->n_applied,
+                 (unsigned long long)counters->covered, (unsigned long long)node->n_covered,
+                 (unsigned long long)counters->undone, (unsigned long long)node->n_undone,
+                 (unsigned long long)counters->published, (unsigned long long)node->n_published);
+}
+
+/* What this process has published and the mesh has not is published anew or counted as abandoned;
+ * nothing is there twice. */
+static void check_abandoned(struct sim *sim, unsigned i)
+{
+    const struct sim_node *node = &sim->node[i];
+    const struct hm_counters *counters = hm_mesh_counters(node->mesh);
+    uint64_t missing = 0;
+    for (unsigned k = 0; k < sim->n_lives; k++) {
+        const struct sim_life *life = &sim->life[k];
+        if (life->node != i || life->epoch != node->epoch)
+            continue;
+        missing += life->n_records - node->seq[k];
+        for (uint32_t seq = 0; seq < node->seq[k]; seq++)
+            sim->n_doubled += life->record[seq].anew_in >= 0 &&
+                              node->seq[life->record[seq].anew_in] >= life->record[seq].anew_seq;
+    }
+    if (missing + counters->doubled != counters->renewed + counters->abandoned - counters->orphaned)
+        sim_fail(sim, i, "%llu of its deltas are in no vector; it counts %llu anew, %llu abandoned",
+                 (unsigned long long)missing, (unsigned long long)counters->renewed,
+                 (unsigned long long)(counters->abandoned - counters->orphaned));
 }
 
 /* What the worker added is what was published and what is still owed. */
@@ -847,6 +1047,7 @@ void sim_check_end(struct sim *sim)
             check_conserved(sim, i, stayed(&sim->node[i]));
         if (!stayed(&sim->node[i]))
             continue;
+        check_abandoned(sim, i);
         first = first == SIM_NODES_MAX ? i : first;
         check_replica(sim, i, &sim->node[first]);
     }
@@ -918,8 +1119,9 @@ static void open_weights(struct sim *sim, struct sim_node *node)
 static struct hm_mesh_params params_of(struct sim *sim, unsigned i)
 {
     const struct sim_options *o = &sim->options;
+    uint64_t more = o->log_bytes_least ? o->log_bytes_max - o->log_bytes_least : 0;
     struct hm_mesh_params params = {
-        .life = hm_mix(o->seed * SIM_NODES_MAX + i + 1) | 1,
+        .life = hm_mix((o->seed * SIM_LIVES_MAX + sim->n_lives + 1) * 2) | 1,
         .config = &sim->config,
         .layout = &sim->layout,
         .kernels = sim->kernels,
@@ -930,10 +1132,12 @@ static struct hm_mesh_params params_of(struct sim *sim, unsigned i)
         .budget_steps = o->budget_steps,
         .flush_us = o->flush_us,
         .bandwidth = o->bandwidth,
-        .log_bytes_max = o->log_bytes_max,
+        .log_bytes_max = o->log_bytes_max - (more ? hm_rng_below(&sim->rng, (uint32_t)more) : 0),
         .suspect_us = o->suspect_us,
         .gone_us = o->gone_us,
-        .seed = o->seed};
+        .seed = o->seed,
+        .chunk_blocks = sim->chunk_blocks,
+        .without = sim->without};
     snprintf(params.label, sizeof params.label, "n%u", i);
     snprintf(params.rpc, sizeof params.rpc, "inproc://r%u", i);
     snprintf(params.pub, sizeof params.pub, "inproc://p%u", i);
@@ -964,12 +1168,12 @@ static size_t file_of(const struct hm_checkpoint *checkpoint, uint8_t *file, siz
 static void take_checkpoint(struct sim *sim, const struct sim_node *node,
                             const struct sim_saved *since, struct hm_checkpoint *checkpoint)
 {
-    struct hm_vv_entry vv[SIM_NODES_MAX];
+    struct hm_vv_entry vv[SIM_LIVES_MAX];
     size_t n = since ? since->checkpoint.mesh.n_streams : 0;
     for (size_t i = 0; i < n; i++)
         vv[i] = since->checkpoint.mesh.stream[i].at;
     *checkpoint = (struct hm_checkpoint){.config = sim->config,
-                                         .life = node->params.life,
+                                         .life = hm_mesh_life(node->mesh),
                                          .digest0 = node->params.digest0,
                                          .owed_steps = node->steps - node->taken};
     memcpy(checkpoint->label, node->params.label, sizeof checkpoint->label);
@@ -1001,15 +1205,17 @@ struct sim_saved *sim_save(struct sim *sim, unsigned i, const struct sim_saved *
         sim_fail(sim, i, "cannot read its checkpoint: %s", err.text);
     free(file);
     saved->node = i;
-    saved->applied = node->applied;
+    set_copy(&saved->applied, &node->applied);
     memcpy(saved->seq, node->seq, sizeof saved->seq);
     return saved;
 }
 
 void sim_saved_free(struct sim_saved *saved)
 {
-    if (saved)
-        hm_checkpoint_fini(&saved->checkpoint);
+    if (!saved)
+        return;
+    hm_checkpoint_fini(&saved->checkpoint);
+    free(saved->applied.word);
     free(saved);
 }
 
@@ -1018,10 +1224,39 @@ static void begin_with(struct sim_node *node, struct sim_saved *saved)
     hm_checkpoint_install(&saved->checkpoint, &node->weights);
     memcpy(node->shadow, node->weights.b, node->weights.n * sizeof *node->shadow);
     memcpy(node->seq, saved->seq, sizeof node->seq);
-    node->applied = saved->applied;
+    set_copy(&node->applied, &saved->applied);
+    for (unsigned k = 0; k < SIM_LIVES_MAX; k++)
+        node->n_covered += saved->seq[k];
     node->params.resume = &saved->checkpoint.mesh;
     node->saved = saved;
     node->touched = true;
+}
+
+static void open_node(struct sim *sim, unsigned i, unsigned n_known, struct sim_saved *saved)
+{
+    unsigned n = 0;
+    struct sim_node *node = &sim->node[i];
+    open_weights(sim, node);
+    node->params = params_of(sim, i);
+    struct hm_peer_entry peer[SIM_NODES_MAX];
+    for (unsigned k = 0; k < sim->n_nodes && n < n_known; k++) {
+        const struct hm_mesh_params *known = &sim->node[k].params;
+        if (!sim->node[k].up || k == i)
+            continue;
+        peer[n] = (struct hm_peer_entry){.life = hm_mesh_life(sim->node[k].mesh)};
+        memcpy(peer[n].label, known->label, sizeof known->label);
+        memcpy(peer[n].rpc, known->rpc, sizeof known->rpc);
+        memcpy(peer[n++].pub, known->pub, sizeof known->pub);
+    }
+    node->params.peer = peer;
+    node->params.n_peers = n;
+    if (saved)
+        begin_with(node, saved);
+    begin_life(sim, i, node->params.life);
+    assert_int_equal(hm_mesh_open(&node->mesh, &node->params, sim->now_us + node->ahead_us, NULL),
+                     HM_OK);
+    node->up = true;
+    turn(sim, i);
 }
 
 unsigned sim_start(struct sim *sim, unsigned n_known)
@@ -1031,28 +1266,9 @@ unsigned sim_start(struct sim *sim, unsigned n_known)
 
 unsigned sim_start_saved(struct sim *sim, unsigned n_known, struct sim_saved *saved)
 {
-    unsigned i = sim->n_nodes++, n = 0;
+    unsigned i = sim->n_nodes++;
     assert_true(i < SIM_NODES_MAX);
-    struct sim_node *node = &sim->node[i];
-    open_weights(sim, node);
-    node->params = params_of(sim, i);
-    struct hm_peer_entry peer[SIM_NODES_MAX];
-    for (unsigned k = 0; k < i && n < n_known; k++) {
-        const struct hm_mesh_params *known = &sim->node[k].params;
-        if (!sim->node[k].up)
-            continue;
-        peer[n] = (struct hm_peer_entry){.life = known->life};
-        memcpy(peer[n].label, known->label, sizeof known->label);
-        memcpy(peer[n].rpc, known->rpc, sizeof known->rpc);
-        memcpy(peer[n++].pub, known->pub, sizeof known->pub);
-    }
-    node->params.peer = peer;
-    node->params.n_peers = n;
-    if (saved)
-        begin_with(node, saved);
-    assert_int_equal(hm_mesh_open(&node->mesh, &node->params, sim->now_us, NULL), HM_OK);
-    node->up = true;
-    turn(sim, i);
+    open_node(sim, i, n_known, saved);
     return i;
 }
 
@@ -1062,23 +1278,48 @@ void sim_start_all(struct sim *sim, unsigned n)
         sim_start(sim, 1);
 }
 
+static void close_life(struct sim_life *life)
+{
+    for (size_t i = 0; i < life->n_records; i++) {
+        hm_blob_drop(life->record[i].payload);
+        hm_delta_fini(&life->record[i].delta);
+        free(life->record[i].start.word);
+    }
+    free(life->record);
+}
+
 static void close_node(struct sim_node *node)
 {
-    for (size_t i = 0; i < node->n_records; i++) {
-        hm_blob_drop(node->record[i].payload);
-        hm_delta_fini(&node->record[i].delta);
-        free(node->record[i].start);
-    }
     for (size_t i = 0; i < node->n_backlog; i++)
         free_message(node->backlog[i]);
     hm_mesh_close(node->mesh);
     hm_weights_fini(&node->weights);
     hm_delta_fini(&node->delta);
     free(node->backlog);
-    free(node->record);
+    free(node->applied.word);
+    free(node->start.word);
     free(node->shadow);
     free(node->credit);
     free(node->published);
+}
+
+void sim_restart(struct sim *sim, unsigned i, unsigned n_known)
+{
+    struct sim_node *node = &sim->node[i], old = *node;
+    assert_false(node->up);
+    for (size_t k = 0; k < node->n_backlog; k++)
+        sim->pipe[node->backlog[k]->from][i][node->backlog[k]->channel].n--;
+    close_node(node);
+    *node = (struct sim_node){.epoch = old.epoch + 1, .ahead_us = old.ahead_us};
+    for (unsigned k = 0; k < HM_PEERS_MAX; k++)
+        node->slot[k].generation = old.slot[k].generation + 1;
+    open_node(sim, i, n_known, NULL);
+}
+
+void sim_leap(struct sim *sim, unsigned i, uint64_t us)
+{
+    sim->node[i].ahead_us += us;
+    wake(sim, i, sim->now_us);
 }
 
 void sim_close(struct sim *sim)
@@ -1088,6 +1329,9 @@ void sim_close(struct sim *sim)
             free_message(sim->event[i].message);
     for (unsigned i = 0; i < sim->n_nodes; i++)
         close_node(&sim->node[i]);
+    for (unsigned i = 0; i < sim->n_lives; i++)
+        close_life(&sim->life[i]);
+    free(sim->flush_steps);
     free(sim->event);
     free(sim->coordinate);
     free(sim);

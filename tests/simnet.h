@@ -14,6 +14,7 @@
  *   - the staleness reported is the symmetric difference of explicit sets of flushes, in flushes
  * and in steps;
  *   - what a repair sends is byte for byte what was published;
+ *   - no (stream, seq) is published twice, over whatever lives;
  *   - the log stays within its budget.
  */
 #ifndef HM_TESTS_SIMNET_H
@@ -26,9 +27,9 @@
 #include <stdbool.h>
 
 enum {
-    SIM_NODES_MAX = 12,
-    SIM_FLUSHES_MAX = 4096, /* of one life */
-    SIM_HWM = 64,           /* messages on the way in one channel of a link */
+    SIM_NODES_MAX = 32,
+    SIM_LIVES_MAX = 512,
+    SIM_HWM = 64, /* messages on the way in one channel of a link */
     SIM_NOTES_MAX = 8192,
 };
 
@@ -36,6 +37,7 @@ struct sim_options {
     uint64_t seed;
     unsigned expect;
     struct hm_combine combine;
+    uint64_t log_bytes_least; /* not 0: logs of nodes differ, between this and log_bytes_max */
     uint64_t budget_steps, flush_us, bandwidth, log_bytes_max, join_timeout_us, suspect_us, gone_us;
     uint32_t step_us; /* between two steps of a worker, on average; 0: workers stay idle */
     uint32_t rows;    /* of the larger tensor, 20 columns wide */
@@ -53,15 +55,17 @@ struct sim_link {
 
 struct sim_message {
     unsigned from, to;
+    unsigned epoch; /* of the receiver */
     enum hm_channel channel;
     uint8_t header[HM_HEADER_BOUND];
     size_t header_n;
     struct hm_blob *payload;
 };
 
-/* Explicit set of flushes, by the node that made them. */
+/* Explicit set of flushes of all lives, by the order in which they were made. */
 struct sim_set {
-    uint64_t bit[SIM_NODES_MAX][SIM_FLUSHES_MAX / 64];
+    uint64_t *word; /* [n] */
+    size_t n;
 };
 
 /* A delta as published. */
@@ -69,7 +73,19 @@ struct sim_record {
     struct hm_delta_head head;
     struct hm_blob *payload;
     struct hm_delta delta;
-    struct sim_set *start; /* what the origin had applied when its accumulation began */
+    struct sim_set start; /* what the origin had applied when its accumulation began */
+    uint32_t flush;       /* of all, by order */
+    int anew_in;          /* index of the life that published it anew; -1: none */
+    uint32_t anew_seq;
+    bool is_anew; /* it is such a one itself */
+};
+
+/* All that one life has published. */
+struct sim_life {
+    uint64_t life;
+    unsigned node, epoch;
+    struct sim_record *record;
+    size_t n_records;
 };
 
 /* A node's checkpoint, and what the harness knows of the node at that instant. */
@@ -77,7 +93,7 @@ struct sim_saved {
     unsigned node;
     struct hm_checkpoint checkpoint;
     size_t bytes;
-    uint32_t seq[SIM_NODES_MAX]; /* deltas applied, by origin */
+    uint32_t seq[SIM_LIVES_MAX]; /* deltas applied, by life */
     struct sim_set applied;
 };
 
@@ -98,6 +114,8 @@ struct sim_node {
     bool up; /* started, and neither crashed nor ended */
     bool crashed, ended, paused, working, told_to_leave;
     bool tampered;         /* a test has changed its W: what it owes is not what its worker added */
+    unsigned epoch;        /* how often it was started again */
+    uint64_t ahead_us;     /* of its clock */
     uint64_t steps, taken; /* made by the worker; handed to the mesh */
     uint64_t turn_at, n_turns;
     uint64_t working_us, ended_us;
@@ -108,17 +126,16 @@ struct sim_node {
     char notes[SIM_NOTES_MAX];
 
     /* what the harness knows better */
-    struct sim_record *record; /* own stream, [n_records] */
-    size_t n_records;
-    uint64_t flush_steps[SIM_FLUSHES_MAX];
+    unsigned life;               /* index of the present one */
     uint32_t *shadow;            /* B0 plus the recorded deltas that the vector names */
-    uint32_t seq[SIM_NODES_MAX]; /* of them, by origin */
-    struct sim_tally stale_flushes[SIM_NODES_MAX], stale_steps[SIM_NODES_MAX];
+    uint32_t seq[SIM_LIVES_MAX]; /* of them, by life */
+    struct sim_tally stale_flushes[SIM_LIVES_MAX], stale_steps[SIM_LIVES_MAX];
+    uint64_t n_applied, n_covered, n_undone, n_published;
     struct sim_set applied, start;
     bool accumulating;       /* a step was made since the last extract: `start` holds */
     bool touched;            /* B was, since the last check */
     double *credit;          /* what the worker added, in grid units as published */
-    double *published;       /* what the own stream says, in grid units */
+    double *published;       /* what the own streams say, in grid units; what came anew once */
     struct sim_saved *saved; /* that it began with, until it begins to work; borrowed */
     bool dropped;            /* what it owed was known to be published */
 };
@@ -134,6 +151,10 @@ struct sim {
     uint32_t n_coordinates;
     unsigned n_nodes;
     struct sim_node node[SIM_NODES_MAX];
+    struct sim_life life[SIM_LIVES_MAX];
+    unsigned n_lives;
+    uint64_t *flush_steps; /* [n_flushes] of all flushes */
+    uint32_t n_flushes;
     struct sim_link link[SIM_NODES_MAX][SIM_NODES_MAX];
     struct sim_pipe {
         uint64_t last_us;
@@ -146,6 +167,9 @@ struct sim {
     /* Sees every message as it is sent; may change it. False: it is lost. */
     bool (*filter)(struct sim *sim, struct sim_message *message);
     bool unchecked; /* B may be wrong: a test has damaged it */
+    uint32_t chunk_blocks;
+    unsigned without;   /* of the nodes that are started from now on */
+    uint64_t n_doubled; /* deltas that count both as they were and anew */
 };
 
 /* Plain settings: 100 us links, a step per millisecond, expect as given, no limits. */
@@ -182,6 +206,13 @@ bool sim_all_running(const struct sim *sim);
 bool sim_all_ended(const struct sim *sim);
 
 void sim_crash(struct sim *sim, unsigned node);
+
+/* A new process in the place of one that has crashed: another life at the same addresses. */
+void sim_restart(struct sim *sim, unsigned node, unsigned n_known);
+
+/* Its clock leaps forward, as when the machine slept. */
+void sim_leap(struct sim *sim, unsigned node, uint64_t us);
+
 void sim_pause(struct sim *sim, unsigned node);
 void sim_resume(struct sim *sim, unsigned node);
 void sim_cut(struct sim *sim, unsigned a, unsigned b, bool cut); /* both ways */

@@ -1,8 +1,13 @@
-/* Meshes of 2 to 8 nodes under random faults. What must hold after every event is checked by
+/* Meshes of 2 to 16 nodes under random faults. What must hold after every event is checked by
  * simnet; what must hold at the end (equal bases, clean exits, nothing lost) once the faults have
  * ended.
  *
- * HOGMESH_SEED=N begins with seed N, HOGMESH_RUNS=N makes so many runs.
+ * Links lose, repeat and reorder; nodes crash, come back as new lives, join and leave, stand still,
+ * have clocks that leap; the network is cut in any way, in one direction too, within what the logs
+ * hold and beyond; bits of deltas and snapshots flip.
+ *
+ * HOGMESH_SEED=N begins with seed N, HOGMESH_RUNS=N makes so many runs, HOGMESH_WITHOUT=N (enum
+ * hm_without) switches safeguards off, which must make runs fail.
  */
 #include "tests/simnet.h"
 
@@ -19,7 +24,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { RUNS = 300, FAULTS_MAX = 12, FAULT_US = 1500000, END_US = 300000000 };
+enum { RUNS = 500, FAULTS_MAX = 12, FAULT_US = 1500000, END_US = 300000000 };
 
 static char repeat[160];
 
@@ -51,7 +56,8 @@ static bool one_in(struct hm_rng *rng, uint32_t n)
 static struct sim_options options_of(struct hm_rng *rng, uint64_t seed)
 {
     static const enum hm_rule RULES[] = {HM_RULE_SUM, HM_RULE_AMPLIFY, HM_RULE_MEAN};
-    struct sim_options o = sim_defaults(seed, 2 + below(rng, 7));
+    struct sim_options o =
+        sim_defaults(seed, one_in(rng, 4) ? 2 + below(rng, 4) : 6 + below(rng, 11));
     o.combine.rule = RULES[below(rng, 3)];
     o.combine.amplify = one_in(rng, 3) ? 2.0f : 0;
     o.fractions = one_in(rng, 2);
@@ -61,6 +67,10 @@ static struct sim_options options_of(struct hm_rng *rng, uint64_t seed)
     o.suspect_us = 700000;
     o.gone_us = 3000000;
     o.join_timeout_us = END_US;
+    if (one_in(rng, 2)) {
+        o.log_bytes_least = 6000 * o.expect;
+        o.log_bytes_max = o.log_bytes_least + 1 + below(rng, 30000 * o.expect);
+    }
     return o;
 }
 
@@ -97,20 +107,44 @@ static bool may_lose_one(const struct sim *sim, const struct faults *faults)
     return 2 * (faults->n_deaths + 1) < sim->n_nodes;
 }
 
-/* Cuts a random part of the nodes off the others, or heals all. */
+/* Cuts a random part of the nodes off the others, in two parts or three, in one direction or both,
+ * here and there not at all; or heals all. */
 static void partition(struct sim *sim, struct hm_rng *rng, bool cut)
 {
-    uint32_t side = below(rng, 1u << sim->n_nodes);
+    unsigned part[SIM_NODES_MAX], n_parts = 2 + one_in(rng, 4);
+    bool one_way = one_in(rng, 4), partial = one_in(rng, 4);
+    for (unsigned i = 0; i < SIM_NODES_MAX; i++)
+        part[i] = below(rng, n_parts);
     for (unsigned a = 0; a < sim->n_nodes; a++)
-        for (unsigned b = 0; b < a; b++)
-            sim_cut(sim, a, b, cut && ((side >> a ^ side >> b) & 1));
+        for (unsigned b = 0; b < sim->n_nodes; b++)
+            sim->link[a][b].cut = cut && part[a] != part[b] && !(one_way && part[a] > part[b]) &&
+                                  !(partial && one_in(rng, 3));
+}
+
+/* Runs on while cut in two, for longer than small logs last. */
+static void long_partition(struct sim *sim, struct hm_rng *rng)
+{
+    partition(sim, rng, true);
+    sim_run(sim, FAULT_US + below(rng, 3 * FAULT_US));
+    if (one_in(rng, 2))
+        partition(sim, rng, false);
+}
+
+static void come_back(struct sim *sim, struct hm_rng *rng)
+{
+    unsigned i = below(rng, sim->n_nodes);
+    for (unsigned k = 0; k < sim->n_nodes; k++, i = (i + 1) % sim->n_nodes)
+        if (sim->node[i].crashed) {
+            sim_restart(sim, i, SIM_NODES_MAX);
+            return;
+        }
 }
 
 static void one_fault(struct sim *sim, struct faults *faults)
 {
     struct hm_rng *rng = faults->rng;
     unsigned node = somebody(sim, rng), other = somebody(sim, rng);
-    switch (below(rng, 8)) {
+    switch (below(rng, 11)) {
     case 0:
         if (may_lose_one(sim, faults)) {
             faults->n_deaths++;
@@ -140,8 +174,18 @@ static void one_fault(struct sim *sim, struct faults *faults)
         sim_reset(sim, node, other);
         break;
     case 7:
-        if (faults->joiners && sim->n_nodes < SIM_NODES_MAX)
+        if (faults->joiners && sim->n_nodes < sim->options.expect + 6)
             sim_start(sim, SIM_NODES_MAX);
+        break;
+    case 8:
+        if (faults->joiners)
+            come_back(sim, rng);
+        break;
+    case 9:
+        long_partition(sim, rng);
+        break;
+    case 10:
+        sim_leap(sim, node, below(rng, 20000000));
         break;
     }
 }
@@ -152,6 +196,25 @@ static void heal(struct sim *sim, struct hm_rng *rng)
     for (unsigned i = 0; i < sim->n_nodes; i++)
         if (sim->node[i].up && sim->node[i].paused)
             sim_resume(sim, i);
+}
+
+/* A bit of what goes into B flips on the way: of the body of a delta, of a chunk. */
+static bool flip(struct sim *sim, struct sim_message *message)
+{
+    struct hm_header header = sim_header(message);
+    uint32_t n = message->payload ? (uint32_t)message->payload->n : 0,
+             from = header.type == HM_DELTA ? header.delta.vectors_n : 0;
+    if ((header.type != HM_DELTA && header.type != HM_CHUNK) || n == from ||
+        hm_rng_below(&sim->rng, 50))
+        return true;
+    struct hm_blob *odd = hm_blob_new(n);
+    assert_non_null(odd);
+    memcpy(odd->bytes, message->payload->bytes, n);
+    uint32_t bit = 8 * from + hm_rng_below(&sim->rng, 8 * (n - from));
+    odd->bytes[bit / 8] ^= (uint8_t)(1 << bit % 8);
+    hm_blob_drop(message->payload);
+    message->payload = odd;
+    return true;
 }
 
 /* Everybody hears everybody who is there. */
@@ -193,9 +256,28 @@ static void run_with_faults(struct sim *sim, struct hm_rng *rng)
     sim_stop(sim, somebody(sim, rng), "enough");
 }
 
+struct totals {
+    uint64_t installed, renewals, abandoned, doubled;
+};
+
+/* As long as the logs are large nothing is lost for good. */
+static void add_up(const struct sim *sim, struct totals *totals)
+{
+    for (unsigned i = 0; i < sim->n_nodes; i++) {
+        const struct hm_counters *c = hm_mesh_counters(sim->node[i].mesh);
+        totals->installed += c->snapshots_installed;
+        totals->renewals += c->renewals;
+        totals->abandoned += c->abandoned;
+        bool stays = !sim->node[i].crashed && !sim->node[i].told_to_leave;
+        if (stays && !sim->options.log_bytes_least && (c->renewals || c->abandoned))
+            sim_fail(sim, i, "abandons deltas although its log is large");
+    }
+    totals->doubled += sim->n_doubled;
+}
+
 /* One run from one seed. Links that lose keep losing to the end in half of the runs: the end must
  * come even so. */
-static void run(uint64_t seed)
+static void run(uint64_t seed, struct totals *totals)
 {
     struct hm_rng rng = hm_rng_seed(seed, 77);
     struct sim_options options = options_of(&rng, seed);
@@ -204,6 +286,10 @@ static void run(uint64_t seed)
         options.budget_steps = 100 + below(&rng, 2000);
     struct sim *sim = sim_open(&options);
     struct sim_link link = link_of(&rng);
+    sim->without = (unsigned)from_environment("HOGMESH_WITHOUT", 0);
+    sim->chunk_blocks = 1 + below(&rng, 3);
+    if (one_in(&rng, 4))
+        sim->filter = flip;
     sim_links(sim, &link);
     sim_start_all(sim, options.expect);
     if (!budget)
@@ -215,6 +301,7 @@ static void run(uint64_t seed)
     if (!sim_run_until(sim, sim_all_ended, END_US))
         sim_fail(sim, 0, "the mesh does not end");
     sim_check_end(sim);
+    add_up(sim, totals);
     sim_close(sim);
 }
 
@@ -224,12 +311,18 @@ static void random_faults_leave_equal_replicas(void **state)
     uint64_t seed = from_environment("HOGMESH_SEED", 1),
              runs = from_environment("HOGMESH_RUNS", RUNS);
     signal(SIGABRT, on_abort);
+    struct totals totals = {0};
     for (uint64_t i = 0; i < runs; i++) {
         snprintf(repeat, sizeof repeat,
                  "to repeat: HOGMESH_SEED=%llu HOGMESH_RUNS=1 test_mesh_random\n",
                  (unsigned long long)(seed + i));
-        run(seed + i);
+        run(seed + i, &totals);
     }
+    print_message("%llu runs: %llu snapshots taken over, %llu lives renewed, %llu deltas "
+                  "abandoned, %llu doubled\n",
+                  (unsigned long long)runs, (unsigned long long)totals.installed,
+                  (unsigned long long)totals.renewals, (unsigned long long)totals.abandoned,
+                  (unsigned long long)totals.doubled);
     signal(SIGABRT, SIG_DFL);
 }
 

@@ -86,7 +86,7 @@ static void crashed_node_comes_back(void **state)
     unsigned back = power_on(sim, &saved, 1);
     runs_for(sim, SECOND);
     assert_int_equal(sim->node[back].seq[2], sim->node[0].seq[2]);
-    assert_true(sim->node[back].n_records > 0);
+    assert_true(sim->life[back].n_records > 0);
     assert_true(hm_mesh_counters(sim->node[back].mesh)->covered > 0);
     ends(sim, 0);
     sim_saved_free(saved);
