@@ -67,19 +67,42 @@ static const struct {
     {                                                                                              \
 #name, offsetof(struct hm_counters, name)                                                  \
     }
-    COUNTER(published),         COUNTER(pieces_empty),
-    COUNTER(applied),           COUNTER(duplicates),
-    COUNTER(repaired),          COUNTER(held),
-    COUNTER(covered),           COUNTER(abandoned),
-    COUNTER(refused_malformed), COUNTER(refused_fingerprint),
-    COUNTER(refused_version),   COUNTER(refused_digest),
-    COUNTER(refused_overflow),  COUNTER(refused_hello),
-    COUNTER(wants_sent),        COUNTER(wants_served),
-    COUNTER(nohaves),           COUNTER(bytes_sent),
-    COUNTER(bytes_received),    COUNTER(bytes_published),
-    COUNTER(coordinates_sent),  COUNTER(blocks_sent),
-    COUNTER(redials),           COUNTER(peers_gone),
-    COUNTER(residual_age),      COUNTER(nonfinite),
+    COUNTER(published),
+    COUNTER(pieces_empty),
+    COUNTER(applied),
+    COUNTER(duplicates),
+    COUNTER(repaired),
+    COUNTER(held),
+    COUNTER(covered),
+    COUNTER(abandoned),
+    COUNTER(refused_malformed),
+    COUNTER(refused_fingerprint),
+    COUNTER(refused_version),
+    COUNTER(refused_digest),
+    COUNTER(refused_overflow),
+    COUNTER(refused_hello),
+    COUNTER(wants_sent),
+    COUNTER(wants_served),
+    COUNTER(nohaves),
+    COUNTER(bytes_sent),
+    COUNTER(bytes_received),
+    COUNTER(bytes_published),
+    COUNTER(coordinates_sent),
+    COUNTER(blocks_sent),
+    COUNTER(redials),
+    COUNTER(peers_gone),
+    COUNTER(residual_age),
+    COUNTER(nonfinite),
+    COUNTER(undone),
+    COUNTER(renewed),
+    COUNTER(renewals),
+    COUNTER(orphaned),
+    COUNTER(doubled),
+    COUNTER(snapshots_cut),
+    COUNTER(snapshots_installed),
+    COUNTER(snapshots_refused),
+    COUNTER(chunks_served),
+    COUNTER(peers_damaged),
 #undef COUNTER
 };
 
@@ -182,6 +205,14 @@ struct ledger {
     int equal, clean, balanced;
 };
 
+/* Deltas of a node's own, of all its lives, in its final vector. */
+static uint64_t own_of(const json_t *node)
+{
+    return field(node, "counters", "published") + field(node, "counters", "doubled") -
+           field(node, "counters", "renewed") - field(node, "counters", "abandoned") +
+           field(node, "counters", "orphaned");
+}
+
 /* A node alive at the end owes one application of every delta in its final vector that is not its
  * own. */
 static struct ledger ledger_of(const json_t *nodes)
@@ -198,8 +229,8 @@ static struct ledger ledger_of(const json_t *nodes)
         l.equal &= strcmp(hash, own) == 0;
         l.clean &= json_is_true(json_object_get(node, "clean"));
         l.applied += field(node, "counters", "applied");
-        l.covered += field(node, "counters", "covered");
-        l.owed += field(node, NULL, "vector_seq") - field(node, NULL, "own_seq");
+        l.covered += field(node, "counters", "covered") - field(node, "counters", "undone");
+        l.owed += field(node, NULL, "vector_seq") - own_of(node);
         l.published = field(node, NULL, "vector_seq") > l.published
                           ? field(node, NULL, "vector_seq")
                           : l.published;
