@@ -24,7 +24,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { RUNS = 500, FAULTS_MAX = 12, FAULT_US = 1500000, END_US = 300000000 };
+enum { RUNS = 300, FAULTS_MAX = 12, FAULT_US = 1500000, END_US = 300000000 };
 
 static char repeat[160];
 
