@@ -350,6 +350,7 @@ enum hm_status hm_mesh_open(struct hm_mesh **out, const struct hm_mesh_params *p
     mesh->now_us = mesh->opened_us = mesh->tokens_us = now_us;
     mesh->beat_due_us = now_us;
     mesh->wants_due_us = UINT64_MAX;
+    mesh->start_is_now = true;
     mesh->slow_down = 1;
     mesh->interval_us = params->flush_us ? params->flush_us : 1000;
     mesh->cost_us = 60 + 30 * (params->expect - 1);

@@ -212,9 +212,8 @@ static void move_to(struct hm_mesh *mesh, struct stream *s, const struct hm_vv_e
     /* Own steps that are not published yet were made with weights that have since got what the
      * snapshot brought: the accumulation goes on, and starts where it started. Deltas that an
      * install takes back are taken back from W, too: they count as never seen. */
-    s->flush_start = s->flush_start < s->flush ? s->flush_start : s->flush;
-    s->steps_start = s->steps_start < s->link.steps ? s->steps_start : s->link.steps;
     hm_mesh_show_progress(mesh, s);
+    hm_mesh_start_at_most_now(mesh, s);
     if (s->head > s->link.seq)
         hm_mesh_want(mesh, s, 50000);
 }
@@ -331,9 +330,8 @@ static void publish_log_anew(struct hm_mesh *mesh, struct hm_log *log)
         before = entry->head.steps;
     }
     struct stream *own = mesh->stream[0];
-    own->flush_start = own->flush;
-    own->steps_start = own->link.steps;
     hm_mesh_show_progress(mesh, own);
+    hm_mesh_start_at_now(mesh, own);
 }
 
 /* The own stream falls back to what the snapshot has of it; the hole in the log is lost work. */

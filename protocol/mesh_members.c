@@ -198,7 +198,7 @@ static bool is_new(const struct member *m)
 static size_t peers(const struct hm_mesh *mesh, bool all, struct hm_peer_entry *entry, size_t room)
 {
     size_t n = 0;
-    unsigned in_turn = 0, first = mesh->beat * BEAT_PEERS;
+    unsigned in_turn = 0, first = mesh->beat * (all ? (unsigned)room : BEAT_PEERS);
     for (unsigned k = 0; k < mesh->n_slots && n < room; k++) {
         const struct member *m = &mesh->member[(first + k) % mesh->n_slots];
         if (!m->life || m->left || m->refused || (!all && !is_new(m) && in_turn == BEAT_PEERS))
@@ -251,9 +251,9 @@ void hm_mesh_beat(struct hm_mesh *mesh)
     if (mesh->stop)
         memcpy(beat->stop_reason, mesh->stop_reason, sizeof beat->stop_reason);
     struct hm_vv_entry vv[HM_STREAMS_MAX];
-    struct hm_peer_entry peer[MEMBERS_MAX];
+    struct hm_peer_entry peer[GATHERING_PEERS];
     size_t n_vv = hm_mesh_vector(mesh, vv),
-           n_peers = peers(mesh, mesh->phase < HM_RUNNING, peer, MEMBERS_MAX);
+           n_peers = peers(mesh, mesh->phase < HM_RUNNING, peer, GATHERING_PEERS);
     struct hm_blob *payload = hm_blob_new(HM_BEAT_BOUND(n_vv, n_peers));
     if (payload) {
         payload = hm_blob_shrink(payload, hm_beat_encode(vv, n_vv, peer, n_peers, payload->bytes));
@@ -306,7 +306,7 @@ static void learn_own(struct hm_mesh *mesh, struct member *member, const struct 
 static void learn_vector(struct hm_mesh *mesh, struct member *member)
 {
     size_t from = 0;
-    uint64_t patience = hm_mesh_patience_us(mesh);
+    uint64_t patience = 0;
     for (size_t i = 0; i < member->vector->n; i++) {
         const struct hm_vv_entry *e = &member->vector->entry[i];
         if (e->life == mesh->params.life) {
@@ -325,6 +325,8 @@ static void learn_vector(struct hm_mesh *mesh, struct member *member)
             s->head = seq;
         /* The origin's own beat comes down the same pipe as its deltas, so what it names and we
          * lack is lost; a third party's beat may only have been faster. */
+        if (seq > s->link.seq && !patience)
+            patience = hm_mesh_patience_us(mesh);
         if (seq > s->link.seq)
             hm_mesh_want(mesh, s, e->life == member->life ? 5000 : patience);
     }

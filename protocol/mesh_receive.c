@@ -198,7 +198,7 @@ void hm_mesh_on_applied(struct hm_mesh *mesh)
 
 void hm_mesh_apply_next_held(struct hm_mesh *mesh)
 {
-    for (size_t i = 0; i < mesh->n_streams; i++)
+    for (size_t i = 0; mesh->held_bytes && i < mesh->n_streams; i++)
         if (mesh->stream[i]->n_held && apply_held(mesh, mesh->stream[i]))
             return;
     hm_mesh_trim(mesh);

@@ -73,8 +73,8 @@ static enum hm_status resume_stream(struct hm_mesh *mesh, const struct hm_resume
                        HM_STREAMS_MAX);
     memcpy(s->link.label, from->label, sizeof s->link.label);
     s->link.seq = s->head = from->at.seq;
-    s->link.steps = s->steps_start = from->at.steps;
-    s->flush = s->flush_start = from->at.flush;
+    s->link.steps = from->at.steps;
+    s->flush = from->at.flush;
     s->digest = from->at.digest;
     mesh->counters.covered += from->at.seq;
     for (size_t i = 0; i < from->n_log; i++)

@@ -21,8 +21,9 @@ enum {
     BEAT_BUSY_US = 25000, /* between beats while the mesh gathers or agrees that it has ended */
     BEAT_SOON_US = 2000,  /* least distance of beats that answer a subscription or news of a peer */
     HELLO_PEERS = 64,     /* that an answer to HELLO names; beats name the others */
-    BEAT_PEERS = 8,       /* peers that a beat of a running mesh names besides the new ones */
-    BEAT_FEW = 4,         /* both hold for so few peers and grow with their number: all hear all */
+    GATHERING_PEERS = 128, /* that a beat names while the mesh gathers; more take turns */
+    BEAT_PEERS = 8,        /* peers that a beat of a running mesh names besides the new ones */
+    BEAT_FEW = 4,          /* both hold for so few peers and grow with their number: all hear all */
     EXIT_MAX_US = 5000000,
     PAUSE_US = 500000,       /* between ticks: the whole process stood still */
     JOIN_QUIET_US = 1000000, /* a joiner waits so long for peers that it was told of */
@@ -39,15 +40,13 @@ struct held {
 
 /* One life's deltas, as far as they are known here. */
 struct stream {
-    struct hm_link link;  /* life, label, seq applied, tallies */
-    uint32_t flush;       /* flushes completely applied */
-    uint16_t rank;        /* among all streams, by life: its place in the mesh's columns */
-    uint64_t digest;      /* cumulative, after link.seq */
-    uint32_t head;        /* highest seq that somebody may have */
-    uint32_t join_goal;   /* what a joiner has to have before it takes part */
-    uint32_t named;       /* highest seq given up as lost with its origin; 0: none */
-    uint32_t flush_start; /* flush and link.steps when the running accumulation began */
-    uint64_t steps_start;
+    struct hm_link link; /* life, label, seq applied, tallies */
+    uint32_t flush;      /* flushes completely applied */
+    uint16_t rank;       /* among all streams, by life: its place in the mesh's columns */
+    uint64_t digest;     /* cumulative, after link.seq */
+    uint32_t head;       /* highest seq that somebody may have */
+    uint32_t join_goal;  /* what a joiner has to have before it takes part */
+    uint32_t named;      /* highest seq given up as lost with its origin; 0: none */
     struct hm_log log;
     struct held *held; /* [HELD_MAX], allocated with the first gap */
     size_t n_held;
@@ -185,6 +184,11 @@ struct hm_mesh {
         uint64_t life[HM_STREAMS_MAX], steps[HM_STREAMS_MAX], digest[HM_STREAMS_MAX];
         uint32_t seq[HM_STREAMS_MAX], flush[HM_STREAMS_MAX];
     } now;
+    struct { /* and when the running accumulation began; start_is_now: nothing was applied since */
+        uint64_t steps[HM_STREAMS_MAX];
+        uint32_t flush[HM_STREAMS_MAX];
+    } start;
+    bool start_is_now;
     struct member member[MEMBERS_MAX];
     unsigned n_slots;                      /* slots from here on have never been used */
     unsigned n_live;                       /* other nodes that train and live */
@@ -269,6 +273,9 @@ void hm_mesh_show_progress(
     struct hm_mesh *mesh,
     const struct stream *stream); /* after its seq, flush, steps or digest have changed */
 void hm_mesh_mark_start(struct hm_mesh *mesh);
+void hm_mesh_start_at_most_now(struct hm_mesh *mesh,
+                               const struct stream *stream); /* after a stream has fallen back */
+void hm_mesh_start_at_now(struct hm_mesh *mesh, const struct stream *stream);
 bool hm_mesh_same_vector(const struct hm_mesh *mesh, const struct hm_vector *vector);
 void hm_mesh_measure_staleness(struct hm_mesh *mesh, struct stream *stream,
                                const struct hm_starts *start);
