@@ -356,7 +356,7 @@ static void test_a_paused_node_stands_still(void **state)
     struct scene s;
     run_plan(&s, "{\"events\": [{\"at\": \"300ms\", \"do\": \"pause\", \"node\": 1,"
                  "\"for\": \"400ms\"}]}");
-    hm_sim_run(s.sim, HM_SIM_BORN_US + 400000);
+    hm_sim_run(s.sim, HM_SIM_BORN_US + 306000);
     uint64_t one = made(&s, 1), two = made(&s, 2);
     hm_sim_run(s.sim, HM_SIM_BORN_US + 600000);
     assert_int_equal(made(&s, 1), one);
