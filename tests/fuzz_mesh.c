@@ -317,10 +317,13 @@ static void send_small(struct enemy *enemy, uint64_t sender, enum hm_message_typ
 
 /* ---- state transfer and yielding ---- */
 
-/* Ids of snapshots: the one that the node fetches, or any. */
+/* Ids of snapshots: the one that the node fetches, that which it gives out, or any. */
 static uint64_t choose_id(struct enemy *enemy)
 {
-    return fuzz_near(&enemy->fuzz, 1 + fuzz_u8(&enemy->fuzz) % 4);
+    const struct hm_mesh *mesh = enemy->node->mesh;
+    uint64_t id = mesh->fetch.step >= FETCH_CHUNKS ? mesh->fetch.meta.id : mesh->snapshot.id;
+    id = fuzz_near(&enemy->fuzz, id);
+    return id ? id : 1;
 }
 
 static void send_state(struct enemy *enemy, uint64_t sender, enum hm_message_type type)
@@ -329,6 +332,8 @@ static void send_state(struct enemy *enemy, uint64_t sender, enum hm_message_typ
     static struct hm_vv_entry vv[HM_STREAMS_MAX];
     struct fuzz *fuzz = &enemy->fuzz;
     struct hm_header header = header_of(enemy, type, sender);
+    if (type == HM_STATE_META && fuzz_u8(fuzz) < 0xe0 && enemy->node->mesh->fetch.server)
+        header.life = enemy->node->mesh->fetch.server;
     if (type == HM_STATE_REQ) {
         header.state_req.decide = fuzz_u8(fuzz) & 1;
     } else {
@@ -337,7 +342,6 @@ static void send_state(struct enemy *enemy, uint64_t sender, enum hm_message_typ
         if (meta->verdict <= HM_STATE_ADOPT) {
             uint32_t n_blocks = enemy->node->layout.n_blocks;
             meta->id = choose_id(enemy);
-            meta->id += !meta->id;
             meta->digest = fuzz_near(fuzz, hm_mesh_digest(enemy->node->mesh));
             meta->steps = fuzz_near(fuzz, hm_mesh_steps(enemy->node->mesh));
             meta->chunk_blocks = 1 + fuzz_u8(fuzz) % (2 * n_blocks);
@@ -356,18 +360,23 @@ static void send_chunk(struct enemy *enemy, uint64_t sender)
     static struct hm_delta delta;
     struct fuzz *fuzz = &enemy->fuzz;
     const struct bed_node *node = enemy->node;
+    if (fuzz_u8(fuzz) < 0xe0 && node->mesh->fetch.server)
+        sender = node->mesh->fetch.server;
     struct hm_header header = header_of(enemy, HM_CHUNK, sender);
     if (!delta.capacity) {
         enum hm_status status = hm_delta_init(&delta, 64, NULL);
         assert(status == HM_OK);
     }
-    uint32_t block = fuzz_u8(fuzz) % node->layout.n_blocks;
-    uint32_t n_blocks = 1 + fuzz_u8(fuzz) % (node->layout.n_blocks - block);
+    const struct fetch *fetch = &node->mesh->fetch;
+    uint32_t all = node->layout.n_blocks,
+             size = fetch->meta.chunk_blocks ? fetch->meta.chunk_blocks : 1;
+    uint32_t chunk = (uint32_t)fuzz_near(fuzz, fetch->next ? fetch->next - 1 : 0) % 16;
+    uint32_t block = chunk * size % all;
+    uint32_t n_blocks = size < all - block ? size : all - block;
     long n = hm_pack_chunk(&hm_kernels_ref, node->weights.b, block, n_blocks, body, scratch, &delta,
                            &header.chunk);
     header.chunk.id = choose_id(enemy);
-    header.chunk.id += !header.chunk.id;
-    header.chunk.chunk = fuzz_u8(fuzz) % 8;
+    header.chunk.chunk = chunk;
     if (n >= 0)
         deliver(enemy, HM_CH_ANSWER, &header, body, (size_t)n);
 }
@@ -376,7 +385,6 @@ static void send_chunk_req(struct enemy *enemy, uint64_t sender)
 {
     struct hm_header header = header_of(enemy, HM_CHUNK_REQ, sender);
     header.chunk_req.id = choose_id(enemy);
-    header.chunk_req.id += !header.chunk_req.id;
     header.chunk_req.chunk =
         (uint32_t)fuzz_near(&enemy->fuzz, fuzz_u8(&enemy->fuzz) % 8) & 0xffffff;
     deliver(enemy, HM_CH_REQUEST, &header, NULL, 0);
@@ -530,6 +538,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     uint8_t expect = fuzz_u8(&enemy.fuzz);
     enemy.long_log = expect == 0xf9;
     bed_open(&node, OWN_LIFE, 1 + expect % 3, &enemy.fuzz, bed_said());
+    if (expect >= 0xfa)
+        bed_grow_old(&node, 0x1001);
     for (unsigned i = 0; i < EVENTS_MAX && fuzz_left(&enemy.fuzz) && !node.ended; i++)
         happen(&enemy);
     bed_close(&node);

@@ -53,7 +53,7 @@ static void sent(struct bed_node *node, const struct hm_action *action,
     for (unsigned to = 0; to < pair->n_nodes; to++)
         if (action->type == HM_ACT_BROADCAST ||
             (action->type == HM_ACT_SEND &&
-             node->mesh->member[action->slot].life == pair->node[to].params.life))
+             strcmp(node->mesh->member[action->slot].rpc, pair->node[to].params.rpc) == 0))
             post(pair, from, to, action->type == HM_ACT_SEND ? HM_CH_REQUEST : HM_CH_PUBLISHED,
                  action);
 }
@@ -84,7 +84,7 @@ static struct hm_blob *damaged_copy(const struct hm_blob *blob, size_t bit)
 static void damage(struct pair *pair, struct message *m)
 {
     size_t bit = fuzz_uint(&pair->fuzz, 2);
-    pair->damaged = true;
+    pair->damaged = pair->node[0].said->damaged = true;
     if (bit & 0x8000 && m->payload && m->payload->n) {
         struct hm_blob *copy = damaged_copy(m->payload, bit & 0x7fff);
         hm_blob_drop(m->payload);

@@ -26,6 +26,7 @@ struct bed_said {
         uint32_t seq;
     } one[BED_SAID_MAX];
     unsigned used[BED_SAID_MAX / 2], n;
+    bool damaged; /* on the way: what is not in a digest may be repeated as it came */
 };
 
 struct bed_node {
@@ -38,8 +39,8 @@ struct bed_node {
     int64_t *shadow;             /* [weights.n] B as the deltas say, without wrapping */
     struct bed_said *said;
     uint64_t now_us, steps, taken;
-    uint64_t n_applied;
-    uint64_t own_life; /* as last published under */
+    uint64_t n_applied, n_before; /* here; in streams that did not begin here */
+    uint64_t own_life, beat_life; /* under which deltas and beats last went out */
     uint32_t own_seq, own_beat;
     bool working, ended, touched;
 
@@ -55,6 +56,10 @@ struct bed_said *bed_said(void); /* emptied; one at a time */
 void bed_open(struct bed_node *node, uint64_t life, unsigned expect, struct fuzz *fuzz,
               struct bed_said *said);
 void bed_close(struct bed_node *node);
+
+/* As after years: the own stream and that of `peer` are a few deltas before the end of what seq,
+ * flush and steps can count. Before the first event. */
+void bed_grow_old(struct bed_node *node, uint64_t peer);
 
 /* Lets one event happen now, carries out what follows, and checks. */
 void bed_step(struct bed_node *node, struct hm_event *event);
