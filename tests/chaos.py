@@ -5,7 +5,7 @@
     tests/chaos.py --nodes 16 --minutes 30 --seed S --report DIR       a soak; DIR gets report.md, log.jsonl, plot.png
     tests/chaos.py --nodes 64 --minutes 10 --every 1                   as many as a mesh bears
     tests/chaos.py --plan --seed S                   what would happen, without doing it
-    tests/chaos.py --measure sigstop|rejoin|slow|storm|strangers       figures; see --measure list
+    tests/chaos.py --measure NAME         figures of single faults: sigstop, rejoin ...; --measure list
 
 The same seed and flags are the same plan; what a failure prints repeats it. Exit code 0: nothing was violated. The
 build is ./build, or that of $HOGMESH (also a build with sanitizers).
