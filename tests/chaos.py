@@ -4,6 +4,7 @@
     tests/chaos.py                                   8 nodes, 30 s, a random seed
     tests/chaos.py --nodes 16 --minutes 30 --seed S --report DIR       a soak; DIR gets report.md, log.jsonl, plot.png
     tests/chaos.py --nodes 64 --minutes 10 --every 1                   as many as a mesh bears
+    tests/chaos.py --faults FILE --nodes 4           a fault plan of tools/FAULTS.md on processes
     tests/chaos.py --plan --seed S                   what would happen, without doing it
     tests/chaos.py --measure NAME         figures of single faults: sigstop, rejoin ...; --measure list
 
@@ -26,6 +27,7 @@ import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 
+import chaos_faults  # noqa: E402
 import chaos_mesh  # noqa: E402
 import chaos_plan  # noqa: E402
 import processes   # noqa: E402
@@ -50,6 +52,7 @@ class Options:
     features: int = 2000
     train: str = ''            # a file instead
     flags: str = ''            # more for every node
+    faults: str = ''           # a fault plan (tools/FAULTS.md) instead of one drawn; --late is then its joins
     report: str = ''
 
     def command(self):
@@ -76,10 +79,12 @@ class Campaign:
         has = (['links'] if self.mesh.lan.has_links else []) + (['proxy'] if self.mesh.proxy else [])
         self.keeper, self.faults = self.plan(has)
         self.began = time.monotonic()
-        self.calm = False
+        self.calm, self.silenced = False, set()
 
     def plan(self, has):
         o = self.o
+        if o.faults:
+            return 0, chaos_faults.read(o.faults, o.nodes, o.nodes - o.late)
         return chaos_plan.plan(o.seed, o.nodes, o.late, o.seconds - o.calm, o.kinds.split(','), has,
                                o.every or 12 / o.nodes, o.longest)
 
@@ -168,13 +173,12 @@ class Campaign:
         end = getattr(self, f'do_{fault.kind}')(fault)
         if end:
             key = next(self.count)
-            self.undo[key] = end
+            self.undo[key] = fault, end
             self.at(self.now() + fault.seconds, self.finish, key, fault)
 
     def finish(self, key, fault):
-        end = self.undo.pop(key, None)
-        if end:
-            end()
+        if self.undo.get(key):
+            self.undo.pop(key)[1]()
             self.say(f'{fault.kind} ends', nodes=fault.nodes)
 
     def do_stop(self, fault):
@@ -199,41 +203,37 @@ class Campaign:
         self.mesh.lan.rate(fault.nodes[0], fault.args['rate'])
         return lambda: self.mesh.lan.rate(fault.nodes[0], None)
 
-    def silence(self, pairs):
-        """Packets of a do not reach b, for (a, b) in pairs; by the proxy too, for those behind it."""
-        pairs = list(pairs)
-
-        def turn(on):
-            for a, b in pairs:
+    def silence(self, pairs, on=True):
+        """Packets of a do not reach b, for (a, b) in pairs; nor do bytes through the proxy."""
+        (self.silenced.update if on else self.silenced.difference_update)(pairs)
+        for a, b in pairs:
+            if self.mesh.lan.has_links:
                 self.mesh.lan.silence(a, b, on)
-                if self.mesh.proxy:  # what a sends to b: up where a dialled, down where b did
-                    self.proxy_set(a, b, f'stall {"up" if on else "none"}')
-                    self.proxy_set(b, a, f'stall {"down" if on else "none"}')
-        turn(True)
-        return lambda: turn(False)
+            if self.mesh.proxy:  # what a sends to b goes up where a dialled, and down where b did
+                for dialler, target in (a, b), (b, a):
+                    up, down = (dialler, target) in self.silenced, (target, dialler) in self.silenced
+                    way = 'both' if up and down else 'up' if up else 'down' if down else 'none'
+                    self.proxy_set(dialler, target, f'stall {way}')
+        return lambda: self.silence(pairs, False)
 
     def do_cut(self, fault):
-        inside = set(fault.nodes)
-        outside = set(range(1, self.o.nodes + 1)) - inside
-        pairs = [(a, b) for a in inside for b in outside]
-        ends = self.silence_both(pairs)
-        return ends
-
-    def silence_both(self, pairs):
-        def turn(on):
-            for a, b in pairs:
-                for x, y in ((a, b), (b, a)):
-                    self.mesh.lan.silence(x, y, on)
-                    if self.mesh.proxy:
-                        self.proxy_set(x, y, f'stall {"both" if on else "none"}')
-        turn(True)
-        return lambda: turn(False)
+        outside = set(range(1, self.o.nodes + 1)) - set(fault.nodes)
+        return self.silence([pair for a in fault.nodes for b in outside for pair in ((a, b), (b, a))])
 
     def do_partial(self, fault):
-        return self.silence_both([fault.nodes])
+        return self.silence([fault.nodes, fault.nodes[::-1]])
 
     def do_oneway(self, fault):
         return self.silence([fault.nodes])
+
+    def do_silence(self, fault):
+        return self.silence(fault.args['pairs'])
+
+    def do_heal_links(self, fault):
+        self.silence(fault.args['pairs'], False)
+
+    def do_resume(self, fault):
+        self.mesh.signal(fault.nodes[0], signal.SIGCONT)
 
     def proxy_set(self, dialler, target, rule):
         self.mesh.proxy.tell(f'set {dialler} {target} {rule}')
@@ -287,7 +287,9 @@ class Campaign:
     def heal(self):
         """Whatever still lasts ends now, restarts included."""
         for key in list(self.undo):
-            self.undo.pop(key)()
+            fault, end = self.undo.pop(key)
+            if fault.seconds < chaos_faults.FOREVER or fault.kind not in ('kill', 'leave'):
+                end()
 
     # ---- the whole ----
 
@@ -306,7 +308,7 @@ class Campaign:
     def train(self):
         n_first = self.o.nodes - self.o.late
         lives = self.mesh.start_together(range(1, n_first + 1))
-        self.mesh.wait_running(lives, 60 + 2 * n_first)
+        self.mesh.wait_running(lives, 60 + 3 * n_first)
         self.began = time.monotonic()
         self.say('training', nodes=n_first, keeper=self.keeper)
         for fault in self.faults:
@@ -385,6 +387,10 @@ def read_options():
     parser.add_argument('--plan', action='store_true')
     parser.add_argument('--measure')
     args = parser.parse_args()
+    if args.faults:
+        args.late = chaos_faults.joins(args.faults)
+        args.nodes += args.late
+        args.proxied = 'all'
     if args.minutes:
         args.seconds = 60 * args.minutes
     if args.seed is None:
@@ -398,7 +404,7 @@ def main():
         import chaos_measure
         return chaos_measure.run(args.measure, options)
     print(options.command(), flush=True)
-    if args.plan:
+    if args.plan and not options.faults:
         keeper, faults = chaos_plan.plan(options.seed, options.nodes, options.late, options.seconds - options.calm,
                                          options.kinds.split(','), ['links', 'proxy'], options.every or 12 / options.nodes,
                                          options.longest)

@@ -154,7 +154,8 @@ class Mesh:
         if peers is None:
             peers = [k for k, life in sorted(self.nodes.items()) if k != i and life.alive and not life.end][:3]
         words = ['join', 'svm', '--train', self.train, '--json', '--label', f'n{i}.{number}', '--expect', expect or self.n,
-                 '--bind', f'{self.lan.address(i)}:{PORT}', '--insecure', *self.flags, *flags]
+                 '--bind', f'{self.lan.address(i)}:{PORT}', '--insecure', '--join-timeout', f'{30 + 2 * self.n}s', *self.flags,
+                 *flags]
         if i in self.proxied:
             words += ['--advertise', self.address(i)]
         for peer in peers:
