@@ -13,8 +13,12 @@ CLONE_NEWNET = 0x40000000
 libc = ctypes.CDLL(None, use_errno=True)
 
 
-def ip(*words):
-    return subprocess.run(['ip', *map(str, words)], check=True, capture_output=True, text=True).stdout
+def ip(*words, batch=None):
+    return subprocess.run(['ip', *map(str, words)], check=True, capture_output=True, text=True, input=batch).stdout
+
+
+def hardware(i):
+    return f'02:00:00:00:07:{i:02x}'
 
 
 class Lan:
@@ -59,15 +63,28 @@ class Lan:
                 ip('-n', self.switch, 'link', 'set', f'port{i}', 'master', 'bridge')
                 ip('-n', self.switch, 'link', 'set', f'port{i}', 'up')
                 ip('-n', self.host(i), 'address', 'add', f'{self.address(i)}/24', 'dev', 'eth0')
-                ip('-n', self.host(i), 'link', 'set', 'eth0', 'up')
+                ip('-n', self.host(i), 'link', 'set', 'eth0', 'address', hardware(i), 'up')
                 # The table of own addresses comes first; rules that silence somebody have to come before it.
                 ip('-n', self.host(i), 'rule', 'add', 'pref', 100, 'lookup', 'local')
                 ip('-n', self.host(i), 'rule', 'del', 'pref', 0)
+            self.introduce()
         except (subprocess.CalledProcessError, FileNotFoundError) as error:
             self.close()
             text = getattr(error, 'stderr', '') or str(error)
             raise RuntimeError(f'needs the privilege to make network namespaces: {text.strip()}') from None
         return self
+
+    def introduce(self):
+        """Everybody's hardware address to everybody: what is asked for lands in one table of the kernel with 1,024 entries,
+        too few for 32 hosts that all talk to each other."""
+        ip('-n', self.switch, 'link', 'set', 'bridge', 'address', hardware(254))
+        known = {self.address(i): hardware(i) for i in range(1, self.n + 1)}
+        lines = {address: f'neigh replace {address} lladdr {mac} dev DEV nud permanent' for address, mac in known.items()}
+        ip('-n', self.switch, '-batch', '-', batch='\n'.join(lines.values()).replace('DEV', 'bridge') + '\n')
+        lines[self.switch_address] = f'neigh replace {self.switch_address} lladdr {hardware(254)} dev DEV nud permanent'
+        for i in range(1, self.n + 1):
+            text = '\n'.join(line for address, line in lines.items() if address != self.address(i)).replace('DEV', 'eth0')
+            ip('-n', self.host(i), '-batch', '-', batch=text + '\n')
 
     def link(self, i, state):
         ip('-n', self.switch, 'link', 'set', f'port{i}', state)
