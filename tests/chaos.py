@@ -52,6 +52,7 @@ class Options:
     features: int = 2000
     train: str = ''            # a file instead
     flags: str = ''            # more for every node
+    checkpoints: float = 0     # seconds between checkpoints; nodes that begin anew then go on from them
     faults: str = ''           # a fault plan (tools/FAULTS.md) instead of one drawn; --late is then its joins
     report: str = ''
 
@@ -75,7 +76,8 @@ class Campaign:
         proxied = {'all': range(1, n + 1), 'half': range(1, n + 1, 2), 'none': ()}[options.proxied]
         self.rng = random.Random(options.seed + 1)
         self.mesh = chaos_mesh.Mesh(self.folder, n, train, flags=shlex.split(options.flags),
-                                    found=['--seconds', options.seconds], net=options.net, proxied=proxied, seed=options.seed)
+                                    found=['--seconds', options.seconds], net=options.net, proxied=proxied, seed=options.seed,
+                                    checkpoints=options.checkpoints)
         has = (['links'] if self.mesh.lan.has_links else []) + (['proxy'] if self.mesh.proxy else [])
         self.keeper, self.faults = self.plan(has)
         self.began = time.monotonic()
@@ -143,8 +145,7 @@ class Campaign:
 
     def sample(self):
         lives = [(life, life.sample()) for life in self.mesh.living()]
-        beats = {beat.label: beat for beat in self.mesh.watch.beats().values()}
-        row = {life.label: [*map(lambda x: round(x, 3), seen), *self.of_beat(beats.get(life.label))] for life, seen in lives if seen}
+        row = {life.label: [*(round(x, 3) for x in seen), *self.of_beat(self.mesh.beat(life))] for life, seen in lives if seen}
         self.log.append({'t': round(self.now(), 3), 'what': 'sample', 'lives': row})
         self.at(self.now() + (.5 if self.o.seconds < 120 else 2), self.sample)
 

@@ -106,9 +106,12 @@ class Life:
 
 
 class Mesh:
-    """Nodes 1 to n. `flags` go to every node, `found` besides to those that start together."""
+    """Nodes 1 to n. `flags` go to every node, `found` besides to those that start together. With `checkpoints`, seconds, nodes keep
+    them so often, and go on from them when they begin anew."""
 
-    def __init__(self, folder, n, train, flags=(), found=(), net='auto', proxied=(), seed=0, deltas=False, on_delta=None):
+    def __init__(self, folder, n, train, flags=(), found=(), net='auto', proxied=(), seed=0, deltas=False, on_delta=None,
+                 checkpoints=0):
+        self.checkpoints = checkpoints
         self.folder, self.n, self.train, self.flags, self.found = pathlib.Path(folder), n, train, flags, found
         self.proxied, self.nodes, self.lives = set(proxied), {}, []
         self.lan = self.open_lan(net, n)
@@ -160,11 +163,20 @@ class Mesh:
             words += ['--advertise', self.address(i)]
         for peer in peers:
             words += ['--peer', self.address(peer)]
+        if self.checkpoints:
+            words += self.keep(i, number)
         life = Life(i, number, processes.Hogmesh(self.folder, *words, prefix=self.lan.prefix(i)))
         self.nodes[i] = life
         self.lives.append(life)
         self.watch.listen(i, self.lan.address(i), PORT + 1)
         return life
+
+    def keep(self, i, number):
+        """Flags of checkpoints, which are found again by the label."""
+        out = self.folder / f'out{i}'
+        out.mkdir(exist_ok=True)
+        resume = ['--resume'] if number and (out / f'n{i}.ckpt').exists() else []
+        return ['--label', f'n{i}', '--out', out, '--checkpoint-every', f'{self.checkpoints}s', *resume]
 
     def start_together(self, nodes):
         nodes = list(nodes)
@@ -176,7 +188,8 @@ class Mesh:
 
     def beat(self, life):
         """The newest that it said, or None."""
-        return next((beat for beat in self.watch.beats().values() if beat.label == life.label), None)
+        said = [beat for beat in self.watch.beats().values() if beat.label in (life.label, f'n{life.node}') and beat.at > life.began]
+        return max(said, key=lambda beat: beat.at, default=None)
 
     def is_running(self, life):
         beat = self.beat(life)

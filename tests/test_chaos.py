@@ -122,6 +122,18 @@ def test_many_lives_at_one_address(mesh):
     finish(three, killed=True)
 
 
+def test_sigkill_and_going_on_from_a_checkpoint(mesh):
+    """The others have gone on meanwhile; no seq is published with two contents (the listener compares)."""
+    three = mesh(3, 12, checkpoints=.3, deltas=True)
+    for i in 1, 3:
+        time.sleep(1)
+        three.kill(i)
+        again = three.start(i)
+        three.wait_running([again], 8)
+        assert '--resume' in again.process.command
+    finish(three, killed=True)
+
+
 def test_sigkill_of_all_but_one(mesh):
     four = mesh(4, 12)
     for i in 1, 2, 4:
