@@ -47,7 +47,7 @@ class Options:
     calm: float = 5            # seconds without faults before the end
     kinds: str = ','.join(chaos_plan.KINDS)
     net: str = 'auto'          # lan, loopback
-    proxied: str = 'half'      # all, none
+    proxied: str = 'half'      # of the first 16; or all, none
     rows: int = 2000
     features: int = 2000
     train: str = ''            # a file instead
@@ -73,7 +73,7 @@ class Campaign:
         self.queue, self.count = [], itertools.count()
         train = options.train or chaos_mesh.write_rows(self.folder / 'train.svm', options.rows, options.features, options.seed)
         n = options.nodes
-        proxied = {'all': range(1, n + 1), 'half': range(1, n + 1, 2), 'none': ()}[options.proxied]
+        proxied = {'all': range(1, n + 1), 'half': range(2, min(n, 16) + 1, 2), 'none': ()}[options.proxied]
         self.rng = random.Random(options.seed + 1)
         self.mesh = chaos_mesh.Mesh(self.folder, n, train, flags=shlex.split(options.flags),
                                     found=['--seconds', options.seconds], net=options.net, proxied=proxied, seed=options.seed,
@@ -399,7 +399,16 @@ def read_options():
     return args, Options(**{field.name: getattr(args, field.name) for field in dataclasses.fields(Options)})
 
 
+def interrupt(*_):
+    """Once, so that what was made is taken away undisturbed."""
+    for number in signal.SIGINT, signal.SIGTERM:
+        signal.signal(number, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
 def main():
+    for number in signal.SIGINT, signal.SIGTERM:
+        signal.signal(number, interrupt)
     args, options = read_options()
     if args.measure:
         import chaos_measure

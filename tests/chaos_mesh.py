@@ -42,6 +42,10 @@ class Proxy:
         self.err = open(folder / 'proxy.err', 'wb')
         self.process = subprocess.Popen([*lan.prefix(None), PROXY] if lan.has_links else [PROXY], stdin=subprocess.PIPE,
                                         stdout=subprocess.PIPE, stderr=self.err, text=True, start_new_session=True)
+        try:  # it stands for a network, which does not wait for processors
+            os.sched_setscheduler(self.process.pid, os.SCHED_RR, os.sched_param(1))
+        except OSError:
+            pass
         self.tell(f'seed {seed}')
 
     def tell(self, line):
