@@ -10,7 +10,7 @@ def test_mesh_of_eight(start, rows, tmp_path, flags):
     env = {name: f'{os.environ.get(name, "")}:{log}'.lstrip(':')
            for name in ('ASAN_OPTIONS', 'UBSAN_OPTIONS', 'TSAN_OPTIONS')}
     run = start('run', 'svm', '-n', 8, '-t', 2, '--train', rows.train, '--test', rows.test, '--json', '--quiet',
-                '--out', tmp_path / 'out', '--seconds', 2, *flags, env=env)
+                '--out', tmp_path / 'out', '--checkpoint-every', '300ms', '--seconds', 2, *flags, env=env)
     summary = run.done(120)
     found = ''.join(path.read_text() for path in tmp_path.glob('sanitizer*'))
     assert not found, found[:8000]
