@@ -103,6 +103,7 @@ static enum hm_status take(struct hm_node *node, struct hm_err *err)
 {
     struct hm_saver *saver = node->saver;
     struct hm_checkpoint *c = &saver->checkpoint;
+    c->life = hm_mesh_life(node->mesh); /* a node that yields goes on as another */
     c->owed_steps = hm_node_settled(node) - node->taken;
     c->time_s = (uint64_t)time(NULL);
     c->number = ++saver->number;
@@ -238,7 +239,6 @@ static enum hm_status describe(struct hm_node *node, struct hm_err *err)
     *c = (struct hm_checkpoint){.config = node->config,
                                 .bulk_n = node->bulk_n,
                                 .layout = node->layout,
-                                .life = node->options.life,
                                 .digest0 = node->digest0,
                                 .partition = node->options.partition,
                                 .rank = node->rank,
