@@ -410,7 +410,7 @@ void hm_mesh_on_beat(struct hm_mesh *mesh, const struct hm_event *event,
     memcpy(sender.rpc, beat->rpc, sizeof sender.rpc);
     memcpy(sender.pub, beat->pub, sizeof sender.pub);
     struct member *member = hm_mesh_member_add(mesh, &sender, true);
-    if (!member || beat->number <= member->beat)
+    if (!member || (beat->number <= member->beat && member->beat - beat->number < BEATS_OVERTAKEN))
         return; /* no room for it, or an old beat that was overtaken */
     hm_mesh_life_sign(mesh, header->life);
     bool moved = !member->beat || member->phase != (enum hm_phase)beat->phase;

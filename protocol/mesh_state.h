@@ -16,6 +16,8 @@ enum {
     HELD_MAX = 64,                /* deltas held of one stream, waiting for a gap to close */
     HELD_BYTES_MAX = 16 << 20,    /* of all streams */
     BEATS_KEPT = 32,              /* own beats whose time is kept, for round-trip times */
+    BEATS_OVERTAKEN = 1000,       /* a lower number than by so much is no old beat: the newest was
+                                     damaged, and must not silence its sender for ever */
     BEAT_MIN_US = 250000,
     BEAT_MAX_US = 500000,
     BEAT_BUSY_US = 25000, /* between beats while the mesh gathers or agrees that it has ended */

@@ -170,6 +170,20 @@ static bool catch_type(struct sim *sim, struct sim_message *m)
     return true;
 }
 
+/* One beat of `from` to `to` arrives with a flipped bit in its number. */
+static bool flip_beat(struct sim *sim, struct sim_message *m)
+{
+    struct hm_header h = sim_header(m);
+    (void)sim;
+    if (!act.on || m->from != act.from || m->to != act.to || h.type != HM_BEAT)
+        return true;
+    h.beat.number |= 1u << 30;
+    m->header_n = hm_wire_encode(&h, m->header);
+    act.on = false;
+    act.n++;
+    return true;
+}
+
 /* As catch_type, for DELTA, and it does not arrive. */
 static bool catch_delta(struct sim *sim, struct sim_message *m)
 {
@@ -1424,6 +1438,22 @@ static void the_divisor_follows_the_live_nodes(void **state)
     stop_and_close(sim, 0, SECOND);
 }
 
+/* Header numbers stand under no digest. A node that took a damaged one for the newest would ignore
+ * its peer from then on, and never agree with it on the end. */
+static void one_damaged_beat_silences_nobody(void **state)
+{
+    (void)state;
+    struct sim_options o = sim_defaults(67, 3);
+    struct sim *sim = running(&o, 3);
+    act.from = 1;
+    act.to = 0;
+    act.on = true;
+    sim->filter = flip_beat;
+    sim_run(sim, SECOND);
+    assert_int_equal(act.n, 1);
+    stop_and_close(sim, 2, 10 * SECOND);
+}
+
 static void the_same_seed_gives_the_same_run(void **state)
 {
     (void)state;
@@ -1500,6 +1530,7 @@ int main(void)
         cmocka_unit_test(every_rule_conserves_what_workers_add),
         cmocka_unit_test(the_sum_of_all_work_is_the_model),
         cmocka_unit_test(the_divisor_follows_the_live_nodes),
+        cmocka_unit_test(one_damaged_beat_silences_nobody),
         cmocka_unit_test(the_same_seed_gives_the_same_run),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
