@@ -252,6 +252,85 @@ static void only_literal_loopback_is_loopback(void **state)
         assert_false(hm_endpoint_is_loopback(outside[i]));
 }
 
+/* ---- sockets ---- */
+
+static struct hm_env *open_env(const struct hm_keys *with)
+{
+    static uint64_t life;
+    struct hm_env *env = NULL;
+    struct hm_env_zmq_options options = {.life = ++life, .bind = "127.0.0.1:0", .keys = with};
+    if (hm_env_zmq_open(&env, &options, &err))
+        fail_msg("%s", err.text);
+    return env;
+}
+
+static uint64_t refused_by(struct hm_env *env, enum hm_refusal why)
+{
+    uint64_t n[HM_REFUSALS];
+    env->ops->refusals(env, n);
+    return n[why];
+}
+
+/* Dials and turns both drivers until the listener has refused somebody or heard a word of him.
+ * Returns whether he was heard. */
+static int is_heard(const struct hm_keys *listens, const struct hm_keys *dials, uint64_t *n_refused)
+{
+    struct hm_env *listener = open_env(listens), *dialler = open_env(dials);
+    struct hm_action dial = {.type = HM_ACT_CONNECT}, say = {.type = HM_ACT_SEND, .header_n = 3};
+    struct hm_event event;
+    int heard = 0;
+    snprintf(dial.rpc, sizeof dial.rpc, "%s", listener->rpc);
+    snprintf(dial.pub, sizeof dial.pub, "%s", listener->pub);
+    dialler->ops->carry_out(dialler, &dial);
+    for (unsigned turn = 0; turn < 1000 && !heard && !refused_by(listener, HM_REFUSED_KEY);
+         turn++) {
+        dialler->ops->carry_out(dialler, &say);
+        dialler->ops->wait(dialler, dialler->ops->now_us(dialler) + 5000);
+        while (dialler->ops->receive(dialler, &event)) {
+        }
+        while (listener->ops->receive(listener, &event))
+            heard |= event.type == HM_EV_MESSAGE;
+    }
+    *n_refused = refused_by(listener, HM_REFUSED_KEY);
+    dialler->ops->close(dialler, 0);
+    listener->ops->close(listener, 0);
+    return heard;
+}
+
+/* The public half of a key lets nobody in: who listens asks for the client's half too. */
+static void who_knows_the_public_half_alone_is_refused(void **state)
+{
+    (void)state;
+    struct hm_keys forged, other;
+    uint64_t n_refused;
+    assert_int_equal(hm_keys_create(&keys, temp_path("a.key"), &err), HM_OK);
+    assert_int_equal(hm_keys_create(&other, temp_path("b.key"), &err), HM_OK);
+    assert_true(is_heard(&keys, &keys, &n_refused));
+    assert_int_equal(n_refused, 0);
+    assert_false(is_heard(&keys, &other, &n_refused));
+    assert_true(n_refused > 0);
+    forged = other;
+    memcpy(forged.key[0].server_public, keys.key[0].server_public, HM_KEY_BYTES);
+    assert_false(is_heard(&keys, &forged, &n_refused));
+    assert_true(n_refused > 0);
+}
+
+/* What a peer announces may be any text. */
+static void only_tcp_is_dialled(void **state)
+{
+    (void)state;
+    static const char *const endpoints[] = {"inproc://zeromq.zap.01", "inproc://monitor-0",
+                                            "ipc:///tmp/x", "tcp://192.0.2.1:7000", "tcp://"};
+    for (unsigned i = 0; i < sizeof endpoints / sizeof endpoints[0]; i++) {
+        struct hm_env *env = open_env(NULL);
+        struct hm_action dial = {.type = HM_ACT_CONNECT};
+        snprintf(dial.rpc, sizeof dial.rpc, "%s", endpoints[i]);
+        env->ops->carry_out(env, &dial);
+        assert_int_equal(env->n_dropped, 1);
+        env->ops->close(env, 0);
+    }
+}
+
 /* Not the command line alone: whoever embeds a node is kept from it too. */
 static void the_library_binds_nothing_in_clear_beyond_this_host(void **state)
 {
@@ -290,6 +369,8 @@ int main(void)
         CASE(nobody_else_may_read_or_write_it),
         CASE(links_pipes_and_folders_are_refused),
         CASE(keys_are_added_moved_and_revoked),
+        CASE(who_knows_the_public_half_alone_is_refused),
+        cmocka_unit_test(only_tcp_is_dialled),
         cmocka_unit_test(the_library_binds_nothing_in_clear_beyond_this_host),
         cmocka_unit_test(only_literal_loopback_is_loopback),
     };
