@@ -53,8 +53,8 @@ def kill_all(run):
     until(lambda: not run.session(), 5, lambda: f'still there: {run.session()}')
 
 
-def wait_for_files(folder, n, suffix='.ckpt'):
-    until(lambda: all((pathlib.Path(folder) / f'node{i}{suffix}').exists() for i in range(n)), 20,
+def wait_for_files(folder, n, suffix='.ckpt', timeout=20):
+    until(lambda: all((pathlib.Path(folder) / f'node{i}{suffix}').exists() for i in range(n)), timeout,
           lambda: f'{n} x {suffix} in {os.listdir(folder)}')
 
 
@@ -95,8 +95,10 @@ def test_power_failure(run, rows, failed):
     after = whole(failed, 3)
     assert len({state['model_hash'] for state in after}) == 1
     assert after[0]['model_hash'] == process.summary['model_hash']
-    for state in after:
+    for state, before in zip(after, states):
         assert state['steps'] == process.summary['steps'] and state['number'] >= 1
+        assert state['data'] == {**before['data'], 'cursor': state['data']['cursor']}
+        assert state['data']['cursor'] > before['data']['cursor'], 'it goes on in its rows where it was'
 
 
 def test_power_fails_again_and_again(start, run, rows, failed):
@@ -170,7 +172,7 @@ def test_second_interrupt_leaves_it_too(start, run, rows, tmp_path):
     os.kill(children[2], signal.SIGSTOP)
     time.sleep(.3)
     os.kill(process.pid, signal.SIGINT)
-    wait_for_files(tmp_path / 'out', 2)
+    wait_for_files(tmp_path / 'out', 2, timeout=6)  # the frozen one is waited for for 8
     os.kill(process.pid, signal.SIGINT)
     assert process.wait(10).code == 130, process
     states = whole(tmp_path / 'out', 2)
@@ -190,6 +192,14 @@ def test_more_epochs(run, small, tmp_path):
     assert inspect(tmp_path / 'out' / 'node0.ckpt')['config']['epochs'] == '9'
     by_steps = run(*go_on(small, 'out', '--steps', 25000)).done()
     assert 24500 <= by_steps['steps'] < 31000
+
+
+def test_time_of_former_lives_counts(run, small, tmp_path):
+    run(*svm(2, small, 'out', '--seconds', 2)).done()
+    assert run(*go_on(small, 'out')).done()['train_seconds'] < 1, 'the time is up'
+    summary = run(*go_on(small, 'out', '--seconds', 4)).done()
+    assert 1 < summary['train_seconds'] < 3
+    assert inspect(tmp_path / 'out' / 'node0.ckpt')['trained_seconds'] > 3.5
 
 
 def test_joiners_take_the_new_budget(start, small, tmp_path):
