@@ -74,7 +74,7 @@ case ${1:-} in
 --one) one "$2" "$3"; exit 0 ;;
 esac
 
-limit=-max_total_time=60 total= jobs=$(nproc) keep=no junit= targets=
+limit=-max_total_time=60 total="" jobs=$(nproc) keep=no junit="" targets=""
 while [ $# -gt 0 ]; do
     case $1 in
     --runs) limit=-runs=$2; shift ;;
