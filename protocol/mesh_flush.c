@@ -26,6 +26,7 @@ enum {
 };
 
 static const double OVERHEAD = .12; /* part of a core that publishing and receiving may take */
+static const double OVERHEAD_EARLY = .5; /* while the interval still grows with the run */
 static const double GROWTH =
     .2; /* of an interval's steps, all nodes together, to all that were made before */
 static const double IO_SHARE =
@@ -113,14 +114,22 @@ static uint64_t interval_us(const struct hm_mesh *mesh)
     double budget = mesh->params.budget_steps ? (double)mesh->params.budget_steps : mesh->rate * 60;
     double alone_us = mesh->rate > 0 ? budget / mesh->rate * 1e6 : 1e6;
     double best = sqrt(alone_us * cost / n);
-    double least = fmax(cost / OVERHEAD, 2 * delay_us(mesh));
+    double least = 2 * delay_us(mesh);
     /* What the others have not seen is to be a small part of what has been done: a run begins with
-     * short intervals. */
+     * short intervals, and the more others there are, the more it may cost. */
     double grown =
         mesh->rate > 0 ? GROWTH * (double)hm_mesh_steps(mesh) / n / mesh->rate * 1e6 : least;
     double most = mesh->params.budget_steps ? alone_us / n / FLUSHES_LEAST : INTERVAL_MAX_US;
-    double interval = fmin(fmax(fmin(best, grown), least), most) * mesh->slow_down;
+    grown = fmax(grown, cost / fmin(OVERHEAD * (n - 1), OVERHEAD_EARLY));
+    double interval =
+        fmin(fmax(fmin(fmax(best, cost / OVERHEAD), grown), least), most) * mesh->slow_down;
     return (uint64_t)fmin(fmax(interval, INTERVAL_MIN_US), INTERVAL_MAX_US);
+}
+
+void hm_mesh_pace(struct hm_mesh *mesh)
+{
+    mesh->interval_us = interval_us(mesh);
+    mesh->flush_due_us = mesh->now_us + mesh->interval_us;
 }
 
 /* Steps that the others have not seen are to stay few, also when the protocol thread does not get
@@ -315,8 +324,7 @@ void hm_mesh_on_extracted(struct hm_mesh *mesh, const struct hm_event *event)
     mesh->flush_last_us = mesh->now_us;
     mesh->cost_us += .2 * (event->extracted.cost_us - mesh->cost_us);
     feel_back_pressure(mesh);
-    mesh->interval_us = interval_us(mesh);
-    mesh->flush_due_us = mesh->now_us + mesh->interval_us;
+    hm_mesh_pace(mesh);
     hm_mesh_trim(mesh);
 }
 

@@ -24,13 +24,16 @@ struct member *hm_mesh_member_of(struct hm_mesh *mesh, uint64_t life)
 static void index_members(struct hm_mesh *mesh)
 {
     memset(mesh->slot_index, 0, sizeof mesh->slot_index);
+    mesh->n_members = 0;
     for (unsigned k = 0; k < mesh->n_slots; k++) {
         uint64_t life = mesh->member[k].life;
         size_t i = life % SLOT_INDEX;
         while (mesh->slot_index[i])
             i = (i + 1) % SLOT_INDEX;
-        if (life)
+        if (life) {
             mesh->slot_index[i] = (uint16_t)(k + 1);
+            mesh->n_members++;
+        }
     }
 }
 
@@ -221,18 +224,16 @@ static uint32_t worst_lag(const struct hm_mesh *mesh)
 
 /* A beat goes to everybody and names everybody, so what all of them cost grows with the cube of the
  * mesh. */
-static uint64_t crowd(const struct hm_mesh *mesh)
+uint64_t hm_mesh_crowd(const struct hm_mesh *mesh)
 {
-    uint64_t n = 0;
-    for (unsigned i = 0; i < mesh->n_slots; i++)
-        n += mesh->member[i].life != 0;
-    return n > BEAT_FEW ? n / BEAT_FEW : 1;
+    return mesh->n_members > BEAT_FEW ? mesh->n_members / BEAT_FEW : 1;
 }
 
 uint64_t hm_mesh_beat_soon_us(const struct hm_mesh *mesh)
 {
-    return mesh->beat ? mesh->beat_sent_us[mesh->beat % BEATS_KEPT] + BEAT_SOON_US * crowd(mesh)
-                      : 0;
+    return mesh->beat
+               ? mesh->beat_sent_us[mesh->beat % BEATS_KEPT] + BEAT_SOON_US * hm_mesh_crowd(mesh)
+               : 0;
 }
 
 void hm_mesh_beat(struct hm_mesh *mesh)
@@ -261,7 +262,7 @@ void hm_mesh_beat(struct hm_mesh *mesh)
     }
     uint32_t spread = BEAT_MAX_US - BEAT_MIN_US;
     uint64_t interval = BEAT_MIN_US + hm_rng_below(&mesh->rng, spread),
-             busy = BEAT_BUSY_US * crowd(mesh);
+             busy = BEAT_BUSY_US * hm_mesh_crowd(mesh);
     if (mesh->phase != HM_RUNNING && busy < interval)
         interval = busy;
     mesh->beat_sent_us[mesh->beat % BEATS_KEPT] = mesh->now_us;
@@ -674,12 +675,12 @@ static void tick_member(struct hm_mesh *mesh, struct member *member)
     member->dial_us = mesh->now_us + (wait < REDIAL_MAX_US ? wait : REDIAL_MAX_US);
 }
 
-/* Nothing here is in more of a hurry than a greeting. */
+/* Nothing here is in more of a hurry than a greeting, and of a thousand none. */
 void hm_mesh_tick_members(struct hm_mesh *mesh)
 {
     if (mesh->now_us < mesh->members_due_us)
         return;
-    mesh->members_due_us = mesh->now_us + GREET_US / 2;
+    mesh->members_due_us = mesh->now_us + GREET_US / 2 + mesh->n_members * 10;
     for (unsigned i = 0; i < mesh->n_slots; i++)
         tick_member(mesh, &mesh->member[i]);
 }

@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
+enum { HUNDREDS = 100, LOOK_US = 100 };
+
 void hm_mesh_enter(struct hm_mesh *mesh, enum hm_phase phase)
 {
     if (mesh->phase == phase)
@@ -124,7 +126,7 @@ static void start(struct hm_mesh *mesh)
     }
     mesh->working = true;
     mesh->flush_last_us = mesh->now_us;
-    mesh->flush_due_us = mesh->now_us + mesh->interval_us;
+    hm_mesh_pace(mesh);
     hm_mesh_act(mesh, HM_ACT_START);
 }
 
@@ -246,8 +248,20 @@ static void leave(struct hm_mesh *mesh)
         hm_mesh_finish(mesh, HM_OK, "%s", mesh->stop_reason);
 }
 
+/* Whether it is time to look at all members: in a mesh of hundreds not in every turn. */
+static bool may_look(struct hm_mesh *mesh)
+{
+    if (mesh->now_us < mesh->look_due_us)
+        return false;
+    if (mesh->n_members > HUNDREDS)
+        mesh->look_due_us = mesh->now_us + LOOK_US * hm_mesh_crowd(mesh);
+    return true;
+}
+
 void hm_mesh_tick_phase(struct hm_mesh *mesh)
 {
+    if (mesh->phase != HM_RUNNING && !may_look(mesh))
+        return;
     if (mesh->phase == HM_JOINING)
         join(mesh);
     if (mesh->phase == HM_READY)

@@ -192,8 +192,11 @@ struct hm_mesh {
     } start;
     bool start_is_now;
     struct member member[MEMBERS_MAX];
-    unsigned n_slots;                      /* slots from here on have never been used */
-    unsigned n_live;                       /* other nodes that train and live */
+    unsigned n_slots;   /* slots from here on have never been used */
+    unsigned n_members; /* slots that have a life */
+    uint64_t
+        look_due_us; /* before that a large mesh does not look whether all have gathered or agree */
+    unsigned n_live; /* other nodes that train and live */
     uint64_t members_due_us, wants_due_us; /* before that no member, no want has anything to do */
     uint16_t slot_index[SLOT_INDEX]; /* slot + 1 of the member whose life begins its search there;
                                         0: none */
@@ -301,11 +304,13 @@ bool hm_member_live(
     const struct member *member); /* counts in decisions: known, heard, neither gone nor left */
 void hm_mesh_tick_members(struct hm_mesh *mesh);
 void hm_mesh_beat(struct hm_mesh *mesh);
+uint64_t hm_mesh_crowd(const struct hm_mesh *mesh); /* 1 for a few members; grows with them */
 uint64_t
 hm_mesh_beat_soon_us(const struct hm_mesh *mesh); /* when the next beat may go out of turn */
 
 /* mesh_flush.c: publishing */
 void hm_mesh_tick_flush(struct hm_mesh *mesh);
+void hm_mesh_pace(struct hm_mesh *mesh); /* says when the next flush is due */
 void hm_mesh_on_extracted(struct hm_mesh *mesh, const struct hm_event *event);
 void hm_mesh_trim(struct hm_mesh *mesh);
 uint32_t hm_mesh_acknowledged(const struct hm_mesh *mesh,

@@ -362,9 +362,10 @@ static void the_last_delta_before_silence_is_repaired_through_beats(void **state
 {
     (void)state;
     struct sim_options o = sim_defaults(20, 3);
+    o.flush_us = 10 * MS;
     struct sim *sim = running(&o, 3);
     sim->filter = lose_from_seq_on;
-    sim_run(sim, SECOND);
+    sim_run(sim, SECOND + 5 * MS); /* between two flushes, so that one is left to be made */
     act.from = 1;
     act.to = 2;
     act.seq = (uint32_t)sim->life[1].n_records + 1;
