@@ -66,13 +66,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct fuzz fuzz = fuzz_of(data, size);
     uint8_t flags = fuzz_u8(&fuzz), *bytes = calloc(1, FILE_BYTES_MAX);
+    const uint8_t *from = size ? fuzz.at : (const uint8_t *)"";
     size_t n = fuzz_left(&fuzz) < FILE_BYTES_MAX ? fuzz_left(&fuzz) : FILE_BYTES_MAX;
     assert(bytes);
     /* The first page holds the header alone; in the input the sections follow it at once. */
     size_t head = n < HEADER_BYTES ? n : HEADER_BYTES;
-    memcpy(bytes, fuzz.at, head);
+    memcpy(bytes, from, head);
     n = n - head < FILE_BYTES_MAX - HM_IMAGE_ALIGN ? n : FILE_BYTES_MAX - HM_IMAGE_ALIGN + head;
-    memcpy(bytes + HM_IMAGE_ALIGN, fuzz.at + head, n - head);
+    memcpy(bytes + HM_IMAGE_ALIGN, from + head, n - head);
     n = n > head ? n - head + HM_IMAGE_ALIGN : head;
     if (flags & 1)
         n = make_sound(bytes, n, flags);

@@ -1,8 +1,11 @@
 /* What fuzzing found before, once more: every target over its corpus (tests/golden/fuzz/NAME.hex,
  * an input a line; what was written by hand are the files of tests/golden/fuzz/NAME) and over the
  * inputs that once made it fail (the files of tests/golden/crash/NAME). tests/fuzz.sh makes both.
+ * Each target has a process of its own, so that an input that ends it (an assertion, a sanitizer,
+ * which may end a process in ways that nobody in it can catch) is named and the other targets still
+ * run.
  *
- *     test_fuzz_replay NAME FILE...     replays these files alone
+ *     test_fuzz_replay NAME FILE...     replays these alone; FILE.hex:LINE is a line of a corpus
  */
 #include "tests/fuzzing.h"
 
@@ -14,6 +17,7 @@
 #include <dirent.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/wait.h>
 
 enum { INPUT_BYTES_MAX = 1 << 20 };
 
@@ -30,29 +34,15 @@ static const struct target {
 #undef TARGET
 };
 
-static char current[4096]; /* the file that is replayed, for whoever looks at a crash */
+enum { CURRENT_MAX = 4096 };
 
-static void on_abort(int number)
-{
-    static const char text[] = "\nwhile replaying ";
-    (void)number;
-    if (write(2, text, sizeof text - 1) > 0 && write(2, current, strlen(current)) > 0 &&
-        write(2, "\n", 1) > 0)
-        signal(SIGABRT, SIG_DFL);
-}
-
-/* Called by the sanitizers, where they are linked. */
-void __sanitizer_set_death_callback(void (*callback)(void)) __attribute__((weak));
-static void on_death(void)
-{
-    on_abort(0);
-}
+static char *current; /* [CURRENT_MAX] what is replayed; who waits for the end sees it too */
 
 /* The bytes get a block of their size, so that reading past it is noticed. */
 static void replay(const struct target *target, const uint8_t *bytes, size_t n)
 {
     uint8_t *copy = malloc(n ? n : 1);
-    assert_non_null(copy);
+    assert(copy);
     memcpy(copy, bytes, n);
     target->run(copy, n);
     free(copy);
@@ -61,7 +51,7 @@ static void replay(const struct target *target, const uint8_t *bytes, size_t n)
 static int replay_file(const struct target *target, const char *path)
 {
     static uint8_t bytes[INPUT_BYTES_MAX];
-    snprintf(current, sizeof current, "%s", path);
+    snprintf(current, CURRENT_MAX, "%s", path);
     FILE *file = fopen(path, "rb");
     if (!file)
         return -1;
@@ -84,8 +74,10 @@ static int replay_folder(const struct target *target, const char *kind)
         int needed = snprintf(path, sizeof path, "%s/%s", folder, entry->d_name);
         if (entry->d_name[0] == '.' || needed >= (int)sizeof path)
             continue;
-        if (replay_file(target, path) != 0)
-            fail_msg("cannot read %s", path);
+        if (replay_file(target, path) != 0) {
+            perror(path);
+            exit(1);
+        }
         n++;
     }
     closedir(dir);
@@ -100,38 +92,81 @@ static size_t unhex(const char *line, uint8_t *bytes)
     return n;
 }
 
-static int replay_corpus(const struct target *target)
+/* Line `only` of a corpus, or all of them for 0; returns how many it was. */
+static int replay_lines(const struct target *target, const char *path, int only)
 {
-    char path[4096], *line = NULL;
+    char *line = NULL;
     size_t room = 0;
-    int n = 0;
-    snprintf(path, sizeof path, "%s/tests/golden/fuzz/%s.hex", getenv("HOGMESH_SOURCE"),
-             target->name);
+    int n = 0, n_replayed = 0;
     FILE *file = fopen(path, "r");
-    for (ssize_t length; file && (length = getline(&line, &room, file)) > 0; n++) {
+    for (ssize_t length; file && (length = getline(&line, &room, file)) > 0;) {
+        if (++n != only && only)
+            continue;
         uint8_t *bytes = malloc((size_t)length);
-        assert_non_null(bytes);
-        snprintf(current, sizeof current, "%.4000s:%d", path, n + 1);
+        assert(bytes);
+        snprintf(current, CURRENT_MAX, "%.4000s:%d", path, n);
         replay(target, bytes, unhex(line, bytes));
         free(bytes);
+        n_replayed++;
     }
     free(line);
     if (file)
         fclose(file);
-    return n;
+    return n_replayed;
+}
+
+static int replay_corpus(const struct target *target)
+{
+    char path[4096];
+    snprintf(path, sizeof path, "%s/tests/golden/fuzz/%s.hex", getenv("HOGMESH_SOURCE"),
+             target->name);
+    return replay_lines(target, path, 0);
+}
+
+/* In a process of its own: leaks, too, are found at its end. */
+static void replay_all(const struct target *target)
+{
+    static const int cmocka_catches[] = {SIGFPE, SIGILL, SIGSEGV, SIGBUS, SIGSYS};
+    for (size_t i = 0; i < sizeof cmocka_catches / sizeof cmocka_catches[0]; i++)
+        signal(cmocka_catches[i], SIG_DFL);
+    snprintf(current, CURRENT_MAX, "no bytes at all");
+    target->run(NULL, 0);
+    int n_crashes = replay_folder(target, "crash"), n_files = replay_folder(target, "fuzz");
+    int n = n_files + replay_corpus(target);
+    snprintf(current, CURRENT_MAX, "all %d inputs: see the leaks above", n_crashes + n);
+    if (!n)
+        snprintf(
+            current, CURRENT_MAX,
+            "nothing: there is no tests/golden/fuzz/%s.hex; 'tests/fuzz.sh --keep %s' makes it",
+            target->name, target->name);
+    exit(n ? 0 : 1);
 }
 
 static void test_target(void **state)
 {
     const struct target *target = *state;
+    int status = 0;
     if (!getenv("HOGMESH_SOURCE"))
         skip();
-    target->run(NULL, 0);
-    replay_folder(target, "crash");
-    int n = replay_folder(target, "fuzz") + replay_corpus(target);
-    if (!n)
-        fail_msg("no corpus in tests/golden/fuzz/%s.hex; 'tests/fuzz.sh --keep %s' makes one",
-                 target->name, target->name);
+    fflush(NULL);
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (!child)
+        replay_all(target);
+    assert_int_equal(waitpid(child, &status, 0), child);
+    if (WIFSIGNALED(status))
+        fail_msg("%s: %s while replaying %s", target->name, strsignal(WTERMSIG(status)), current);
+    if (status)
+        fail_msg("%s: exit %d after replaying %s", target->name, WEXITSTATUS(status), current);
+}
+
+static int replay_argument(const struct target *target, char *path)
+{
+    char *line = strstr(path, ".hex:");
+    if (!line)
+        return replay_file(target, path);
+    line[4] = 0;
+    return replay_lines(target, path, atoi(line + 5)) == 1 ? 0 : -1;
 }
 
 static int replay_arguments(char **argv)
@@ -139,7 +174,7 @@ static int replay_arguments(char **argv)
     for (size_t t = 0; t < sizeof targets / sizeof targets[0]; t++)
         if (strcmp(argv[1], targets[t].name) == 0) {
             for (char **path = argv + 2; *path; path++)
-                if (replay_file(&targets[t], *path) != 0)
+                if (replay_argument(&targets[t], *path) != 0)
                     return 1;
             return 0;
         }
@@ -150,9 +185,8 @@ static int replay_arguments(char **argv)
 int main(int argc, char **argv)
 {
     struct CMUnitTest tests[sizeof targets / sizeof targets[0]] = {0};
-    signal(SIGABRT, on_abort);
-    if (__sanitizer_set_death_callback)
-        __sanitizer_set_death_callback(on_death);
+    current = mmap(NULL, CURRENT_MAX, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    assert(current != MAP_FAILED);
     if (argc > 1)
         return replay_arguments(argv);
     for (size_t t = 0; t < sizeof targets / sizeof targets[0]; t++)
