@@ -1,4 +1,5 @@
-/* Command lines: the first byte chooses the command, then lines are arguments. */
+/* Command lines: the first byte chooses the command, then lines are arguments, and after a zero
+ * comes the file that --config names. */
 #include "tests/fuzzing.h"
 #include "tools/cli.h"
 
@@ -9,12 +10,14 @@ enum { ARGUMENTS = 64 };
 
 /* The groups of flags of the commands in tools/main.c. */
 static const struct command commands[] = {
-    {.name = "run", .flags = "domrw"},
-    {.name = "join", .flags = "domjw"},
+    {.name = "run", .flags = "domenrwk"},
+    {.name = "join", .flags = "domenjwk"},
     {.name = "eval", .flags = "dwm", .n_arguments = 1},
     {.name = "export", .flags = "x", .n_arguments = 1},
     {.name = "inspect", .flags = "", .n_arguments = -1},
     {.name = "synth", .flags = "s"},
+    {.name = "sim", .flags = "domevw"},
+    {.name = "keygen", .flags = "g", .n_arguments = 1},
 };
 
 static void check(const struct cli *cli)
@@ -30,6 +33,22 @@ static void check(const struct cli *cli)
     assert(cli->node.rank < (int)cli->node.ranks || cli->node.rank <= 0);
 }
 
+/* What --config names is the rest of the input, whichever name is given and however --config is
+ * abbreviated: an input may not depend on the files of this machine. */
+static void give_config(char **argv, const char *path)
+{
+    static char joined[64];
+    for (; *argv; argv++) {
+        size_t n = strcspn(*argv, "=");
+        if (strncmp(*argv, "--con", 5) != 0)
+            continue;
+        if (!argv[0][n] && argv[1])
+            argv[1] = (char *)path;
+        if (argv[0][n] && snprintf(joined, sizeof joined, "%.*s=%s", (int)n, *argv, path) > 0)
+            *argv = joined;
+    }
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct fuzz fuzz = fuzz_of(data, size);
@@ -41,6 +60,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     assert(text);
     memcpy(text, n ? (const char *)fuzz.at : "", n);
     text[n] = 0;
+    size_t line = strlen(text) + 1; /* after a zero, the file begins */
     for (char *at = text; at && argc <= ARGUMENTS;) {
         char *end = strchr(at, '\n');
         if (end)
@@ -48,6 +68,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         argv[argc++] = at;
         at = end;
     }
+    give_config(argv, fuzz_file(0, line < n ? text + line : "", line < n ? n - line : 0));
     struct cli cli;
     optind = 0; /* getopt forgets how far it was in the letters of an earlier input */
     getopt(1, argv, "");
@@ -56,7 +77,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     int code = cli_parse(&cli, command, argc, argv);
     stdout = out;
     stderr = err;
-    assert(code == EXIT_DONE || code == EXIT_USAGE || code == -1);
+    if (code == EXIT_FAILED)
+        assert(cli.config); /* which cannot be read, or says what cannot be had */
+    else
+        assert(code == EXIT_DONE || code == EXIT_USAGE || code == -1);
     if (code == EXIT_DONE)
         check(&cli);
     free(text);

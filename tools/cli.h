@@ -61,8 +61,9 @@ struct command {
     int (*main)(struct cli *cli);
 };
 
-/* Fills *cli from the arguments after the subcommand. Returns EXIT_DONE, or EXIT_USAGE after a
- * message on stderr, or -1 after --help. */
+/* Fills *cli from the arguments after the subcommand. Returns EXIT_DONE; or -1 after --help; or,
+ * after a message on stderr, EXIT_USAGE, or EXIT_FAILED when the file of --config cannot be read or
+ * has something in it that cannot be had. */
 int cli_parse(struct cli *cli, const struct command *command, int argc, char **argv);
 
 void cli_help(const struct command *command, FILE *out);
