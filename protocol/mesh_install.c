@@ -385,6 +385,8 @@ void hm_mesh_on_installed(struct hm_mesh *mesh)
     }
     if (!mesh->own_steps)
         hm_mesh_mark_start(mesh);
+    if (f->yielding) /* those were about another state */
+        memset(mesh->decision, 0, sizeof mesh->decision);
     hm_mesh_stop_fetching(mesh, 0);
     mesh->beat_soon = true;
     hm_mesh_apply_next_held(mesh);
@@ -404,6 +406,8 @@ void hm_mesh_on_yield(struct hm_mesh *mesh, const struct hm_header *header)
     if (!s->former && (!s->renounced || y->renounced < s->renounced)) {
         s->renounced = y->renounced;
         s->head = y->seq > s->link.seq ? y->seq : s->link.seq;
+        if (s->head > s->link.seq)
+            hm_mesh_want(mesh, s, hm_mesh_patience_us(mesh));
         if (s->link.seq >= s->renounced)
             mesh->fetch.due_us = mesh->fetch.step == FETCH_IDLE ? mesh->now_us : mesh->fetch.due_us;
     }

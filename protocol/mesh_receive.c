@@ -72,7 +72,8 @@ static const struct hm_decoded *decode(struct hm_mesh *mesh, const struct stream
         mesh->counters.refused_malformed++;
         return NULL;
     }
-    if (mesh->params.without & HM_WITHOUT_DIGEST)
+    if (mesh->params.without & HM_WITHOUT_DIGEST ||
+        (mesh->params.without & HM_WITHOUT_ORDER && head->lo != stream->link.seq))
         return decoded;
     if (stream->digest + decoded->digest != head->digest || head->steps < stream->link.steps ||
         (head->steps != stream->link.steps && !head->last_piece) ||

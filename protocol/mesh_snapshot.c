@@ -6,19 +6,45 @@
 #include <string.h>
 
 enum {
-    FRESH_US = 1000000,  /* a snapshot is shared for so long whatever the asker misses */
-    UNUSED_US = 4000000, /* and dropped when nobody has asked for so long */
+    FRESH_US = 1000000,   /* a snapshot is shared for so long whatever the asker misses */
+    UNUSED_US = 4000000,  /* and dropped when nobody has asked for so long */
+    DECIDED_US = 3000000, /* a decision holds, for both to act on it */
     CHUNK_BLOCKS = 2048,
 };
 
 /* ---- who gives way ---- */
 
-static uint64_t sum_of(const struct hm_vv_entry *vv, size_t n)
+struct lead {
+    uint64_t ours, theirs; /* deltas that the other does not have */
+    bool first_ours;       /* it is we who lead in the stream of the highest life */
+};
+
+static struct lead lead_of(const struct hm_vv_entry *own, size_t n_own,
+                           const struct hm_vv_entry *vv, size_t n)
 {
-    uint64_t sum = 0;
-    for (size_t i = 0; i < n; i++)
-        sum += vv[i].seq;
-    return sum;
+    struct lead lead = {0};
+    for (size_t i = 0, k = 0; i < n_own || k < n;) {
+        bool has_own = i < n_own && (k == n || own[i].life <= vv[k].life),
+             has_vv = k < n && (i == n_own || vv[k].life <= own[i].life);
+        uint32_t ours = has_own ? own[i].seq : 0, theirs = has_vv ? vv[k].seq : 0;
+        lead.ours += ours > theirs ? ours - theirs : 0;
+        lead.theirs += theirs > ours ? theirs - ours : 0;
+        lead.first_ours = ours == theirs ? lead.first_ours : ours > theirs;
+        i += has_own;
+        k += has_vv;
+    }
+    return lead;
+}
+
+/* Where one of the two has done more than twice as much as the other since they parted, who has
+ * done less gives way. Otherwise what is compared must not change while both go on, nor depend on
+ * whom of a side one asks: pairs of nodes that decide differently would have both sides give way.
+ */
+static bool they_give_way(struct lead lead)
+{
+    if (lead.ours > 2 * lead.theirs || lead.theirs > 2 * lead.ours)
+        return lead.theirs < lead.ours;
+    return lead.first_ours;
 }
 
 /* Whether a vector holds deltas that their origin has renounced: they come anew in another stream,
@@ -44,8 +70,8 @@ static struct decision *decision_on(struct hm_mesh *mesh, uint64_t peer)
 }
 
 /* Of two nodes whose logs do not meet one gives way, and this node, having the higher life, decides
- * which: once, for both must hear the same for ever, and vectors grow. Only that one of them holds
- * void deltas overturns it. Otherwise who has fewer deltas gives way. */
+ * which. Both must hear the same while they act on it, though vectors grow; only that one of them
+ * holds void deltas overturns it. */
 bool hm_mesh_peer_gives_way(struct hm_mesh *mesh, uint64_t peer, const struct hm_vv_entry *vv,
                             size_t n)
 {
@@ -54,13 +80,15 @@ bool hm_mesh_peer_gives_way(struct hm_mesh *mesh, uint64_t peer, const struct hm
     bool we_void = hm_mesh_holds_void(mesh, own, n_own),
          they_void = hm_mesh_holds_void(mesh, vv, n);
     struct decision *d = decision_on(mesh, peer);
-    if (d->made && d->we_void == we_void && d->they_void == they_void)
+    if (d->made && mesh->now_us - d->made_us < DECIDED_US && d->we_void == we_void &&
+        d->they_void == they_void)
         return d->peer_gives_way;
-    uint64_t ours = sum_of(own, n_own), theirs = sum_of(vv, n);
     d->made = true;
+    d->made_us = mesh->now_us;
     d->we_void = we_void;
     d->they_void = they_void;
-    d->peer_gives_way = we_void != they_void ? they_void : theirs <= ours;
+    d->peer_gives_way =
+        we_void != they_void ? they_void : they_give_way(lead_of(own, n_own, vv, n));
     return d->peer_gives_way;
 }
 

@@ -118,6 +118,7 @@ struct asker {
 struct decision {
     uint64_t peer;
     bool made, we_void, they_void, peer_gives_way;
+    uint64_t made_us;
 };
 
 enum fetch_step { FETCH_IDLE, FETCH_ASKED, FETCH_CHUNKS, FETCH_READY };

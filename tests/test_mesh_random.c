@@ -326,9 +326,53 @@ static void random_faults_leave_equal_replicas(void **state)
     signal(SIGABRT, SIG_DFL);
 }
 
+/* Two sides that their logs do not join any more: one of them stays as it is, whatever they are. */
+static void one_side(uint64_t seed)
+{
+    struct hm_rng rng = hm_rng_seed(seed, 78);
+    unsigned n = 2 + below(&rng, 3), stay = 0, side = 1 + below(&rng, (1u << n) - 2);
+    struct sim_options o = sim_defaults(seed, n);
+    o.flush_us = 5000 + below(&rng, 5000);
+    o.log_bytes_max = 30000 * n + below(&rng, 20000 * n); /* a second or so */
+    struct sim *sim = sim_open(&o);
+    struct sim_link link = {.latency_us = 20 + below(&rng, 2000), .jitter_us = below(&rng, 500)};
+    sim_links(sim, &link);
+    sim->without = (unsigned)from_environment("HOGMESH_WITHOUT", 0);
+    sim->chunk_blocks = 1 + below(&rng, 3);
+    sim_start_all(sim, n);
+    if (!sim_run_until(sim, sim_all_running, END_US))
+        sim_fail(sim, 0, "not everybody has started");
+    for (int cut = 1; cut >= 0; cut--) {
+        for (unsigned a = 0; a < n; a++)
+            for (unsigned b = 0; b < a; b++)
+                sim_cut(sim, a, b, cut && ((side >> a ^ side >> b) & 1));
+        sim_run(sim, 3000000 + below(&rng, 2000000));
+    }
+    sim_stop(sim, below(&rng, n), "enough");
+    if (!sim_run_until(sim, sim_all_ended, END_US / 10))
+        sim_fail(sim, 0, "the mesh does not end");
+    sim_check_end(sim);
+    for (unsigned i = 0; i < n; i++)
+        stay += hm_mesh_counters(sim->node[i].mesh)->renewals == 0;
+    if (!stay || sim->n_doubled)
+        sim_fail(sim, 0, "%u of %u nodes stay what they were, %llu deltas are doubled", stay, n,
+                 (unsigned long long)sim->n_doubled);
+    sim_close(sim);
+}
+
+static void of_two_sides_one_gives_way(void **state)
+{
+    (void)state;
+    uint64_t seed = from_environment("HOGMESH_SEED", 1),
+             runs = from_environment("HOGMESH_RUNS", RUNS);
+    for (uint64_t i = 0; i < runs; i += 2)
+        one_side(seed + i);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(of_two_sides_one_gives_way),
         cmocka_unit_test(random_faults_leave_equal_replicas),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
