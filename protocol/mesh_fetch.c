@@ -94,17 +94,18 @@ static enum need need(const struct hm_mesh *mesh)
 static uint64_t worth(const struct hm_mesh *mesh, const struct member *m)
 {
     uint64_t sum = 0;
+    bool void_here = hm_mesh_needs_void_gone(mesh);
     if (!hm_member_live(m) || m->phase == HM_JOINING || !m->vector)
         return 0;
     for (size_t i = 0; i < m->vector->n; i++) {
         const struct stream *s = hm_mesh_stream(mesh, m->vector->entry[i].life);
         uint32_t seq = m->vector->entry[i].seq;
-        if (s && s->renounced && seq >= s->renounced)
-            seq = s->renounced - 1;
+        if (s && !void_here)
+            seq = hm_mesh_sound(s, seq);
         sum += s && seq > s->link.seq ? seq - s->link.seq : 0;
     }
     /* Without what is void is worth as much as with more. */
-    if (hm_mesh_needs_void_gone(mesh) && !hm_mesh_holds_void(mesh, m->vector->entry, m->vector->n))
+    if (void_here && !hm_mesh_holds_void(mesh, m->vector->entry, m->vector->n))
         sum++;
     return sum;
 }
@@ -293,7 +294,8 @@ static void fetch(struct hm_mesh *mesh)
 static void weigh(struct hm_mesh *mesh, bool told_to_adopt)
 {
     struct fetch *f = &mesh->fetch;
-    bool loses = hm_mesh_would_lose(mesh, f->vv, f->n_vv);
+    bool both_void = hm_mesh_needs_void_gone(mesh) && hm_mesh_holds_void(mesh, f->vv, f->n_vv);
+    bool loses = both_void || hm_mesh_would_lose(mesh, f->vv, f->n_vv);
     if (mesh->params.without & HM_WITHOUT_ARBITER)
         told_to_adopt = true;
     if (!loses || told_to_adopt) {

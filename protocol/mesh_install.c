@@ -197,15 +197,15 @@ static void move_to(struct hm_mesh *mesh, struct stream *s, const struct hm_vv_e
         if (to->seq < kept)
             hold_log(mesh, s);
         else
-            trim_newest(mesh, s, kept);
+            trim_newest(mesh, s, to->seq);
     }
     s->link.seq = to->seq;
     s->link.steps = to->steps;
     s->flush = to->flush;
     s->digest = to->digest;
     s->head = s->head > to->seq ? s->head : to->seq;
-    if (s->renounced && s->head >= s->renounced)
-        s->head = s->renounced - 1 > to->seq ? s->renounced - 1 : to->seq;
+    s->head = hm_mesh_sound(s, s->head);
+    s->head = s->head > to->seq ? s->head : to->seq;
     s->stuck = false;
     s->want_at = 0;
     memset(s->nohave, 0, sizeof s->nohave);

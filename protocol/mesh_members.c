@@ -321,7 +321,7 @@ static void learn_vector(struct hm_mesh *mesh, struct member *member)
             mesh->counters.refused_overflow++;
             continue;
         }
-        uint32_t seq = s->renounced && e->seq >= s->renounced ? s->renounced - 1 : e->seq;
+        uint32_t seq = hm_mesh_sound(s, e->seq);
         if (seq > s->head)
             s->head = seq;
         /* The origin's own beat comes down the same pipe as its deltas, so what it names and we

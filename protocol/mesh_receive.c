@@ -121,7 +121,7 @@ void hm_mesh_on_delta(struct hm_mesh *mesh, const struct hm_event *event,
         mesh->counters.duplicates++;
         return;
     }
-    if (stream->renounced && head->hi >= stream->renounced)
+    if (hm_mesh_sound(stream, head->hi) < head->hi)
         return; /* on its way when its origin gave it up */
     if (head->hi > stream->head)
         stream->head = head->hi;
@@ -148,7 +148,7 @@ static bool next_held(struct hm_mesh *mesh, struct stream *stream, size_t *found
     bool any = false;
     for (size_t i = 0; i < stream->n_held;) {
         if (stream->held[i].head.hi <= stream->link.seq ||
-            (stream->renounced && stream->held[i].head.hi >= stream->renounced)) {
+            hm_mesh_sound(stream, stream->held[i].head.hi) < stream->held[i].head.hi) {
             drop_held(mesh, stream, i);
             continue;
         }

@@ -9,6 +9,7 @@ enum {
     SERVE_DELTAS_MAX = 2048, /* of one answer: small ones would be more actions than there may be */
     FOLLOW_US = 20000,       /* between the deltas of one answer it takes less */
     STUCK_US = 1000000,      /* between two attempts where logs do not reach */
+    STUCK_AFTER_US = 8000000,
     PATIENCE_LEAST_US = 100000,
     PATIENCE_MOST_US = 4000000,
     PATIENCE_US = 2 * BEAT_MAX_US, /* until nobody's having a delta is believed */
@@ -66,9 +67,7 @@ static bool claims(const struct member *m, const struct stream *stream)
     if (m->life == stream->link.from)
         return true;
     const struct hm_vv_entry *entry = hm_vector_find(m->vector, stream->link.from);
-    if (!entry || (stream->renounced && stream->link.seq + 1 >= stream->renounced))
-        return false;
-    return entry->seq > stream->link.seq;
+    return entry && hm_mesh_sound(stream, entry->seq) > stream->link.seq;
 }
 
 static bool may_have(const struct hm_mesh *mesh, const struct stream *stream, unsigned slot)
@@ -131,6 +130,14 @@ static void ask_nobody(struct hm_mesh *mesh, struct stream *stream)
         forget(mesh, stream);
 }
 
+static bool anybody_lacks(const struct hm_mesh *mesh, const struct stream *stream)
+{
+    for (unsigned i = 0; i < (mesh->n_slots + 63) / 64; i++)
+        if (stream->nohave[i])
+            return true;
+    return false;
+}
+
 static void ask(struct hm_mesh *mesh, struct stream *stream)
 {
     unsigned slot = choose_holder(mesh, stream);
@@ -142,6 +149,9 @@ static void ask(struct hm_mesh *mesh, struct stream *stream)
         ask_nobody(mesh, stream);
         return;
     }
+    /* Where much is lost it takes for ever until all have said that they do not have it. */
+    if (mesh->now_us - stream->want_since > STUCK_AFTER_US && anybody_lacks(mesh, stream))
+        stream->stuck = true;
     struct hm_header header = hm_mesh_header(mesh, HM_WANT);
     header.want = (struct hm_want_head){stream->link.from, stream->link.seq + 1, WANT_BYTES};
     hm_mesh_send(mesh, slot, &header, NULL);

@@ -271,6 +271,9 @@ void hm_mesh_raise_stop(struct hm_mesh *mesh, const char *reason);
 
 /* mesh_vector.c: streams and vectors */
 struct stream *hm_mesh_stream(const struct hm_mesh *mesh, uint64_t life); /* NULL when unknown */
+/* How much of what somebody has of a stream is worth having: without what is void, unless such is
+ * here already. */
+uint32_t hm_mesh_sound(const struct stream *s, uint32_t seq);
 struct stream *hm_mesh_stream_make(struct hm_mesh *mesh,
                                    uint64_t life); /* NULL when there is no room */
 size_t hm_mesh_vector(const struct hm_mesh *mesh, struct hm_vv_entry *vv /* [HM_STREAMS_MAX] */);

@@ -26,6 +26,12 @@ struct stream *hm_mesh_stream(const struct hm_mesh *mesh, uint64_t life)
     return mesh->stream[mesh->by_life[i]];
 }
 
+uint32_t hm_mesh_sound(const struct stream *s, uint32_t seq)
+{
+    return s->renounced && s->link.seq < s->renounced && seq >= s->renounced ? s->renounced - 1
+                                                                             : seq;
+}
+
 static void show(struct hm_mesh *mesh, const struct stream *stream)
 {
     mesh->now.seq[stream->rank] = stream->link.seq;

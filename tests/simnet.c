@@ -1137,6 +1137,7 @@ static struct hm_mesh_params params_of(struct sim *sim, unsigned i)
         .gone_us = o->gone_us,
         .seed = o->seed,
         .chunk_blocks = sim->chunk_blocks,
+        .seq_max = sim->seq_max,
         .without = sim->without};
     snprintf(params.label, sizeof params.label, "n%u", i);
     snprintf(params.rpc, sizeof params.rpc, "inproc://r%u", i);

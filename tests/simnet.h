@@ -166,10 +166,10 @@ struct sim {
 
     /* Sees every message as it is sent; may change it. False: it is lost. */
     bool (*filter)(struct sim *sim, struct sim_message *message);
-    bool unchecked; /* B may be wrong: a test has damaged it */
-    uint32_t chunk_blocks;
-    unsigned without;   /* of the nodes that are started from now on */
-    uint64_t n_doubled; /* deltas that count both as they were and anew */
+    bool unchecked;                 /* B may be wrong: a test has damaged it */
+    uint32_t chunk_blocks, seq_max; /* as in hm_mesh_params */
+    unsigned without;               /* of the nodes that are started from now on */
+    uint64_t n_doubled;             /* deltas that count both as they were and anew */
 };
 
 /* Plain settings: 100 us links, a step per millisecond, expect as given, no limits. */

@@ -1476,6 +1476,263 @@ static void the_same_seed_gives_the_same_run(void **state)
     assert_true(bytes[0] == bytes[1]);
 }
 
+/* ---- snapshots, lives ---- */
+
+static bool lose_chunks_of(struct sim *sim, struct sim_message *message)
+{
+    (void)sim;
+    if (!act.on || message->from != act.from || sim_header(message).type != HM_CHUNK)
+        return true;
+    act.n++;
+    return act.n <= act.seq;
+}
+
+/* A node that was cut off for so long that only somebody's state helps, and published nothing. */
+static struct sim *outdated(uint64_t seed, unsigned n)
+{
+    struct sim_options o = sim_defaults(seed, n);
+    o.log_bytes_max = 10000;
+    o.flush_us = 5 * MS;
+    struct sim *sim = scene(&o, 0);
+    sim->chunk_blocks = 1;
+    sim_start_all(sim, n);
+    if (!sim_run_until(sim, sim_all_running, 5 * SECOND))
+        sim_fail(sim, 0, "not all nodes have started");
+    sim->node[n - 1].working = false; /* it stands still, or it would yield */
+    sim_run(sim, 100 * MS);
+    split(sim, 1u << (n - 1), true);
+    sim_run(sim, 3 * SECOND);
+    return sim;
+}
+
+static void a_snapshot_server_that_dies_midway_is_replaced(void **state)
+{
+    (void)state;
+    for (unsigned dead = 0; dead < 2; dead++) {
+        struct sim *sim = outdated(200 + dead, 4);
+        act.from = dead;
+        act.seq = 1;
+        act.on = true;
+        sim->filter = lose_chunks_of;
+        split(sim, 8, false);
+        for (unsigned k = 0; k < 500 && act.n < 2; k++)
+            sim_run(sim, 10 * MS);
+        sim_crash(sim, dead);
+        sim_run(sim, 10 * SECOND);
+        assert_true(counters(sim, 3)->snapshots_installed >= 1);
+        assert_int_equal(counters(sim, 3)->renewals, 0);
+        stop_and_close(sim, 2, 5 * SECOND);
+    }
+}
+
+static bool flip_snapshot(struct sim *sim, struct sim_message *message)
+{
+    (void)sim;
+    if (!act.on || message->from != act.from || sim_header(message).type != HM_CHUNK ||
+        !message->payload || message->payload->n < 10)
+        return true;
+    struct hm_blob *odd = hm_blob_new(message->payload->n);
+    memcpy(odd->bytes, message->payload->bytes, odd->n);
+    odd->bytes[odd->n - 3] ^= 8;
+    hm_blob_drop(message->payload);
+    message->payload = odd;
+    act.n++;
+    return true;
+}
+
+/* The server is named, nothing has changed, and another one has it right. */
+static void a_flipped_bit_in_a_snapshot_is_named(void **state)
+{
+    (void)state;
+    struct sim *sim = outdated(210, 3);
+    act.from = 0;
+    act.on = true;
+    sim->filter = flip_snapshot;
+    split(sim, 4, false);
+    sim_run(sim, 10 * SECOND);
+    if (act.n) {
+        assert_true(counters(sim, 2)->snapshots_refused + counters(sim, 2)->refused_malformed >= 1);
+        if (counters(sim, 2)->snapshots_refused)
+            says(sim->node[2].notes, "refused the state of node n0");
+    }
+    assert_true(counters(sim, 2)->snapshots_installed >= 1);
+    stop_and_close(sim, 1, 5 * SECOND);
+}
+
+static void a_late_joiner_takes_the_state_and_covers(void **state)
+{
+    (void)state;
+    struct sim_options o = sim_defaults(220, 2);
+    o.log_bytes_max = 20000;
+    o.flush_us = 5 * MS;
+    struct sim *sim = running(&o, 2);
+    sim_run(sim, 5 * SECOND);
+    unsigned late = sim_start(sim, 1);
+    sim_run(sim, 5 * SECOND);
+    assert_int_equal(hm_mesh_phase(sim->node[late].mesh), HM_RUNNING);
+    assert_true(counters(sim, late)->covered > 500);
+    assert_true(counters(sim, late)->published > 0);
+    stop_and_close(sim, late, 3 * SECOND);
+}
+
+/* The two have each other first; the old one's model wins, for they have nothing. */
+static void two_fresh_nodes_and_an_old_one(void **state)
+{
+    (void)state;
+    struct sim_options o = sim_defaults(221, 1);
+    o.log_bytes_max = 20000;
+    o.flush_us = 5 * MS;
+    struct sim *sim = running(&o, 1);
+    sim_run(sim, 3 * SECOND);
+    sim_start(sim, 1);
+    sim_start(sim, 2);
+    sim_run(sim, 5 * SECOND);
+    for (unsigned i = 1; i < 3; i++) {
+        assert_int_equal(hm_mesh_phase(sim->node[i].mesh), HM_RUNNING);
+        assert_true(sim->node[i].seq[0] > 500);
+    }
+    assert_int_equal(SUM(sim, renewals), 0);
+    stop_and_close(sim, 1, 3 * SECOND);
+}
+
+static void a_three_way_partition_beyond_the_logs_converges(void **state)
+{
+    (void)state;
+    struct sim_options o = sim_defaults(222, 6);
+    o.log_bytes_max = 60000;
+    o.flush_us = 8 * MS;
+    struct sim *sim = running(&o, 6);
+    for (unsigned a = 0; a < 6; a++)
+        for (unsigned b = 0; b < a; b++)
+            sim_cut(sim, a, b, a / 2 != b / 2);
+    sim_run(sim, 6 * SECOND);
+    for (unsigned a = 0; a < 6; a++)
+        for (unsigned b = 0; b < a; b++)
+            sim_cut(sim, a, b, false);
+    sim_run(sim, 10 * SECOND);
+    assert_in_range(SUM(sim, renewals), 2, 5);
+    stop_and_close(sim, 3, 5 * SECOND);
+}
+
+/* One node comes back again and again, each time as a fresh life at the same address. */
+static void rejoins(unsigned n, uint64_t seed)
+{
+    struct sim_options o = sim_defaults(seed, 3);
+    o.flush_us = 20 * MS;
+    o.step_us = 4 * MS;
+    struct sim *sim = running(&o, 3);
+    for (unsigned k = 0; k < n; k++) {
+        sim_run(sim, 100 * MS);
+        sim_crash(sim, 2);
+        sim_run(sim, 30 * MS);
+        sim_restart(sim, 2, 1);
+        if (!sim_run_until(sim, sim_all_running, 5 * SECOND))
+            sim_fail(sim, 2, "does not come back for the %u. time", k + 1);
+    }
+    sim_run(sim, 100 * MS); /* its beats say so */
+    assert_true(hm_mesh_n_streams(sim->node[0].mesh) > 3 * n / 4);
+    assert_int_equal(hm_mesh_n_live(sim->node[0].mesh), 3);
+    stop_and_close(sim, 0, 3 * SECOND);
+}
+
+static void a_node_may_rejoin_100_times(void **state)
+{
+    (void)state;
+    rejoins(100, 223);
+}
+
+static void a_node_may_rejoin_300_times(void **state)
+{
+    (void)state;
+    rejoins(300, 224);
+}
+
+static void a_stream_that_is_full_goes_on_in_another_life(void **state)
+{
+    (void)state;
+    struct sim_options o = sim_defaults(225, 3);
+    o.flush_us = 5 * MS;
+    struct sim *sim = scene(&o, 0);
+    sim->seq_max = 100;
+    sim_start_all(sim, 3);
+    sim_run(sim, 3 * SECOND);
+    for (unsigned i = 0; i < 3; i++) {
+        assert_true(counters(sim, i)->renewals >= 2);
+        assert_int_equal(counters(sim, i)->abandoned + counters(sim, i)->renewed, 0);
+        assert_int_not_equal(hm_mesh_life(sim->node[i].mesh), sim->node[i].params.life);
+        assert_int_equal(hm_mesh_n_live(sim->node[i].mesh), 3);
+    }
+    stop_and_close(sim, 1, 3 * SECOND);
+}
+
+/* Two processes with one life: each hears from the others that there is more of its stream. */
+static void a_cloned_life_is_named(void **state)
+{
+    (void)state;
+    struct sim_options o = sim_defaults(226, 2);
+    o.step_us = 0;
+    struct sim *sim = scene(&o, 2);
+    act.from = 1;
+    act.to = 0;
+    act.seq = HM_BEAT;
+    sim->filter = catch_type;
+    assert_true(sim_run_until(sim, sim_all_running, SECOND));
+    sim_run(sim, SECOND);
+    struct hm_vv_entry more = {sim->node[0].params.life, 7, 7, 70, 1};
+    struct hm_header beat = sim_header(&act.caught);
+    for (unsigned k = 0; k < 2; k++) {
+        struct hm_blob *payload = hm_blob_new(HM_BEAT_BOUND(1, 0));
+        payload = hm_blob_shrink(payload, hm_beat_encode(&more, 1, NULL, 0, payload->bytes));
+        beat.beat.number += 1000;
+        assert_false(sim->node[0].ended);
+        inject(sim, 0, 0, HM_CH_PUBLISHED, &beat, payload);
+        hm_blob_drop(payload);
+    }
+    assert_true(sim->node[0].ended);
+    says(result(sim, 0), "another process publishes under this node's life id");
+    forget_caught();
+    sim_close(sim);
+}
+
+/* A beat that claims a hundred million deltas of another is contradicted by the next of that one.
+ */
+static void an_absurd_claim_does_not_last(void **state)
+{
+    (void)state;
+    struct sim_options o = sim_defaults(227, 3);
+    struct sim *sim = scene(&o, 3);
+    act.from = 1;
+    act.to = 0;
+    act.seq = HM_BEAT;
+    sim->filter = catch_type;
+    assert_true(sim_run_until(sim, sim_all_running, SECOND));
+    sim_run(sim, SECOND);
+    struct hm_vv_entry more = {sim->node[2].params.life, 100000000, 7, 70, 1};
+    struct hm_header beat = sim_header(&act.caught);
+    struct hm_blob *payload = hm_blob_new(HM_BEAT_BOUND(1, 0));
+    payload = hm_blob_shrink(payload, hm_beat_encode(&more, 1, NULL, 0, payload->bytes));
+    beat.beat.number += 1;
+    inject(sim, 0, 0, HM_CH_PUBLISHED, &beat, payload);
+    hm_blob_drop(payload);
+    forget_caught();
+    sim->filter = NULL;
+    sim_run(sim, 2 * SECOND);
+    stop_and_close(sim, 0, 2 * SECOND);
+}
+
+static void a_clock_may_leap(void **state)
+{
+    (void)state;
+    struct sim_options o = sim_defaults(228, 3);
+    struct sim *sim = running(&o, 3);
+    sim_run(sim, SECOND);
+    sim_leap(sim, 1, 3600 * (uint64_t)SECOND);
+    sim_run(sim, 3 * SECOND);
+    for (unsigned i = 0; i < 3; i++)
+        assert_int_equal(hm_mesh_n_live(sim->node[i].mesh), 3);
+    stop_and_close(sim, 0, 2 * SECOND);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -1532,6 +1789,17 @@ int main(void)
         cmocka_unit_test(the_sum_of_all_work_is_the_model),
         cmocka_unit_test(the_divisor_follows_the_live_nodes),
         cmocka_unit_test(one_damaged_beat_silences_nobody),
+        cmocka_unit_test(a_snapshot_server_that_dies_midway_is_replaced),
+        cmocka_unit_test(a_flipped_bit_in_a_snapshot_is_named),
+        cmocka_unit_test(a_late_joiner_takes_the_state_and_covers),
+        cmocka_unit_test(two_fresh_nodes_and_an_old_one),
+        cmocka_unit_test(a_three_way_partition_beyond_the_logs_converges),
+        cmocka_unit_test(a_node_may_rejoin_100_times),
+        cmocka_unit_test(a_node_may_rejoin_300_times),
+        cmocka_unit_test(a_stream_that_is_full_goes_on_in_another_life),
+        cmocka_unit_test(a_cloned_life_is_named),
+        cmocka_unit_test(an_absurd_claim_does_not_last),
+        cmocka_unit_test(a_clock_may_leap),
         cmocka_unit_test(the_same_seed_gives_the_same_run),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
