@@ -24,7 +24,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { RUNS = 300, FAULTS_MAX = 12, FAULT_US = 1500000, END_US = 300000000 };
+enum { RUNS = 1000, FAULTS_MAX = 12, FAULT_US = 1500000, END_US = 300000000 };
 
 static char repeat[160];
 
@@ -365,7 +365,7 @@ static void of_two_sides_one_gives_way(void **state)
     (void)state;
     uint64_t seed = from_environment("HOGMESH_SEED", 1),
              runs = from_environment("HOGMESH_RUNS", RUNS);
-    for (uint64_t i = 0; i < runs; i += 2)
+    for (uint64_t i = 0; i < runs; i += 4)
         one_side(seed + i);
 }
 
