@@ -9,6 +9,7 @@
  * HOGMESH_SEED=N begins with seed N, HOGMESH_RUNS=N makes so many runs, HOGMESH_WITHOUT=N (enum
  * hm_without) switches safeguards off, which must make runs fail.
  */
+#include "tests/seeds.h"
 #include "tests/simnet.h"
 
 #include <setjmp.h>
@@ -18,29 +19,9 @@
 
 #include <cmocka.h>
 
-#include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 enum { RUNS = 1000, FAULTS_MAX = 12, FAULT_US = 1500000, END_US = 300000000 };
-
-static char repeat[160];
-
-/* An assertion of the code under test ends the process: say how to repeat it. */
-static void on_abort(int signal)
-{
-    (void)signal;
-    ssize_t n = write(STDERR_FILENO, repeat, strlen(repeat));
-    (void)n;
-}
-
-static uint64_t from_environment(const char *name, uint64_t otherwise)
-{
-    const char *text = getenv(name);
-    return text && *text ? strtoull(text, NULL, 10) : otherwise;
-}
 
 static uint32_t below(struct hm_rng *rng, uint32_t n)
 {
@@ -256,9 +237,9 @@ static void run_with_faults(struct sim *sim, struct hm_rng *rng)
     sim_stop(sim, somebody(sim, rng), "enough");
 }
 
-struct totals {
+static struct {
     uint64_t installed, renewals, abandoned, doubled;
-};
+} totals;
 
 /* As long as the logs are large nobody who lives loses anything. Of the dead one thing may be lost:
  * what is in bases alone, because it came with a snapshot whose server died before anybody else had
@@ -272,26 +253,26 @@ static bool loses_too_much(const struct sim *sim, const struct hm_counters *c, u
     return c->renewals || c->abandoned > c->orphaned || (c->orphaned && installed < 2);
 }
 
-static void add_up(const struct sim *sim, struct totals *totals)
+static void add_up(const struct sim *sim)
 {
     uint64_t installed = 0;
     for (unsigned i = 0; i < sim->n_nodes; i++)
         installed += hm_mesh_counters(sim->node[i].mesh)->snapshots_installed;
     for (unsigned i = 0; i < sim->n_nodes; i++) {
         const struct hm_counters *c = hm_mesh_counters(sim->node[i].mesh);
-        totals->renewals += c->renewals;
-        totals->abandoned += c->abandoned;
+        totals.renewals += c->renewals;
+        totals.abandoned += c->abandoned;
         bool stays = !sim->node[i].crashed && !sim->node[i].told_to_leave;
         if (stays && loses_too_much(sim, c, installed))
             sim_fail(sim, i, "abandons deltas although its log is large");
     }
-    totals->installed += installed;
-    totals->doubled += sim->n_doubled;
+    totals.installed += installed;
+    totals.doubled += sim->n_doubled;
 }
 
 /* One run from one seed. Links that lose keep losing to the end in half of the runs: the end must
  * come even so. */
-static void run(uint64_t seed, struct totals *totals)
+static void run(uint64_t seed)
 {
     struct hm_rng rng = hm_rng_seed(seed, 77);
     struct sim_options options = options_of(&rng, seed);
@@ -300,7 +281,7 @@ static void run(uint64_t seed, struct totals *totals)
         options.budget_steps = 100 + below(&rng, 2000);
     struct sim *sim = sim_open(&options);
     struct sim_link link = link_of(&rng);
-    sim->without = (unsigned)from_environment("HOGMESH_WITHOUT", 0);
+    sim->without = without();
     sim->chunk_blocks = 1 + below(&rng, 3);
     if (one_in(&rng, 4))
         sim->filter = flip;
@@ -315,78 +296,24 @@ static void run(uint64_t seed, struct totals *totals)
     if (!sim_run_until(sim, sim_all_ended, END_US))
         sim_fail(sim, 0, "the mesh does not end");
     sim_check_end(sim);
-    add_up(sim, totals);
+    add_up(sim);
     sim_close(sim);
 }
 
 static void random_faults_leave_equal_replicas(void **state)
 {
     (void)state;
-    uint64_t seed = from_environment("HOGMESH_SEED", 1),
-             runs = from_environment("HOGMESH_RUNS", RUNS);
-    signal(SIGABRT, on_abort);
-    struct totals totals = {0};
-    for (uint64_t i = 0; i < runs; i++) {
-        snprintf(repeat, sizeof repeat,
-                 "to repeat: HOGMESH_SEED=%llu HOGMESH_RUNS=1 test_mesh_random\n",
-                 (unsigned long long)(seed + i));
-        run(seed + i, &totals);
-    }
+    uint64_t runs = for_each_seed(RUNS, run);
     print_message("%llu runs: %llu snapshots taken over, %llu lives renewed, %llu deltas "
                   "abandoned, %llu doubled\n",
                   (unsigned long long)runs, (unsigned long long)totals.installed,
                   (unsigned long long)totals.renewals, (unsigned long long)totals.abandoned,
                   (unsigned long long)totals.doubled);
-    signal(SIGABRT, SIG_DFL);
-}
-
-/* Two sides that their logs do not join any more: one of them stays as it is, whatever they are. */
-static void one_side(uint64_t seed)
-{
-    struct hm_rng rng = hm_rng_seed(seed, 78);
-    unsigned n = 2 + below(&rng, 3), stay = 0, side = 1 + below(&rng, (1u << n) - 2);
-    struct sim_options o = sim_defaults(seed, n);
-    o.flush_us = 5000 + below(&rng, 5000);
-    o.log_bytes_max = 30000 * n + below(&rng, 20000 * n); /* a second or so */
-    struct sim *sim = sim_open(&o);
-    struct sim_link link = {.latency_us = 20 + below(&rng, 2000), .jitter_us = below(&rng, 500)};
-    sim_links(sim, &link);
-    sim->without = (unsigned)from_environment("HOGMESH_WITHOUT", 0);
-    sim->chunk_blocks = 1 + below(&rng, 3);
-    sim_start_all(sim, n);
-    if (!sim_run_until(sim, sim_all_running, END_US))
-        sim_fail(sim, 0, "not everybody has started");
-    for (int cut = 1; cut >= 0; cut--) {
-        for (unsigned a = 0; a < n; a++)
-            for (unsigned b = 0; b < a; b++)
-                sim_cut(sim, a, b, cut && ((side >> a ^ side >> b) & 1));
-        sim_run(sim, 3000000 + below(&rng, 2000000));
-    }
-    sim_stop(sim, below(&rng, n), "enough");
-    if (!sim_run_until(sim, sim_all_ended, END_US / 10))
-        sim_fail(sim, 0, "the mesh does not end");
-    sim_check_end(sim);
-    for (unsigned i = 0; i < n; i++)
-        stay += hm_mesh_counters(sim->node[i].mesh)->renewals == 0;
-    if (!stay || sim->n_doubled)
-        sim_fail(sim, 0, "%u of %u nodes stay what they were, %llu deltas are doubled", stay, n,
-                 (unsigned long long)sim->n_doubled);
-    sim_close(sim);
-}
-
-static void of_two_sides_one_gives_way(void **state)
-{
-    (void)state;
-    uint64_t seed = from_environment("HOGMESH_SEED", 1),
-             runs = from_environment("HOGMESH_RUNS", RUNS);
-    for (uint64_t i = 0; i < runs; i += 4)
-        one_side(seed + i);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(of_two_sides_one_gives_way),
         cmocka_unit_test(random_faults_leave_equal_replicas),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

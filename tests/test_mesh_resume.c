@@ -3,6 +3,7 @@
  *
  * HOGMESH_SEED=N begins the random ones with seed N, HOGMESH_RUNS=N makes so many.
  */
+#include "tests/seeds.h"
 #include "tests/simnet.h"
 
 #include <setjmp.h>
@@ -384,19 +385,10 @@ static void run(uint64_t seed)
         sim_saved_free(all_saved[--n_saved]);
 }
 
-static uint64_t from_environment(const char *name, uint64_t otherwise)
-{
-    const char *text = getenv(name);
-    return text && *text ? strtoull(text, NULL, 10) : otherwise;
-}
-
 static void power_fails_at_random(void **state)
 {
     (void)state;
-    uint64_t seed = from_environment("HOGMESH_SEED", 1),
-             runs = from_environment("HOGMESH_RUNS", RUNS);
-    for (uint64_t i = 0; i < runs; i++)
-        run(seed + i);
+    for_each_seed(RUNS, run);
 }
 
 int main(void)

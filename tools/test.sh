@@ -68,7 +68,10 @@ if build build --buildtype=release -Db_sanitize=none -Dtsan=false; then
 fi
 if [ $quick = no ]; then
     if build build-asan --buildtype=debugoptimized -Db_sanitize=address,undefined -Db_lundef=false; then
+        # The runs of the random suites are ten times as slow here.
+        export HOGMESH_RUNS=100
         c_tests asan build-asan
+        unset HOGMESH_RUNS
         process_tests asan build-asan tests/test_mesh_of_eight.py
     fi
     if build build-tsan --buildtype=debugoptimized -Db_sanitize=thread -Dtsan=true; then
