@@ -17,7 +17,7 @@ enum {
     LAG_FLUSHES_MAX = 8,
     STARVED_US = 5000000, /* without a flush, for want of bandwidth, until that is said */
     CAP_LEAST = 1024,
-    TRIM_PARTS = 64, /* of the log's budget: so much more is logged between two trims */
+    TRIM_US = 50000, /* between two times that everybody's acknowledgements are looked at */
     CAP_FIRST = 16384,
     CAP_INTERVALS = 4,
     CAP_PARTS = 4,
@@ -25,7 +25,7 @@ enum {
                            steps unseen */
 };
 
-static const double OVERHEAD = .12; /* part of a core that publishing and receiving may take */
+static const double OVERHEAD = .12;      /* part of a core that publishing and receiving may take */
 static const double OVERHEAD_EARLY = .5; /* while the interval still grows with the run */
 static const double GROWTH =
     .2; /* of an interval's steps, all nodes together, to all that were made before */
@@ -399,23 +399,19 @@ static struct stream *largest_log(struct hm_mesh *mesh)
 }
 
 /* Above half of the budget what every live member has acknowledged goes; above all of it, the
- * oldest of others Below
- * half everything stays: a late joiner can still be served from the log. */
+ * oldest of others. Below half everything stays: a late joiner can still be served from the log. */
 void hm_mesh_trim(struct hm_mesh *mesh)
 {
     uint64_t most = mesh->params.log_bytes_max, target = most / 2;
-    if (mesh->log_bytes <= (mesh->trim_bytes > target ? mesh->trim_bytes : target))
-        return;
-    for (size_t i = 0; i < mesh->n_streams; i++)
-        drop_acknowledged(mesh, mesh->stream[i], target);
+    if (mesh->log_bytes > target && mesh->now_us >= mesh->trim_due_us) {
+        for (size_t i = 0; i < mesh->n_streams; i++)
+            drop_acknowledged(mesh, mesh->stream[i], target);
+        mesh->trim_due_us = mesh->now_us + TRIM_US * hm_mesh_crowd(mesh);
+    }
     while (mesh->log_bytes > most) {
         uint64_t dropped = hm_log_drop_oldest(&largest_log(mesh)->log);
         if (!dropped)
             break;
         mesh->log_bytes -= dropped;
     }
-    /* Who has acknowledged what is asked again when that may have freed something worth it. */
-    mesh->trim_bytes = mesh->log_bytes + most / TRIM_PARTS;
-    if (mesh->trim_bytes > most)
-        mesh->trim_bytes = most;
 }

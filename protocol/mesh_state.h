@@ -224,7 +224,7 @@ struct hm_mesh {
     struct hm_decoder *decoder, *own_decoder;
     bool applying;
     uint64_t held_bytes, log_bytes;
-    uint64_t trim_bytes; /* the logs are trimmed when they hold more */
+    uint64_t trim_due_us; /* before that the logs are not searched for what all have */
     struct stream *applying_stream;
     struct hm_delta_head applying_head;
 
