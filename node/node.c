@@ -179,16 +179,16 @@ static uint64_t log_budget(const struct hm_node *node)
     return budget < share ? budget : share;
 }
 
-/* The bound that the README states: W, B, the running and the received delta, the log, held deltas,
- * the workers' scratch, and for each peer what the sockets may queue: 64 messages to send, 128
- * received, 16 requests. */
+/* The bound that the README states: W, B, the running and the received delta, a snapshot that is
+ * given and one that is taken, the log, held deltas, the workers' scratch, and for each peer what
+ * the sockets may queue: 64 messages to send, 128 received, 16 requests. */
 static uint64_t memory_bound(const struct hm_node *node)
 {
     uint64_t n = node->weights.n, peers = node->options.expect > 1 ? node->options.expect - 1 : 0;
     uint64_t payload = hm_pack_bound(n / HM_BLOCK, n / HM_BLOCK);
     payload = payload < HM_PAYLOAD_MAX ? payload : HM_PAYLOAD_MAX;
     uint64_t copies = node->options.checkpoint_path ? 8 * n : 0; /* B and W - B of a checkpoint */
-    return 8 * n + 2 * 4 * n + copies + node->report.log_budget + ((uint64_t)16 << 20) +
+    return 8 * n + 2 * 4 * n + 2 * 4 * n + copies + node->report.log_budget + ((uint64_t)16 << 20) +
            peers * (64 + 128 + 16) * payload + HM_RAW_MAX +
            (uint64_t)node->options.train.threads * node->model->scratch_bytes;
 }
