@@ -154,26 +154,56 @@ static int same_head(const struct hm_delta_head *a, const struct hm_delta_head *
     return a->block == b->block && a->n_blocks == b->n_blocks && a->n_nonzero == b->n_nonzero &&
            a->raw_n == b->raw_n && a->vectors_n == b->vectors_n && a->encoding == b->encoding &&
            a->stream == b->stream && a->lo == b->lo && a->hi == b->hi && a->flush == b->flush &&
-           a->last_piece == b->last_piece && a->digest == b->digest && a->steps == b->steps;
+           a->last_piece == b->last_piece && a->digest == b->digest && a->steps == b->steps &&
+           a->check == b->check;
 }
 
 /* The share that a place holds keeps the address from being used for another payload. */
-const struct hm_decoded *hm_decode(struct hm_decoder *d, const struct hm_delta_head *head,
-                                   struct hm_blob *payload)
+static struct hm_decoded *look_up(struct hm_decoder *d, const struct hm_delta_head *head,
+                                  struct hm_blob *payload)
 {
     if (!payload)
         return NULL;
     struct hm_decoded *place = &d->place[place_of(d, payload)];
-    if (!place->entry || place->entry->payload != payload ||
-        !same_head(&place->entry->head, head)) {
-        hm_log_entry_drop(place->entry);
-        place->entry = hm_log_entry_new(head, payload);
-        if (!place->entry)
-            return NULL;
-        hm_blob_share(payload);
+    if (place->entry && place->entry->payload == payload && same_head(&place->entry->head, head))
+        return place;
+    hm_log_entry_drop(place->entry);
+    place->entry = hm_log_entry_new(head, payload);
+    if (!place->entry)
+        return NULL;
+    hm_blob_share(payload);
+    place->intact = hm_delta_check(head, payload->bytes, payload->n) == head->check;
+    place->unpacked = 0;
+    return place;
+}
+
+static const struct hm_decoded *unpacked(struct hm_decoder *d, struct hm_decoded *place)
+{
+    if (!place->unpacked)
         place->malformed = fill(d, place) != 0;
-    }
+    place->unpacked = 1;
     return place->malformed ? NULL : place;
+}
+
+int hm_decode_intact(struct hm_decoder *d, const struct hm_delta_head *head,
+                     struct hm_blob *payload)
+{
+    const struct hm_decoded *place = look_up(d, head, payload);
+    return place && place->intact;
+}
+
+const struct hm_decoded *hm_decode(struct hm_decoder *d, const struct hm_delta_head *head,
+                                   struct hm_blob *payload)
+{
+    struct hm_decoded *place = look_up(d, head, payload);
+    return place && place->intact ? unpacked(d, place) : NULL;
+}
+
+const struct hm_decoded *hm_decode_anyway(struct hm_decoder *d, const struct hm_delta_head *head,
+                                          struct hm_blob *payload)
+{
+    struct hm_decoded *place = look_up(d, head, payload);
+    return place ? unpacked(d, place) : NULL;
 }
 
 static int fill_beat(struct hm_decoded_beat *beat)

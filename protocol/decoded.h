@@ -21,8 +21,9 @@ struct hm_starts {
 
 struct hm_decoded {
     struct hm_log_entry *entry; /* head and payload, a share; NULL: the place is free */
-    int malformed;
-    struct hm_starts start; /* where the origin stood when its first gradient read W */
+    int intact;                 /* the check holds */
+    int unpacked, malformed;    /* what follows is there; no, it cannot be */
+    struct hm_starts start;     /* where the origin stood when its first gradient read W */
     size_t n_spans;
     struct hm_span_entry *span; /* [n_spans] */
     struct hm_delta delta;
@@ -58,11 +59,20 @@ enum hm_status hm_decoder_open(struct hm_decoder **decoder, const struct hm_kern
                                struct hm_err *err);
 void hm_decoder_close(struct hm_decoder *decoder);
 
-/* What the message says, or NULL when its bytes are not what its header says they are (its digest
- * chain, which depends on the receiver's stream, is the caller's to check). Valid until the next
- * call. */
+/* Whether head and payload are what their origin published: the check holds. NULL never is. */
+int hm_decode_intact(struct hm_decoder *decoder, const struct hm_delta_head *head,
+                     struct hm_blob *payload);
+
+/* What the message says, or NULL when it is not intact or its bytes are not what its header says
+ * they are (its digest chain, which depends on the receiver's stream, is the caller's to check).
+ * Valid until the next call. */
 const struct hm_decoded *hm_decode(struct hm_decoder *decoder, const struct hm_delta_head *head,
                                    struct hm_blob *payload);
+
+/* The same of a message that need not be intact: for tests of what the check is good for. */
+const struct hm_decoded *hm_decode_anyway(struct hm_decoder *decoder,
+                                          const struct hm_delta_head *head,
+                                          struct hm_blob *payload);
 
 /* What a beat's payload says, or NULL when it is malformed. Valid until the next call. */
 const struct hm_decoded_beat *hm_decode_beat(struct hm_decoder *decoder, struct hm_blob *payload);

@@ -248,6 +248,7 @@ static void publish_piece(struct hm_mesh *mesh, const struct hm_delta *piece, ui
     head->block = piece->n_blocks ? piece->block[0] : 0;
     head->n_blocks = piece->n_blocks ? piece->block[piece->n_blocks - 1] + 1 - head->block : 0;
     struct hm_blob *payload = payload_of(mesh, piece, head);
+    head->check = hm_delta_check(head, payload->bytes, payload->n);
 
     own->link.seq = own->head = head->hi;
     own->digest = head->digest;

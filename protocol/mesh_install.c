@@ -309,6 +309,7 @@ static void publish_anew(struct hm_mesh *mesh, const struct hm_log_entry *entry,
     header.delta.flush = own->flush + 1;
     header.delta.digest = own->digest + decoded->digest;
     header.delta.steps = own->link.steps + steps;
+    header.delta.check = hm_delta_check(&header.delta, entry->payload->bytes, entry->payload->n);
     own->link.seq = own->head = header.delta.hi;
     own->digest = header.delta.digest;
     own->link.steps = header.delta.steps;

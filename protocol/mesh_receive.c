@@ -1,6 +1,7 @@
 /* Deltas of others: in order, once, checked before anything changes. */
 #include "protocol/mesh_state.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -63,17 +64,39 @@ bool hm_mesh_hold(struct hm_mesh *mesh, struct stream *stream, const struct hm_d
     return true;
 }
 
+/* What a bit may have flipped in is not believed in any of its parts: whatever it says of a stream
+ * has to come from somewhere else. When that is true, what is missing shows by the next delta or
+ * beat, as if this one had been lost. */
+static bool refuse_damaged(struct hm_mesh *mesh, const struct hm_delta_head *head,
+                           struct hm_blob *payload)
+{
+    if (mesh->params.without & HM_WITHOUT_DIGEST || hm_decode_intact(mesh->decoder, head, payload))
+        return false;
+    const struct member *origin = hm_mesh_member_of(mesh, head->stream);
+    char life[HM_LABEL_MAX + 1];
+    snprintf(life, sizeof life, "%016llx", (unsigned long long)head->stream);
+    mesh->counters.refused_digest++;
+    hm_mesh_note(mesh, HM_NOTE_WARNING,
+                 "refused delta %u of node %s: it fails its check; asking for it again", head->hi,
+                 origin ? origin->label : life);
+    struct stream *stream = hm_mesh_stream(mesh, head->stream);
+    if (stream && stream->head > stream->link.seq)
+        hm_mesh_want(mesh, stream, 50000);
+    return true;
+}
+
 /* The delta as it may be applied, or NULL when it is not what it says it is. */
 static const struct hm_decoded *decode(struct hm_mesh *mesh, const struct stream *stream,
                                        const struct hm_delta_head *head, struct hm_blob *payload)
 {
-    const struct hm_decoded *decoded = hm_decode(mesh->decoder, head, payload);
+    bool believed = mesh->params.without & HM_WITHOUT_DIGEST;
+    const struct hm_decoded *decoded = believed ? hm_decode_anyway(mesh->decoder, head, payload)
+                                                : hm_decode(mesh->decoder, head, payload);
     if (!decoded) {
         mesh->counters.refused_malformed++;
         return NULL;
     }
-    if (mesh->params.without & HM_WITHOUT_DIGEST ||
-        (mesh->params.without & HM_WITHOUT_ORDER && head->lo != stream->link.seq))
+    if (believed || (mesh->params.without & HM_WITHOUT_ORDER && head->lo != stream->link.seq))
         return decoded;
     if (stream->digest + decoded->digest != head->digest || head->steps < stream->link.steps ||
         (head->steps != stream->link.steps && !head->last_piece) ||
@@ -112,17 +135,20 @@ void hm_mesh_on_delta(struct hm_mesh *mesh, const struct hm_event *event,
                       const struct hm_header *header)
 {
     const struct hm_delta_head *head = &header->delta;
-    struct stream *stream = hm_mesh_stream_make(mesh, head->stream);
+    struct stream *stream = hm_mesh_stream(mesh, head->stream);
+    if (stream && (stream == mesh->stream[0] || head->hi <= stream->link.seq)) {
+        mesh->counters.duplicates++;
+        return;
+    }
+    if (stream && hm_mesh_sound(stream, head->hi) < head->hi)
+        return; /* on its way when its origin gave it up */
+    if (refuse_damaged(mesh, head, event->message.payload))
+        return;
+    stream = hm_mesh_stream_make(mesh, head->stream);
     if (!stream) {
         mesh->counters.refused_overflow++;
         return;
     }
-    if (stream == mesh->stream[0] || head->hi <= stream->link.seq) {
-        mesh->counters.duplicates++;
-        return;
-    }
-    if (hm_mesh_sound(stream, head->hi) < head->hi)
-        return; /* on its way when its origin gave it up */
     if (head->hi > stream->head)
         stream->head = head->hi;
     bool answer = event->message.channel != HM_CH_PUBLISHED;

@@ -150,6 +150,8 @@ static enum hm_status check_entry(struct reading *in, const struct hm_resume_str
                                   struct hm_err *err)
 {
     const struct hm_delta_head *head = &s->log[k]->head, *before = k ? &s->log[k - 1]->head : NULL;
+    if (!hm_decode_intact(in->decoder, head, s->log[k]->payload))
+        return bad_entry(s, k, "fails its check", err);
     const struct hm_decoded *decoded = hm_decode(in->decoder, head, s->log[k]->payload);
     if (!decoded)
         return bad_entry(s, k, "does not unpack", err);

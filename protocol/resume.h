@@ -56,10 +56,10 @@ const struct hm_resume_stream *hm_mesh_resume_find(const struct hm_mesh_resume *
 
 void hm_mesh_resume_encode(const struct hm_mesh_resume *resume, const struct hm_sink *sink);
 
-/* Reads from *r on. Everything is checked: every logged delta unpacks within the layout, continues
- * the one before in number, flush, steps and digest, and the last one is where the vector says.
- * Memory is in proportion to the bytes there are. On failure *resume owns nothing. `progress` may
- * be NULL. */
+/* Reads from *r on. Everything is checked: every logged delta has its check, unpacks within the
+ * layout, continues the one before in number, flush, steps and digest, and the last one is where
+ * the vector says. Memory is in proportion to the bytes there are. On failure *resume owns nothing.
+ * `progress` may be NULL. */
 enum hm_status hm_mesh_resume_decode(struct hm_reader *r, const struct hm_layout *layout,
                                      const struct hm_kernels *kernels,
                                      const struct hm_progress *progress,

@@ -56,6 +56,7 @@ static const struct field delta_fields[] = {
     INTEGER(delta.n_nonzero, 0, UINT32_MAX),
     INTEGER(delta.raw_n, 0, HM_RAW_MAX),
     INTEGER(delta.vectors_n, 0, HM_PAYLOAD_MAX),
+    INTEGER(delta.check, 0, UINT64_MAX),
 };
 
 static const struct field beat_fields[] = {

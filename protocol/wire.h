@@ -20,7 +20,7 @@
 #include <stdint.h>
 
 enum {
-    HM_WIRE_VERSION = 1,
+    HM_WIRE_VERSION = 2,
     HM_HEADER_MAX = 4096,     /* bytes of a header that we accept */
     HM_HEADER_BOUND = 640,    /* bytes of any header that we write */
     HM_PAYLOAD_MAX = 1 << 20, /* bytes of a payload */
@@ -92,6 +92,7 @@ struct hm_delta_head {
     uint32_t n_nonzero;       /* coordinates with q != 0 */
     uint32_t raw_n;           /* bytes of the packed form before LZ4 */
     uint32_t vectors_n; /* bytes at the head of the payload that hold the two version vectors */
+    uint64_t check;     /* hm_delta_check of all of the above and of the payload */
 };
 
 struct hm_beat_head {
@@ -290,10 +291,14 @@ size_t hm_pack(const struct hm_kernels *kernels, const struct hm_delta *delta, u
                uint32_t n_blocks, uint8_t *out, uint8_t *scratch, uint8_t *encoding,
                uint32_t *raw_n);
 
+/* What `check` has to be in the head of a DELTA with that payload [n]; head->check is not looked
+ * at. Any damage on the way changes one of the two, but for one chance in 2^64. */
+uint64_t hm_delta_check(const struct hm_delta_head *head, const uint8_t *payload, size_t n);
+
 /* Unpacks the body (payload after the vectors) of the DELTA that `head` describes into `out`,
  * checking lengths, range and count against the head and the layout (padding stays zero). `scratch`
  * has HM_RAW_MAX bytes, `out` room for head->n_blocks blocks (more are refused). 0, or -1 with
- * `out` emptied. The digest is the caller's to check. */
+ * `out` emptied. Digest and check are the caller's to look at. */
 int hm_unpack(const struct hm_kernels *kernels, const struct hm_layout *layout,
               const struct hm_delta_head *head, const uint8_t *body, size_t body_n,
               uint8_t *scratch, struct hm_delta *out);

@@ -229,6 +229,7 @@ static void send_delta(struct enemy *enemy, uint64_t sender)
     size_t body_n = hm_pack(&hm_kernels_ref, &delta, head->block, head->n_blocks, body, scratch,
                             &head->encoding, &head->raw_n);
     memcpy(payload + n, body, body_n);
+    head->check = hm_delta_check(head, payload, n + body_n); /* deliver() spoils it at times */
     deliver(enemy, choose_channel(enemy), &header, payload, n + body_n);
 }
 

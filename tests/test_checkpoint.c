@@ -319,14 +319,18 @@ static void log_that_does_not_fit_the_vector(void **state)
     (void)state;
     struct hm_checkpoint c, back;
     struct hm_err err;
-    for (unsigned what = 0; what < 5; what++) {
+    for (unsigned what = 0; what < 6; what++) {
         assert_int_equal(hm_checkpoint_decode(made.file, made.n, NULL, &c, NULL), HM_OK);
         struct hm_resume_stream *s = &c.mesh.stream[0];
         assert_true(s->n_log > 2);
         struct hm_delta_head *head = &s->log[1]->head;
+        const struct hm_blob *payload = s->log[1]->payload;
         head->digest += what == 0;
         head->steps += what == 1 ? 1000000 : 0;
         head->flush += what == 2;
+        assert_true((hm_delta_check(head, payload->bytes, payload->n) == head->check) ==
+                    (what > 2));
+        head->check = hm_delta_check(head, payload->bytes, payload->n) + (what == 5);
         s->at.steps -= what == 3;
         if (what == 4) {
             hm_log_entry_drop(s->log[s->n_log - 1]);

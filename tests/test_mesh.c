@@ -1,5 +1,6 @@
 /* Stories about meshes: set the scene, let something happen, look at what became of it. What must
  * hold at every moment is checked by tests/simnet.c all along. */
+#include "protocol/mesh_state.h"
 #include "tests/simnet.h"
 
 #include <setjmp.h>
@@ -197,19 +198,23 @@ static bool catch_delta(struct sim *sim, struct sim_message *m)
     return false;
 }
 
-/* One bit of the body of every published delta is wrong. */
+static struct hm_blob *copy_with_a_flipped_bit(const struct hm_blob *right, size_t bit)
+{
+    struct hm_blob *wrong = hm_blob_new(right->n);
+    assert_non_null(wrong);
+    memcpy(wrong->bytes, right->bytes, right->n);
+    wrong->bytes[bit / 8] ^= (uint8_t)(1u << bit % 8);
+    return wrong;
+}
+
+/* One bit of every published delta is wrong. */
 static bool flip_a_bit(struct sim *sim, struct sim_message *m)
 {
     struct hm_header h = sim_header(m);
-    size_t from = 8 * (size_t)h.delta.vectors_n;
-    if (h.type != HM_DELTA || m->channel != HM_CH_PUBLISHED || !act.on ||
-        m->payload->n == h.delta.vectors_n)
+    if (h.type != HM_DELTA || m->channel != HM_CH_PUBLISHED || !act.on)
         return true;
-    struct hm_blob *wrong = hm_blob_new(m->payload->n);
-    assert_non_null(wrong);
-    memcpy(wrong->bytes, m->payload->bytes, m->payload->n);
-    size_t bit = from + hm_rng_below(&sim->rng, (uint32_t)(8 * wrong->n - from));
-    wrong->bytes[bit / 8] ^= (uint8_t)(1u << bit % 8);
+    struct hm_blob *wrong =
+        copy_with_a_flipped_bit(m->payload, hm_rng_below(&sim->rng, (uint32_t)(8 * m->payload->n)));
     hm_blob_drop(m->payload);
     m->payload = wrong;
     act.n++;
@@ -748,14 +753,11 @@ static void flipped_bits_are_counted_and_repaired(void **state)
     stop_and_close(sim, 0, 10 * SECOND);
 }
 
-/* Whether a header says the same of the delta: only who sent it and how many steps it counts may
- * differ. Those two no check can tell from others: the life is the sender's alone to say, steps may
- * rise by any number. */
+/* Whether a header says the same of the delta: only who sent it may differ, which is the sender's
+ * alone to say. */
 static bool same_delta(const struct hm_header *a, const struct hm_header *b)
 {
-    struct hm_delta_head head = a->delta;
-    head.steps = b->delta.steps;
-    return a->type == b->type && memcmp(&head, &b->delta, sizeof head) == 0 &&
+    return a->type == b->type && memcmp(&a->delta, &b->delta, sizeof a->delta) == 0 &&
            a->fingerprint == b->fingerprint;
 }
 
@@ -777,21 +779,14 @@ static struct sim *scene_with_a_delta_caught(uint64_t seed)
     return sim;
 }
 
-/* Packed forms need not be canonical: a flipped bit may say the same in another way. */
-static bool same_body(const struct sim *sim, const struct hm_delta_head *head,
-                      const struct hm_blob *payload)
+/* What node 1 has applied and what it has heard of. */
+static void check_unchanged(const struct sim *sim, uint32_t seq, uint32_t head, size_t bit)
 {
-    static uint8_t scratch[HM_RAW_MAX];
-    const struct hm_delta *right = &sim->life[0].record[head->lo].delta;
-    struct hm_delta delta;
-    assert_int_equal(hm_delta_init(&delta, head->n_blocks, NULL), HM_OK);
-    bool same = hm_unpack(&hm_kernels_ref, &sim->layout, head, payload->bytes + head->vectors_n,
-                          payload->n - head->vectors_n, scratch, &delta) == 0 &&
-                delta.n_blocks == right->n_blocks &&
-                memcmp(delta.block, right->block, delta.n_blocks * sizeof *delta.block) == 0 &&
-                memcmp(delta.q, right->q, delta.n_blocks * sizeof *delta.q) == 0;
-    hm_delta_fini(&delta);
-    return same;
+    const struct hm_mesh *mesh = sim->node[1].mesh;
+    const struct stream *stream = hm_mesh_stream(mesh, sim->node[0].params.life);
+    if (sim->node[1].seq[0] != seq || stream->head != head || stream->n_held ||
+        mesh->n_streams != 2)
+        sim_fail(sim, 1, "a delta with bit %zu wrong has left traces", bit);
 }
 
 static void no_wrong_bit_of_a_delta_changes_anything(void **state)
@@ -799,32 +794,116 @@ static void no_wrong_bit_of_a_delta_changes_anything(void **state)
     (void)state;
     struct sim *sim = scene_with_a_delta_caught(54);
     struct hm_header right = sim_header(&act.caught);
-    uint32_t before = sim->node[1].seq[0];
+    uint32_t before = sim->node[1].seq[0],
+             head = hm_mesh_stream(sim->node[1].mesh, right.delta.stream)->head;
     for (size_t bit = 0; bit < 8 * act.caught.header_n; bit++) {
         struct sim_message m = act.caught;
         m.header[bit / 8] ^= (uint8_t)(1u << bit % 8);
         struct hm_header wrong = sim_header(&m);
         if (!same_delta(&wrong, &right))
             inject_bytes(sim, 1, m.header, m.header_n, m.payload);
-        if (sim->node[1].seq[0] != before)
-            sim_fail(sim, 1, "accepted a delta whose header has bit %zu wrong", bit);
+        check_unchanged(sim, before, head, bit);
     }
+    uint64_t refused = counters(sim, 1)->refused_digest;
     size_t n = act.caught.payload->n;
-    struct hm_blob *wrong = hm_blob_new(n);
-    assert_non_null(wrong);
-    for (size_t bit = 8 * right.delta.vectors_n; bit < 8 * n; bit++) {
-        memcpy(wrong->bytes, act.caught.payload->bytes, n);
-        wrong->bytes[bit / 8] ^= (uint8_t)(1u << bit % 8);
-        if (!same_body(sim, &right.delta, wrong))
-            inject_bytes(sim, 1, act.caught.header, act.caught.header_n, wrong);
-        if (sim->node[1].seq[0] != before)
-            sim_fail(sim, 1, "accepted a delta whose body has bit %zu wrong", bit);
+    for (size_t bit = 0; bit < 8 * n; bit++) {
+        struct hm_blob *wrong = copy_with_a_flipped_bit(act.caught.payload, bit);
+        inject_bytes(sim, 1, act.caught.header, act.caught.header_n, wrong);
+        check_unchanged(sim, before, head, 8 * act.caught.header_n + bit);
+        hm_blob_drop(wrong);
     }
-    hm_blob_drop(wrong);
+    assert_int_equal(counters(sim, 1)->refused_digest - refused, 8 * n);
     sim->filter = NULL;
     forget_caught();
-    stop_and_close(sim, 0,
-                   5 * SECOND); /* the streams that damage invented are no obstacle either */
+    stop_and_close(sim, 0, 5 * SECOND);
+}
+
+/* Once on, the next published delta of `from` to `to` arrives with bit `seq` of its header, or of
+ * its payload behind that, wrong. */
+static bool flip_that_bit(struct sim *sim, struct sim_message *m)
+{
+    if (!act.on || m->to != act.to || m->channel != HM_CH_PUBLISHED ||
+        !is_delta_of(sim, m, act.from))
+        return true;
+    act.on = false;
+    act.n++;
+    size_t bit = act.seq, header_bits = 8 * m->header_n;
+    if (bit < header_bits) {
+        m->header[bit / 8] ^= (uint8_t)(1u << bit % 8);
+    } else if (bit - header_bits < 8 * m->payload->n) {
+        struct hm_blob *wrong = copy_with_a_flipped_bit(m->payload, bit - header_bits);
+        hm_blob_drop(m->payload);
+        m->payload = wrong;
+    } else {
+        act.answers_too = true; /* no such bit: all were flipped */
+    }
+    return true;
+}
+
+/* One mesh for each bit, which is stopped at once: the damaged delta may be the last but one. */
+static void whichever_bit_flips_the_mesh_ends_with_equal_replicas(void **state)
+{
+    (void)state;
+    struct sim_options o = sim_defaults(56, 2);
+    o.flush_us = 10 * MS;
+    uint64_t refused = 0;
+    uint32_t bit = 0;
+    for (bool any_left = true; any_left; bit++) {
+        struct sim *sim = running(&o, 2);
+        act.from = 0;
+        act.to = 1;
+        act.seq = bit;
+        act.on = true;
+        sim->filter = flip_that_bit;
+        while (!act.n)
+            sim_run(sim, MS);
+        sim_run(sim, MS);
+        any_left = !act.answers_too;
+        refused += counters(sim, 1)->refused_digest;
+        sim->filter = NULL;
+        stop_and_close(sim, 0, 20 * SECOND);
+    }
+    assert_true(bit > 500);
+    assert_true(refused > bit / 2);
+}
+
+/* One published delta of `from` to `to` says so many steps more than were made. */
+static bool flip_steps(struct sim *sim, struct sim_message *m)
+{
+    struct hm_header h = sim_header(m);
+    if (!act.on || m->to != act.to || !is_delta_of(sim, m, act.from) || !h.delta.last_piece)
+        return true;
+    h.delta.steps ^= (uint64_t)1 << act.seq;
+    m->header_n = hm_wire_encode(&h, m->header);
+    act.on = false;
+    act.n++;
+    return true;
+}
+
+/* The steps of a stream are part of its vector: with wrong ones nodes never agree that all is done,
+ * and a budget seems to be used up. */
+static void a_flipped_bit_of_the_steps_does_not_keep_the_mesh_from_ending(void **state)
+{
+    (void)state;
+    struct sim_options o = sim_defaults(57, 3);
+    o.flush_us = 10 * MS;
+    o.budget_steps = 3000;
+    for (uint32_t bit = 4; bit < 64; bit += 12) {
+        struct sim *sim = running(&o, 3);
+        act.from = 0;
+        act.to = 1;
+        act.seq = bit;
+        act.on = true;
+        sim->filter = flip_steps;
+        while (!act.n)
+            sim_run(sim, MS);
+        ends(sim, 20 * SECOND);
+        assert_int_equal(counters(sim, 1)->refused_digest, 1);
+        assert_true(counters(sim, 1)->repaired > 0);
+        assert_true(hm_mesh_steps(sim->node[1].mesh) >= o.budget_steps);
+        assert_true(hm_mesh_steps(sim->node[1].mesh) < 2 * o.budget_steps);
+        sim_close(sim);
+    }
 }
 
 static void no_part_of_a_delta_will_do(void **state)
@@ -832,7 +911,8 @@ static void no_part_of_a_delta_will_do(void **state)
     (void)state;
     struct sim *sim = scene_with_a_delta_caught(55);
     uint32_t before = sim->node[1].seq[0];
-    uint64_t refused = counters(sim, 1)->refused_malformed;
+    uint64_t malformed = counters(sim, 1)->refused_malformed,
+             refused = counters(sim, 1)->refused_digest;
     size_t n = act.caught.payload->n;
     for (size_t part = 0; part < n; part++) {
         struct hm_blob *short_one = hm_blob_new(part);
@@ -844,7 +924,8 @@ static void no_part_of_a_delta_will_do(void **state)
     for (size_t part = 0; part < act.caught.header_n; part++)
         inject_bytes(sim, 1, act.caught.header, part, act.caught.payload);
     assert_int_equal(sim->node[1].seq[0], before);
-    assert_int_equal(counters(sim, 1)->refused_malformed - refused, n + act.caught.header_n);
+    assert_int_equal(counters(sim, 1)->refused_malformed - malformed, act.caught.header_n);
+    assert_int_equal(counters(sim, 1)->refused_digest - refused, n);
     inject_bytes(sim, 1, act.caught.header, act.caught.header_n, act.caught.payload);
     assert_true(sim->node[1].seq[0] > before);
     before = sim->node[1].seq[0];
@@ -1760,6 +1841,8 @@ int main(void)
         cmocka_unit_test(a_contradiction_is_rejected_by_name),
         cmocka_unit_test(flipped_bits_are_counted_and_repaired),
         cmocka_unit_test(no_wrong_bit_of_a_delta_changes_anything),
+        cmocka_unit_test(whichever_bit_flips_the_mesh_ends_with_equal_replicas),
+        cmocka_unit_test(a_flipped_bit_of_the_steps_does_not_keep_the_mesh_from_ending),
         cmocka_unit_test(no_part_of_a_delta_will_do),
         cmocka_unit_test(a_damaged_base_is_noticed_by_its_owner),
         cmocka_unit_test(a_flipped_bit_of_a_base_takes_its_node_out),

@@ -179,19 +179,22 @@ static void heal(struct sim *sim, struct hm_rng *rng)
             sim_resume(sim, i);
 }
 
-/* A bit of what goes into B flips on the way: of the body of a delta, of a chunk. */
+/* A bit flips on the way: of a delta, wherever it is, or of a chunk's body. */
 static bool flip(struct sim *sim, struct sim_message *message)
 {
     struct hm_header header = sim_header(message);
-    uint32_t n = message->payload ? (uint32_t)message->payload->n : 0,
-             from = header.type == HM_DELTA ? header.delta.vectors_n : 0;
-    if ((header.type != HM_DELTA && header.type != HM_CHUNK) || n == from ||
-        hm_rng_below(&sim->rng, 50))
+    uint32_t n = message->payload ? (uint32_t)message->payload->n : 0;
+    if ((header.type != HM_DELTA && header.type != HM_CHUNK) || !n || hm_rng_below(&sim->rng, 50))
         return true;
+    if (header.type == HM_DELTA && !hm_rng_below(&sim->rng, 4)) {
+        uint32_t bit = hm_rng_below(&sim->rng, 8 * (uint32_t)message->header_n);
+        message->header[bit / 8] ^= (uint8_t)(1 << bit % 8);
+        return true;
+    }
     struct hm_blob *odd = hm_blob_new(n);
     assert_non_null(odd);
     memcpy(odd->bytes, message->payload->bytes, n);
-    uint32_t bit = 8 * from + hm_rng_below(&sim->rng, 8 * (n - from));
+    uint32_t bit = hm_rng_below(&sim->rng, 8 * n);
     odd->bytes[bit / 8] ^= (uint8_t)(1 << bit % 8);
     hm_blob_drop(message->payload);
     message->payload = odd;

@@ -632,6 +632,7 @@ static void test_golden_delta(void **state)
     header.delta.digest = kernels->digest(&s.delta);
     header.delta.steps = 25;
     header.delta.vectors_n = (uint32_t)vectors_n;
+    header.delta.check = hm_delta_check(&header.delta, payload, vectors_n + s.body_n);
     golden_check("delta-header", bytes, hm_wire_encode(&header, bytes));
     golden_check("delta-payload", payload, vectors_n + s.body_n);
     close_model(&s);

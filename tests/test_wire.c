@@ -44,6 +44,7 @@ static struct hm_header example_header(uint8_t type)
         h.delta.n_nonzero = 300;
         h.delta.raw_n = 1000;
         h.delta.vectors_n = 33;
+        h.delta.check = 0xfedcba9876543210;
         break;
     case HM_BEAT:
         h.beat.number = 7;
@@ -170,7 +171,7 @@ static struct hm_header largest_header(uint8_t type)
     h.fingerprint = h.life = UINT64_MAX;
     switch (type) {
     case HM_DELTA:
-        h.delta.stream = h.delta.digest = h.delta.steps = UINT64_MAX;
+        h.delta.stream = h.delta.digest = h.delta.steps = h.delta.check = UINT64_MAX;
         h.delta.lo = HM_SEQ_MAX - 1;
         h.delta.hi = HM_SEQ_MAX;
         h.delta.flush = UINT32_MAX;
@@ -384,12 +385,12 @@ static void test_bombs(void **state)
         BYTES("\x91\x91\x91\x91\x01"),
         BYTES("\x90"),
         BYTES("\x91\x01"),
-        BYTES("\x93\x01\x01\x01"),
+        BYTES("\x93\x02\x01\x01"),
         BYTES("\x01"),
         BYTES("\xa3"
               "abc"),
-        BYTES("\x94\x01\x01\x90\x01"),
-        BYTES("\x94\xa1\x01\x01\x01\x01"),
+        BYTES("\x94\x02\x01\x90\x01"),
+        BYTES("\x94\xa1\x02\x01\x01\x01"),
         BYTES("GET / HTTP/1.1\r\n\r\n"),
     };
     for (size_t i = 0; i < N_OF(bomb); i++)
@@ -407,14 +408,14 @@ static void test_bombs(void **state)
 static void test_limits_of_the_scan(void **state)
 {
     (void)state;
-    static const struct bytes three = BYTES("\x95\x02\x01\x05\x07\x91\x90");
-    static const struct bytes four = BYTES("\x95\x02\x01\x05\x07\x91\x91\x90");
+    static const struct bytes three = BYTES("\x95\x03\x01\x05\x07\x91\x90");
+    static const struct bytes four = BYTES("\x95\x03\x01\x05\x07\x91\x91\x90");
     assert_int_equal(decode(three.at, three.n), HM_WIRE_BAD_VERSION);
     assert_int_equal(decode(four.at, four.n), HM_WIRE_MALFORMED);
 
     uint8_t large[HM_HEADER_MAX + 1];
     memset(large, 'x', sizeof large);
-    memcpy(large, "\x95\x02\x01\x05\x07\xda", 6);
+    memcpy(large, "\x95\x03\x01\x05\x07\xda", 6);
     large[6] = (HM_HEADER_MAX - 8) >> 8;
     large[7] = (uint8_t)(HM_HEADER_MAX - 8);
     assert_int_equal(decode(large, HM_HEADER_MAX), HM_WIRE_BAD_VERSION);
@@ -598,6 +599,8 @@ static void test_ranges_of_integers(void **state)
         {HM_DELTA, LEAD + 11, HM_RAW_MAX + 1, BAD},
         {HM_DELTA, LEAD + 12, HM_PAYLOAD_MAX, GOOD}, /* vectors_n */
         {HM_DELTA, LEAD + 12, HM_PAYLOAD_MAX + 1, BAD},
+        {HM_DELTA, LEAD + 13, 0, GOOD}, /* check */
+        {HM_DELTA, LEAD + 13, UINT64_MAX, GOOD},
         {HM_BEAT, LEAD + 0, 0, BAD},                        /* number */
         {HM_BEAT, LEAD + 2, HM_PHASES, BAD},                /* phase */
         {HM_BEAT, LEAD + 3, 2, BAD},                        /* stop */
@@ -657,7 +660,7 @@ static void test_empty_delta(void **state)
     assert_round_trip(&header);
     uint8_t bytes[HM_HEADER_BOUND];
     size_t n = hm_wire_encode(&header, bytes),
-           last = n - 1; /* vectors_n; raw_n and n_nonzero stand before it */
+           last = n - 2; /* vectors_n; raw_n and n_nonzero stand before it, the check behind it */
     bytes[last - 1] = 1;
     assert_int_equal(decode(bytes, n), HM_WIRE_MALFORMED);
     bytes[last - 2] = 1;

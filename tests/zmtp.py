@@ -143,10 +143,10 @@ def read_fields(payload):
 
 def fingerprint(fields):
     text = b''.join(string(name) + string(value) for name, value in sorted(fields.items()))
-    return struct.unpack_from('<Q', hashlib.blake2b(b'hogmesh\x01' + text, digest_size=32).digest())[0] or 1
+    return struct.unpack_from('<Q', hashlib.blake2b(b'hogmesh\x02' + text, digest_size=32).digest())[0] or 1
 
 
-def hello(fields=None, version=1, print_=0, life=4711):
+def hello(fields=None, version=2, print_=0, life=4711):
     """Header and payload of a greeting."""
     rest = ['mallory', 'tcp://127.0.0.1:9', 'tcp://127.0.0.1:10']
     return pack([version, HELLO, print_, life] + rest), fields_payload(fields or {})

@@ -89,6 +89,7 @@ static struct hm_blob *delta_of(struct desk *d, unsigned i, struct hm_header *he
     head->steps = p->steps;
     head->n_nonzero = d->delta.n_nonzero;
     head->n_blocks = d->walk.layout.n_blocks;
+    head->check = hm_delta_check(head, payload->bytes, n);
     return hm_blob_shrink(payload, n);
 }
 

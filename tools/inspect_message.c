@@ -67,6 +67,7 @@ static void put_delta_head(json_t *json, const struct hm_delta_head *h)
     put(json, "n_nonzero", json_integer(h->n_nonzero));
     put(json, "raw_n", json_integer(h->raw_n));
     put(json, "vectors_n", json_integer(h->vectors_n));
+    put(json, "check", inspect_hex64(h->check));
 }
 
 static void put_beat_head(json_t *json, const struct hm_beat_head *h)
@@ -227,6 +228,7 @@ static enum hm_status put_delta(json_t *json, const struct hm_delta_head *head,
 {
     static struct hm_span_entry span[HM_STREAMS_MAX];
     size_t n_spans;
+    put(json, "check_holds", json_boolean(hm_delta_check(head, bytes, n) == head->check));
     if (head->vectors_n > n ||
         hm_spans_decode(bytes, head->vectors_n, span, HM_STREAMS_MAX, &n_spans))
         return hm_fail(err, HM_ECORRUPT,
