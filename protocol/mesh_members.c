@@ -11,27 +11,33 @@ enum { CONTRADICTIONS = 2 /* beats in a row */, LINGER_US = 2000000 };
 
 enum { GREET_US = 2000, GREET_DOUBLINGS = 11, REDIAL_MAX_US = 4000000 };
 
+/* Lives are random numbers, but odd: from the middle they need no hashing. */
+static size_t place_of(uint64_t life)
+{
+    return (life >> 20) % SLOT_INDEX;
+}
+
 struct member *hm_mesh_member_of(struct hm_mesh *mesh, uint64_t life)
 {
-    /* Lives are random numbers: they need no hashing. */
-    for (size_t i = life % SLOT_INDEX; life && mesh->slot_index[i]; i = (i + 1) % SLOT_INDEX)
-        if (mesh->member[mesh->slot_index[i] - 1].life == life)
-            return &mesh->member[mesh->slot_index[i] - 1];
+    for (size_t i = place_of(life); life && mesh->slot_life[i]; i = (i + 1) % SLOT_INDEX)
+        if (mesh->slot_life[i] == life)
+            return &mesh->member[mesh->slot_index[i]];
     return NULL;
 }
 
 /* Anew whenever a slot gets another life. */
 static void index_members(struct hm_mesh *mesh)
 {
-    memset(mesh->slot_index, 0, sizeof mesh->slot_index);
+    memset(mesh->slot_life, 0, sizeof mesh->slot_life);
     mesh->n_members = 0;
     for (unsigned k = 0; k < mesh->n_slots; k++) {
         uint64_t life = mesh->member[k].life;
-        size_t i = life % SLOT_INDEX;
-        while (mesh->slot_index[i])
+        size_t i = place_of(life);
+        while (mesh->slot_life[i])
             i = (i + 1) % SLOT_INDEX;
         if (life) {
-            mesh->slot_index[i] = (uint16_t)(k + 1);
+            mesh->slot_life[i] = life;
+            mesh->slot_index[i] = (uint16_t)k;
             mesh->n_members++;
         }
     }
@@ -180,14 +186,17 @@ static struct hm_peer_entry entry_of(const struct hm_mesh *mesh, const struct me
     return entry;
 }
 
+struct named {
+    uint64_t life;
+    const struct member *member;
+};
+
 /* The list is sorted by life. */
-static size_t insert(struct hm_peer_entry *entry, size_t n, const struct hm_peer_entry *one)
+static void insert(struct named *named, size_t n, const struct member *m)
 {
-    size_t at = n;
-    for (; at && entry[at - 1].life > one->life; at--)
-        entry[at] = entry[at - 1];
-    entry[at] = *one;
-    return n + 1;
+    for (; n && named[n - 1].life > m->life; n--)
+        named[n] = named[n - 1];
+    named[n] = (struct named){m->life, m};
 }
 
 /* Who waits for being named: it counts beats that name it as a sign that we hear it. */
@@ -200,6 +209,7 @@ static bool is_new(const struct member *m)
  * of the others: a list of all in every beat would be most of what a large mesh sends. */
 static size_t peers(const struct hm_mesh *mesh, bool all, struct hm_peer_entry *entry, size_t room)
 {
+    struct named named[GATHERING_PEERS];
     size_t n = 0;
     unsigned in_turn = 0, first = mesh->beat * (all ? (unsigned)room : BEAT_PEERS);
     for (unsigned k = 0; k < mesh->n_slots && n < room; k++) {
@@ -207,9 +217,10 @@ static size_t peers(const struct hm_mesh *mesh, bool all, struct hm_peer_entry *
         if (!m->life || m->left || m->refused || (!all && !is_new(m) && in_turn == BEAT_PEERS))
             continue;
         in_turn += !is_new(m);
-        struct hm_peer_entry one = entry_of(mesh, m);
-        n = insert(entry, n, &one);
+        insert(named, n++, m);
     }
+    for (size_t i = 0; i < n; i++)
+        entry[i] = entry_of(mesh, named[i].member);
     return n;
 }
 
@@ -497,8 +508,9 @@ static void answer_hello(struct hm_mesh *mesh, const struct hm_event *event, boo
     memcpy(header.hello.pub, mesh->params.pub, sizeof header.hello.pub);
     const struct hm_fields *config = mesh->params.config;
     struct hm_peer_entry peer[HELLO_PEERS];
-    size_t n_peers = peers(mesh, true, peer, HELLO_PEERS), n_fields = full ? config->n : 0,
-           n_bulk = full ? mesh->params.bulk_n : 0;
+    bool others_tell = !full && mesh->n_members > HELLO_PEERS; /* it greets all of them as well */
+    size_t n_peers = peers(mesh, true, peer, others_tell ? HELLO_PEERS / 8 : HELLO_PEERS),
+           n_fields = full ? config->n : 0, n_bulk = full ? mesh->params.bulk_n : 0;
     struct hm_blob *payload = hm_blob_new(hm_hello_bound(config->field, n_fields, n_peers, n_bulk));
     if (!payload)
         return;

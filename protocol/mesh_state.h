@@ -199,9 +199,10 @@ struct hm_mesh {
         look_due_us; /* before that a large mesh does not look whether all have gathered or agree */
     unsigned n_live; /* other nodes that train and live */
     uint64_t members_due_us, wants_due_us; /* before that no member, no want has anything to do */
-    uint16_t slot_index[SLOT_INDEX]; /* slot + 1 of the member whose life begins its search there;
-                                        0: none */
-    uint64_t refused_life[16];       /* strangers already warned about */
+    uint64_t slot_life[SLOT_INDEX]; /* a member's life, where its search begins or after it; 0: none
+                                     */
+    uint16_t slot_index[SLOT_INDEX];
+    uint64_t refused_life[16]; /* strangers already warned about */
     size_t n_refused_lives;
 
     /* beats */
