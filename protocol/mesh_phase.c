@@ -35,11 +35,14 @@ static void mark_goal(struct hm_mesh *mesh)
         mesh->stream[i]->join_goal = mesh->stream[i]->head;
 }
 
+/* What an origin has renounced since is nobody's to wait for. */
 static bool reached_goal(const struct hm_mesh *mesh)
 {
-    for (size_t i = 0; i < mesh->n_streams; i++)
-        if (mesh->stream[i]->link.seq < mesh->stream[i]->join_goal)
+    for (size_t i = 0; i < mesh->n_streams; i++) {
+        const struct stream *s = mesh->stream[i];
+        if (s->link.seq < s->join_goal && s->link.seq < s->head)
             return false;
+    }
     return true;
 }
 

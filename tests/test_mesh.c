@@ -1746,6 +1746,32 @@ static void a_stream_that_is_full_goes_on_in_another_life(void **state)
     stop_and_close(sim, 1, 3 * SECOND);
 }
 
+/* A joiner waits for what it heard of; that its origin then gives up for good is not among it. */
+static void a_joiner_does_not_wait_for_what_is_renounced(void **state)
+{
+    (void)state;
+    struct sim_options o = sim_defaults(229, 2);
+    o.flush_us = 5 * MS;
+    struct sim *sim = running(&o, 2);
+    sim_run(sim, 100 * MS); /* so little that logs are better than a snapshot */
+    act.from = 1;
+    act.seq = sim->node[0].seq[1] - 3;
+    sim->filter = lose_one; /* what follows can only be held */
+    unsigned late = sim_start(sim, 2);
+    sim_run(sim, 100 * MS);
+    assert_int_equal(hm_mesh_phase(sim->node[late].mesh), HM_JOINING);
+    sim_crash(sim, 1);
+    struct hm_header yield = {.type = HM_YIELD,
+                              .fingerprint = hm_mesh_fingerprint(sim->node[0].mesh),
+                              .life = sim->node[1].params.life,
+                              .yield = {4711, act.seq - 1, act.seq}};
+    inject(sim, late, 0, HM_CH_PUBLISHED, &yield, NULL);
+    sim_run(sim, SECOND);
+    assert_int_equal(hm_mesh_phase(sim->node[late].mesh), HM_RUNNING);
+    sim->filter = NULL;
+    sim_close(sim);
+}
+
 /* Two processes with one life: each hears from the others that there is more of its stream. */
 static void a_cloned_life_is_named(void **state)
 {
@@ -1880,6 +1906,7 @@ int main(void)
         cmocka_unit_test(a_node_may_rejoin_100_times),
         cmocka_unit_test(a_node_may_rejoin_300_times),
         cmocka_unit_test(a_stream_that_is_full_goes_on_in_another_life),
+        cmocka_unit_test(a_joiner_does_not_wait_for_what_is_renounced),
         cmocka_unit_test(a_cloned_life_is_named),
         cmocka_unit_test(an_absurd_claim_does_not_last),
         cmocka_unit_test(a_clock_may_leap),
