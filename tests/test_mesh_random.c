@@ -21,7 +21,7 @@
 
 #include <string.h>
 
-enum { RUNS = 1000, FAULTS_MAX = 12, FAULT_US = 1500000, END_US = 300000000 };
+enum { RUNS = 1000, FAULTS_MAX = 12, FAULT_US = 1500000, END_US = 1000000000 };
 
 static uint32_t below(struct hm_rng *rng, uint32_t n)
 {
