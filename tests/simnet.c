@@ -1093,7 +1093,8 @@ struct sim *sim_open(const struct sim_options *options)
     sim->kernels = hm_kernels_find("auto");
     struct sim_link link = {.latency_us = 100, .jitter_us = 20};
     sim_links(sim, &link);
-    assert_int_equal(hm_layout_add(&sim->layout, "v", options->rows, 20, -5, NULL), HM_OK);
+    if (options->rows)
+        assert_int_equal(hm_layout_add(&sim->layout, "v", options->rows, 20, -5, NULL), HM_OK);
     assert_int_equal(hm_layout_add(&sim->layout, "b", 1, 1, -10, NULL), HM_OK);
     hm_fields_set(&sim->config, "lambda", "0.0001");
     hm_fields_set(&sim->config, "workload", "fake");

@@ -1840,6 +1840,208 @@ static void a_clock_may_leap(void **state)
     stop_and_close(sim, 0, 2 * SECOND);
 }
 
+/* ---- more that can go wrong ---- */
+
+/* Deltas of `from` from seq `act.seq` on get through `act.to` times in all, then nothing of it
+ * does: as when it dies between two sends. */
+static bool die_after_sends(struct sim *sim, struct sim_message *m)
+{
+    if (!act.on || m->from != act.from)
+        return true;
+    if (is_delta_of(sim, m, act.from) && sim_header(m).delta.hi >= act.seq)
+        act.n++;
+    return act.n <= act.to;
+}
+
+/* A flush of two pieces goes to three peers: its origin dies before, between and after any two of
+ * the six sends. Whatever got out survives in order, and the step count is that of whole flushes.
+ */
+static void a_crash_at_any_boundary_of_a_flush(void **state)
+{
+    (void)state;
+    for (unsigned sends = 0; sends <= 6; sends++) {
+        struct sim_options o = sim_defaults(240 + sends, 4);
+        o.rows = 8100;
+        o.dense = true;
+        o.flush_us = 50 * MS;
+        o.step_us = 40 * MS;
+        o.gone_us = 3 * SECOND;
+        struct sim *sim = running(&o, 4);
+        while (sim->life[0].n_records < 2)
+            sim_run(sim, MS);
+        act.from = 0;
+        act.to = sends;
+        act.seq = (uint32_t)sim->life[0].n_records + 1;
+        act.n = 0;
+        act.on = true;
+        sim->filter = die_after_sends;
+        while (sim->life[0].n_records < act.seq + 1)
+            sim_run(sim, MS);
+        sim_crash(sim, 0);
+        sim_run(sim, SECOND);
+        uint32_t survived = act.seq - 1 + (sends > 0) + (sends > 3);
+        for (unsigned i = 1; i < 4; i++)
+            assert_int_equal(sim->node[i].seq[0], survived);
+        sim->filter = NULL;
+        stop_and_close(sim, 1, 20 * SECOND);
+    }
+}
+
+/* One delta reaches one node, and both die: nobody can ever have it, nobody waits for it. */
+static void the_only_copy_dies_with_its_holder(void **state)
+{
+    (void)state;
+    struct sim_options o = sim_defaults(250, 5);
+    struct sim *sim = running(&o, 5);
+    sim->filter = reach_one;
+    sim_run(sim, SECOND);
+    act.from = 0;
+    act.to = 3;
+    act.on = true;
+    size_t n = sim->life[0].n_records;
+    while (sim->life[0].n_records == n || sim->node[3].seq[0] != sim->life[0].n_records)
+        sim_run(sim, 100);
+    sim_crash(sim, 0);
+    sim_crash(sim, 3);
+    stop_and_close(sim, 1, 20 * SECOND);
+}
+
+/* Node 1 hears node 0 and is not heard: the others bring it what node 0 wants of it. */
+static void a_link_that_fails_in_one_direction(void **state)
+{
+    (void)state;
+    struct sim_options o = sim_defaults(251, 4);
+    struct sim *sim = running(&o, 4);
+    sim_run(sim, 300 * MS);
+    uint32_t before = sim->node[0].seq[1];
+    sim->link[1][0].cut = true;
+    sim_run(sim, 12 * SECOND);
+    assert_true(sim->node[0].seq[1] > before + 100);
+    assert_true(member(sim, 0, 1).gone);
+    sim->link[1][0].cut = false;
+    sim_run(sim, 3 * SECOND);
+    assert_int_equal(hm_mesh_n_live(sim->node[0].mesh), 4);
+    stop_and_close(sim, 0, 3 * SECOND);
+}
+
+/* Two nodes that do not hear each other, while a third hears both. */
+static void a_partial_partition_is_repaired_through_others(void **state)
+{
+    (void)state;
+    struct sim_options o = sim_defaults(252, 3);
+    struct sim *sim = running(&o, 3);
+    sim_run(sim, 300 * MS);
+    sim_cut(sim, 0, 1, true);
+    uint32_t before = sim->node[0].seq[1];
+    sim_run(sim, 12 * SECOND);
+    assert_true(sim->node[0].seq[1] > before + 100);
+    assert_true(sim->node[1].seq[0] > before + 100);
+    assert_true(member(sim, 0, 1).gone);
+    sim_cut(sim, 0, 1, false);
+    sim_run(sim, 3 * SECOND);
+    assert_int_equal(hm_mesh_n_live(sim->node[0].mesh), 3);
+    stop_and_close(sim, 0, 3 * SECOND);
+}
+
+/* Nothing to say: beats, and nothing else. */
+static void an_idle_mesh_sends_beats_only(void **state)
+{
+    (void)state;
+    struct sim_options o = sim_defaults(253, 4);
+    o.step_us = 0;
+    struct sim *sim = running(&o, 4);
+    sim_run(sim, 2 * SECOND);
+    uint64_t bytes[4];
+    for (unsigned i = 0; i < 4; i++)
+        bytes[i] = sim->node[i].bytes_handed;
+    sim_run(sim, 60 * SECOND);
+    for (unsigned i = 0; i < 4; i++) {
+        assert_int_equal(counters(sim, i)->published + counters(sim, i)->wants_sent, 0);
+        assert_true(sim->node[i].bytes_handed - bytes[i] < 60 * 3 * 4 * (uint64_t)1024);
+    }
+    stop_and_close(sim, 0, SECOND);
+}
+
+static void a_model_of_one_coordinate(void **state)
+{
+    (void)state;
+    struct sim_options o = sim_defaults(254, 3);
+    o.rows = 0;
+    o.fractions = true;
+    struct sim *sim = running(&o, 3);
+    assert_int_equal(sim->n_coordinates, 1);
+    sim_run(sim, SECOND);
+    unsigned late = sim_start(sim, 3);
+    sim_run(sim, SECOND);
+    assert_int_equal(hm_mesh_phase(sim->node[late].mesh), HM_RUNNING);
+    sim_crash(sim, 1);
+    stop_and_close(sim, 0, 20 * SECOND);
+}
+
+/* The first beats of node 0 that say the phase `seq`, and what it says on leaving, are lost. */
+static bool lose_the_news(struct sim *sim, struct sim_message *m)
+{
+    struct hm_header h = sim_header(m);
+    (void)sim;
+    bool news =
+        act.seq == HM_PHASES ? h.type == HM_LEAVE : h.type == HM_BEAT && h.beat.phase == act.seq;
+    if (m->from != act.from || !news || act.n == act.to)
+        return true;
+    act.n++;
+    return false;
+}
+
+static void lost_news_of_any_phase_only_delays_the_end(void **state)
+{
+    (void)state;
+    for (uint32_t phase = HM_DONE; phase <= HM_PHASES; phase++) {
+        struct sim_options o = sim_defaults(255 + phase, 4);
+        struct sim *sim = running(&o, 4);
+        sim_run(sim, 300 * MS);
+        act.from = 0;
+        act.seq = phase;
+        act.to = phase == HM_PHASES ? 3 : 5; /* beats: to all three, and one of the next */
+        act.n = 0;
+        sim->filter = lose_the_news;
+        sim_stop(sim, 1, "enough");
+        ends(sim, 8 * SECOND);
+        assert_true(act.n >= 3);
+        sim_close(sim);
+    }
+}
+
+static bool lose_one_published(struct sim *sim, struct sim_message *m)
+{
+    if (m->channel != HM_CH_PUBLISHED || !is_delta_of(sim, m, act.from) ||
+        sim_header(m).delta.hi != act.seq)
+        return true;
+    act.n++;
+    return false;
+}
+
+/* All peers miss the same delta and ask its origin at once. */
+static void everybody_asks_one_at_once(void **state)
+{
+    (void)state;
+    struct sim_options o = sim_defaults(262, SIM_NODES_MAX);
+    o.step_us = 20 * MS;
+    o.flush_us = 50 * MS;
+    struct sim *sim = running(&o, SIM_NODES_MAX);
+    sim_run(sim, 200 * MS);
+    act.from = 0;
+    act.seq = (uint32_t)sim->life[0].n_records + 1;
+    sim->filter = lose_one_published;
+    sim_run(sim, 2 * SECOND);
+    assert_int_equal(act.n, SIM_NODES_MAX - 1);
+    for (unsigned i = 1; i < SIM_NODES_MAX; i++)
+        assert_true(sim->node[i].seq[0] > act.seq);
+    uint64_t asked = SUM(sim, wants_sent);
+    if (asked > 3 * SIM_NODES_MAX)
+        fail_msg("%llu requests for one delta of %u peers", (unsigned long long)asked,
+                 SIM_NODES_MAX - 1);
+    stop_and_close(sim, 0, 2 * SECOND);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -1910,6 +2112,14 @@ int main(void)
         cmocka_unit_test(a_cloned_life_is_named),
         cmocka_unit_test(an_absurd_claim_does_not_last),
         cmocka_unit_test(a_clock_may_leap),
+        cmocka_unit_test(a_crash_at_any_boundary_of_a_flush),
+        cmocka_unit_test(the_only_copy_dies_with_its_holder),
+        cmocka_unit_test(a_link_that_fails_in_one_direction),
+        cmocka_unit_test(a_partial_partition_is_repaired_through_others),
+        cmocka_unit_test(an_idle_mesh_sends_beats_only),
+        cmocka_unit_test(a_model_of_one_coordinate),
+        cmocka_unit_test(lost_news_of_any_phase_only_delays_the_end),
+        cmocka_unit_test(everybody_asks_one_at_once),
         cmocka_unit_test(the_same_seed_gives_the_same_run),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
