@@ -7,9 +7,10 @@ REPORT = (r"training diverged on node {}: tensor '\w+', row \d+, column \d+: \S+
           r"\(step \d+, learning rate [\d.e+-]+\)")
 
 
+@pytest.mark.parametrize('command', ['run', 'sim'])
 @pytest.mark.parametrize('lr', ['1e30', '1e6'])
-def test_rate_that_is_too_high_for_all(run, rows, lr):
-    process = run('run', 'svm', '-n', 3, '--train', rows.train, '--epochs', 20, '--lr', lr, '--json', timeout=30)
+def test_rate_that_is_too_high_for_all(run, rows, lr, command):
+    process = run(command, 'svm', '-n', 3, '--train', rows.train, '--epochs', 20, '--lr', lr, '--json', timeout=30)
     assert process.code == 1, process
     for node in process.summary['per_node']:
         assert node['clean'] is False and node['hash'] is None

@@ -321,6 +321,8 @@ static json_t *report_of(struct hm_node *node)
     if (self.options.n > LINKS_NODES_MAX)
         merge_links(&report, &all);
     json_t *json = summary_of_node(&report);
+    if (report.status)
+        json_object_set_new(json, "hash", json_null()); /* as of a process that fails */
     hm_tally_fini(&all.flushes);
     hm_tally_fini(&all.step);
     return json;
@@ -415,6 +417,16 @@ static void print(const struct cli *cli, json_t *summary)
     putchar('\n');
 }
 
+/* Why there is no model at all. */
+static void say_what_failed(void)
+{
+    for (uint32_t i = 0; !self.server && i < hm_sim_n(self.sim); i++) {
+        struct hm_node *node = hm_sim_node(self.sim, i);
+        if (node && !hm_sim_is_up(self.sim, i) && hm_node_report(node)->status)
+            fprintf(stderr, "hogmesh: %s\n", hm_node_report(node)->text);
+    }
+}
+
 static int conclude(struct cli *cli)
 {
     struct hm_err err = {""};
@@ -431,6 +443,9 @@ static int conclude(struct cli *cli)
         json_object_set_new(summary, "curve", curve_json());
     int agreed = json_is_true(json_object_get(summary, "clean")) &&
                  json_is_true(json_object_get(summary, "equal_hashes"));
+    int any = json_is_string(json_object_get(summary, "model_hash"));
+    if (!any)
+        say_what_failed();
     if (!status)
         status = keep(cli, summary, scored, &err);
     print(cli, summary);
@@ -441,7 +456,9 @@ static int conclude(struct cli *cli)
         cli_fail(status ? status : compared, status ? &err : &trace_err);
         return EXIT_FAILED;
     }
-    return self.interrupts > 1 ? EXIT_INTERRUPTED : agreed ? EXIT_DONE : EXIT_UNCLEAN;
+    if (self.interrupts > 1)
+        return EXIT_INTERRUPTED;
+    return agreed ? EXIT_DONE : any ? EXIT_UNCLEAN : EXIT_FAILED;
 }
 
 static enum hm_status open_world(struct cli *cli, struct hm_err *err)
