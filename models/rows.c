@@ -122,8 +122,8 @@ static enum hm_status settle(const struct hm_rows_builder *builder,
                              const struct hm_progress *progress, struct hm_err *err)
 {
     if (*place) {
-        enum hm_status status = hm_cache_write(cache, *place, builder, plan, progress, err);
-        if (status == HM_OK && (*place = hm_cache_load(cache, rows)))
+        enum hm_status status = hm_rows_cache_write(cache, *place, builder, plan, progress, err);
+        if (status == HM_OK && (*place = hm_rows_cache_load(cache, rows)))
             return HM_OK;
         if (status == HM_ESTOPPED)
             return status;
@@ -137,7 +137,7 @@ static enum hm_status check_unchanged(const struct hm_cache *cache,
                                       const struct hm_rows_source *source, struct hm_err *err)
 {
     struct hm_cache now;
-    enum hm_status status = hm_cache_find(&now, source, err);
+    enum hm_status status = hm_rows_cache_find(&now, source, err);
     if (status == HM_OK && memcmp(now.fingerprint, cache->fingerprint, sizeof now.fingerprint) != 0)
         return hm_fail(err, HM_EINPUT,
                        "%s: changed while it was read; start again when it is complete",
@@ -179,7 +179,7 @@ static enum hm_status build_once(struct hm_rows *rows, struct hm_cache *cache,
     enum hm_status status = hm_cache_lock(cache, progress, &writable, err);
     if (status != HM_OK)
         return status;
-    *place = hm_cache_load(cache, rows);
+    *place = hm_rows_cache_load(cache, rows);
     stats->from_cache = *place != NULL;
     if (!*place) {
         *place = writable;
@@ -194,7 +194,7 @@ static enum hm_status open_cached(struct hm_rows *rows, struct hm_cache *cache,
                                   const struct hm_progress *progress,
                                   struct hm_rows_load_stats *stats, struct hm_err *err)
 {
-    const char *place = hm_cache_load(cache, rows);
+    const char *place = hm_rows_cache_load(cache, rows);
     enum hm_status status = HM_OK;
     stats->from_cache = place != NULL;
     if (!place)
@@ -216,12 +216,11 @@ enum hm_status hm_rows_open(struct hm_rows *rows, const struct hm_rows_source *s
     *rows = (struct hm_rows){0};
     enum hm_status status = check_usage(source, err);
     if (status == HM_OK)
-        status = hm_cache_find(&cache, source, err);
+        status = hm_rows_cache_find(&cache, source, err);
     if (status != HM_OK)
         return status;
     if (source->no_cache)
-        for (int i = 0; i < HM_CACHE_PLACES; i++)
-            cache.place[i][0] = 0;
+        hm_cache_forbid(&cache);
     return open_cached(rows, &cache, source, progress, stats, err);
 }
 

@@ -81,7 +81,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct hm_rows rows = {0};
     strcpy(cache.place[0], fuzz_file(0, bytes, n));
     free(bytes);
-    if (hm_cache_load(&cache, &rows))
+    if (hm_rows_cache_load(&cache, &rows))
         touch(&rows);
     else
         assert(!rows.map);

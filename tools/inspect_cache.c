@@ -118,7 +118,7 @@ static void put_source(json_t *json, const char *path, const struct head *h)
     memcpy(source_path, path, n - n_end);
     source_path[n - n_end] = 0;
     struct hm_rows_source source = {.file = {source_path}, .n_files = 1};
-    if (stat(source_path, &st) != 0 || hm_cache_find(&cache, &source, NULL))
+    if (stat(source_path, &st) != 0 || hm_rows_cache_find(&cache, &source, NULL))
         return;
     json_t *name = json_string(source_path); /* NULL when it is not UTF-8 */
     json_object_set_new(json, "source", name ? name : json_null());
