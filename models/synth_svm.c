@@ -1,15 +1,14 @@
 #include "models/synth_svm.h"
 
+#include "models/synth_file.h"
 #include "models/synth_model.h"
 
 #include <assert.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 enum {
@@ -18,7 +17,6 @@ enum {
         256, /* about 300 KB of text: stays in the second-level cache until it is written */
     FIELD_BYTES_MAX = 24,
     ROW_BYTES_MAX = 4 + HM_SYNTH_TOKENS_MAX * FIELD_BYTES_MAX,
-    PATH_BYTES_MAX = 4096,
 };
 
 /* ---- text ---- */
@@ -262,42 +260,18 @@ static enum hm_status print(const struct hm_synth_model *model, const struct par
 
 /* ---- files ---- */
 
-static enum hm_status make_folder(const char *dir, struct hm_err *err)
-{
-    char path[PATH_BYTES_MAX];
-    struct stat st;
-    if ((size_t)snprintf(path, sizeof path, "%s", dir) >= sizeof path - 64)
-        return hm_fail(err, HM_EUSAGE, "%.40s...: the path is too long", dir);
-    for (char *p = path + 1; (p = strchr(p, '/')); *p++ = '/') {
-        *p = 0;
-        mkdir(path, 0777);
-    }
-    if (mkdir(path, 0777) == 0 || (stat(path, &st) == 0 && S_ISDIR(st.st_mode)))
-        return HM_OK;
-    return hm_fail(err, HM_EIO, "%s: %s", dir, strerror(errno));
-}
+/* What write_part gives to its callback. */
+struct print_job {
+    const struct hm_synth_model *model;
+    const struct part *part;
+    unsigned threads;
+    const struct hm_progress *progress;
+};
 
-/* The complete file under its name, or nothing. */
-static enum hm_status write_part(const struct hm_synth_model *model, const struct part *part,
-                                 unsigned threads, const char *dir,
-                                 const struct hm_progress *progress, struct hm_err *err)
+static enum hm_status print_job(void *context, int fd, struct hm_err *err)
 {
-    char path[PATH_BYTES_MAX], draft[PATH_BYTES_MAX + 16];
-    snprintf(path, sizeof path, "%s/%s", dir, part->name);
-    snprintf(draft, sizeof draft, "%s.tmp.XXXXXX", path);
-    int fd = mkostemp(draft, O_CLOEXEC);
-    if (fd < 0)
-        return hm_fail(err, HM_EIO, "%s: %s", draft, strerror(errno));
-    enum hm_status status = print(model, part, threads, fd, progress, err);
-    if (status == HM_OK && fchmod(fd, 0644) != 0)
-        status = hm_fail(err, HM_EIO, "%s", strerror(errno));
-    if (close(fd) != 0 && status == HM_OK)
-        status = hm_fail(err, HM_EIO, "%s", strerror(errno));
-    if (status == HM_OK && rename(draft, path) != 0)
-        status = hm_fail(err, HM_EIO, "%s", strerror(errno));
-    if (status != HM_OK)
-        unlink(draft);
-    return status == HM_OK ? HM_OK : hm_context(err, status, "write %s", path);
+    const struct print_job *job = context;
+    return print(job->model, job->part, job->threads, fd, job->progress, err);
 }
 
 enum hm_status hm_synth_svm_write(const struct hm_synth_svm *synth, const char *dir,
@@ -315,15 +289,17 @@ enum hm_status hm_synth_svm_write(const struct hm_synth_svm *synth, const char *
                        (unsigned long long)train, (unsigned long long)synth->test_rows);
     if (hm_report(progress, "make topics", 0, 1, "model"))
         return hm_fail(err, HM_ESTOPPED, "stopped");
-    enum hm_status status = make_folder(dir, err);
+    enum hm_status status = hm_synth_folder(dir, err);
     if (status == HM_OK)
         status = hm_synth_model_init(&model, synth->seed, err);
     if (status != HM_OK)
         return status;
     struct part part[2] = {{"train.svm", 0, train}, {"test.svm", train, all}};
-    for (int i = 0; i < 2 && status == HM_OK; i++)
+    for (int i = 0; i < 2 && status == HM_OK; i++) {
+        struct print_job job = {&model, &part[i], threads, progress};
         if (part[i].end_row > part[i].first_row)
-            status = write_part(&model, &part[i], threads, dir, progress, err);
+            status = hm_synth_file(dir, part[i].name, print_job, &job, err);
+    }
     hm_synth_model_fini(&model);
     return status;
 }

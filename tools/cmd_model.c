@@ -2,6 +2,7 @@
 #include "tools/cli.h"
 #include "tools/screen.h"
 
+#include "models/synth_images.h"
 #include "models/synth_svm.h"
 
 #include <jansson.h>
@@ -102,29 +103,53 @@ int cmd_export(struct cli *cli)
     return status ? cli_fail(status, &err) : EXIT_DONE;
 }
 
-int cmd_synth(struct cli *cli)
+static enum hm_status synth_svm(struct cli *cli, struct screen *screen, struct hm_err *err)
 {
-    struct hm_err err = {""};
-    struct screen screen = screen_open(cli->quiet);
-    struct hm_progress progress = {screen_progress, &screen};
+    struct hm_progress progress = {screen_progress, screen};
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
-    if (!cli->out) {
-        fprintf(stderr, "hogmesh synth: --out DIR is missing\n");
-        return EXIT_USAGE;
-    }
     struct hm_synth_svm synth = {.seed = cli->node.train.seed ? cli->node.train.seed : 1,
                                  .train_rows = cli->rows ? cli->rows : HM_SYNTH_SVM_TRAIN_ROWS,
                                  .test_rows = HM_SYNTH_SVM_TEST_ROWS,
                                  .threads = cli->node.train.threads > 1 ? cli->node.train.threads
                                             : cores > 1                 ? (unsigned)cores
                                                                         : 1};
-    enum hm_status status = hm_synth_svm_write(&synth, cli->out, &progress, &err);
-    if (status)
-        return cli_fail(status, &err);
-    screen_frame(&screen, "");
-    if (!cli->quiet)
-        fprintf(stderr, "hogmesh: wrote %s/train.svm (%llu rows) and %s/test.svm (%llu rows)\n",
-                cli->out, (unsigned long long)synth.train_rows, cli->out,
-                (unsigned long long)synth.test_rows);
-    return EXIT_DONE;
+    enum hm_status status = hm_synth_svm_write(&synth, cli->out, &progress, err);
+    screen_frame(screen, "");
+    if (!status && !cli->quiet)
+        screen_say(screen, "hogmesh: wrote %s/train.svm (%llu rows) and %s/test.svm (%llu rows)",
+                   cli->out, (unsigned long long)synth.train_rows, cli->out,
+                   (unsigned long long)synth.test_rows);
+    return status;
+}
+
+static enum hm_status synth_lenet5(struct cli *cli, struct screen *screen, struct hm_err *err)
+{
+    struct hm_progress progress = {screen_progress, screen};
+    if (cli->rows > INT32_MAX / 2)
+        return hm_fail(err, HM_EUSAGE, "--rows %llu: at most %d images",
+                       (unsigned long long)cli->rows, INT32_MAX / 2);
+    struct hm_synth_images synth = {.seed = cli->node.train.seed ? cli->node.train.seed : 1,
+                                    .n_train =
+                                        cli->rows ? (uint32_t)cli->rows : HM_SYNTH_IMAGES_TRAIN,
+                                    .n_test = HM_SYNTH_IMAGES_TEST};
+    enum hm_status status = hm_synth_images_write(&synth, cli->out, &progress, err);
+    screen_frame(screen, "");
+    if (!status && !cli->quiet)
+        screen_say(screen, "hogmesh: wrote %u images to train on and %u to test to %s",
+                   synth.n_train, synth.n_test, cli->out);
+    return status;
+}
+
+int cmd_synth(struct cli *cli)
+{
+    struct hm_err err = {""};
+    struct screen screen = screen_open(cli->quiet);
+    if (!cli->out) {
+        fprintf(stderr, "hogmesh synth: --out DIR is missing\n");
+        return EXIT_USAGE;
+    }
+    enum hm_status status = strcmp(cli->node.workload, "svm") == 0
+                                ? synth_svm(cli, &screen, &err)
+                                : synth_lenet5(cli, &screen, &err);
+    return status ? cli_fail(status, &err) : EXIT_DONE;
 }

@@ -38,9 +38,9 @@ static const struct command commands[] = {
      "model\n"
      "hogmesh inspect train.svm.hmcache                  what a cache holds",
      "", 0, -1, cmd_inspect},
-    {"synth", "svm --out DIR [--rows N]", "makes a dataset shaped like RCV1",
+    {"synth", "WORKLOAD --out DIR [--rows N]", "makes a dataset: shaped like RCV1, or small images",
      "hogmesh synth svm --out data                       781,265 training rows, 23,149 test rows\n"
-     "hogmesh synth svm --out small --rows 20000 --seed 7",
+     "hogmesh synth lenet5 --out images                  20,000 training images, 4,000 test images",
      "s", 1, 0, cmd_synth},
     {"keygen", "FILE [--add | --first FINGERPRINT | --revoke FINGERPRINT]",
      "makes a mesh key file, or changes the keys in it",

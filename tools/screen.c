@@ -67,8 +67,8 @@ int screen_progress(void *context, const char *what, double done, double total, 
 {
     struct screen *screen = context;
     double now = screen_now();
-    if (!screen->what || strcmp(screen->what, what) != 0) {
-        screen->what = what;
+    if (strncmp(screen->what, what, sizeof screen->what - 1) != 0) {
+        snprintf(screen->what, sizeof screen->what, "%s", what);
         screen->began = screen->last = now;
     }
     double elapsed = now - screen->began;

@@ -11,7 +11,7 @@ struct screen {
     int quiet, terminal;
     int lines;          /* that the next frame overwrites */
     double last, began; /* seconds of the monotonic clock */
-    const char *what;   /* of the running progress */
+    char what[128];     /* of the running progress */
 };
 
 struct screen screen_open(int quiet);
