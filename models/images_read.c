@@ -196,7 +196,7 @@ static enum hm_status read_idx_labels(struct hm_images_builder *builder,
     if (status)
         return status;
     held = held < n ? held : n; /* the head is as long as that of images */
-    if (hm_grow_reserve(&builder->label, from + held) != 0)
+    if (hm_grow_reserve(&builder->label, from + held + 1) != 0)
         return hm_fail(err, HM_ENOMEM, "%s: no memory for its labels", source->path);
     memcpy(builder->label.base + from, source->head + 8, held);
     builder->label.used += held;
