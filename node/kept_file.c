@@ -1,4 +1,5 @@
 #include "node/kept_file.h"
+#include "sparse/layout_field.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -275,7 +276,7 @@ static enum hm_status adopt(const struct hm_field *field, size_t n, struct hm_fi
                             struct hm_layout *layout, struct hm_err *err)
 {
     enum hm_status status = hm_config_adopt(config, field, n, err);
-    return status ? status : hm_config_layout(config, layout, err);
+    return status ? status : hm_fields_layout(config, layout, err);
 }
 
 enum hm_status hm_kept_get_config(struct hm_reader *r, struct hm_fields *config,

@@ -25,9 +25,4 @@ const struct hm_field *hm_config_conflict(const struct hm_fields *config,
  * order, each as two strings with varint lengths. Never 0. */
 uint64_t hm_config_fingerprint(const struct hm_fields *config);
 
-/* A layout as configuration value, "v:1x47236:-5,b:1x1:-18", and back. */
-void hm_config_set_layout(struct hm_fields *config, const struct hm_layout *layout);
-enum hm_status hm_config_layout(const struct hm_fields *config, struct hm_layout *layout,
-                                struct hm_err *err);
-
 #endif

@@ -1,6 +1,7 @@
 #include "tests/mesh_bed.h"
 
 #include "protocol/text.h"
+#include "sparse/layout_field.h"
 #include "sparse/install.h"
 
 #include <math.h>
@@ -415,7 +416,7 @@ static void open_model(struct bed_node *node)
     assert(!failed);
     node->shadow = calloc(node->weights.n, sizeof *node->shadow);
     assert(node->shadow);
-    hm_config_set_layout(&node->config, &node->layout);
+    hm_fields_set_layout(&node->config, &node->layout);
     hm_fields_set(&node->config, "workload", "fuzz");
 }
 

@@ -1,6 +1,7 @@
 #include "tests/simnet.h"
 
 #include "sparse/install.h"
+#include "sparse/layout_field.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -1098,7 +1099,7 @@ struct sim *sim_open(const struct sim_options *options)
     assert_int_equal(hm_layout_add(&sim->layout, "b", 1, 1, -10, NULL), HM_OK);
     hm_fields_set(&sim->config, "lambda", "0.0001");
     hm_fields_set(&sim->config, "workload", "fake");
-    hm_config_set_layout(&sim->config, &sim->layout);
+    hm_fields_set_layout(&sim->config, &sim->layout);
     list_coordinates(sim);
     return sim;
 }

@@ -1,5 +1,6 @@
 /* The configuration: adopted only when it is well formed, contradicted by name, fingerprinted. */
 #include "protocol/config.h"
+#include "sparse/layout_field.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -104,9 +105,9 @@ static void a_layout_survives_as_text(void **state)
     assert_int_equal(hm_layout_add(&layout, "conv1.w", 6, 25, -12, NULL), HM_OK);
     assert_int_equal(hm_layout_add(&layout, "column", 70, 1, 3, NULL), HM_OK);
     assert_int_equal(hm_layout_add(&layout, "b", 1, 1, -60, NULL), HM_OK);
-    hm_config_set_layout(&c, &layout);
+    hm_fields_set_layout(&c, &layout);
     assert_string_equal(hm_fields_get(&c, "tensors"), "conv1.w:6x25:-12,column:70x1:3,b:1x1:-60");
-    assert_int_equal(hm_config_layout(&c, &read, NULL), HM_OK);
+    assert_int_equal(hm_fields_layout(&c, &read, NULL), HM_OK);
     assert_int_equal(read.n_tensors, 3);
     assert_int_equal(read.n_blocks, layout.n_blocks);
     for (unsigned i = 0; i < 3; i++)
@@ -141,14 +142,14 @@ static void wrong_layouts_are_refused(void **state)
         struct hm_layout layout;
         struct hm_err err = {{0}};
         hm_fields_set(&c, "tensors", "%s", WRONG[i]);
-        if (hm_config_layout(&c, &layout, &err) == HM_OK)
+        if (hm_fields_layout(&c, &layout, &err) == HM_OK)
             fail_msg("'%s' was taken for a layout", WRONG[i]);
         assert_non_null(strstr(err.text, "configuration: field 'tensors'"));
     }
     struct hm_fields none = {0};
     struct hm_layout layout;
     struct hm_err err = {{0}};
-    assert_int_equal(hm_config_layout(&none, &layout, &err), HM_EINPUT);
+    assert_int_equal(hm_fields_layout(&none, &layout, &err), HM_EINPUT);
     assert_string_equal(err.text, "configuration: field 'tensors' is missing");
 }
 

@@ -2,6 +2,7 @@
  * staleness, logs and acknowledgements. A mesh without sockets hears seven peers; what packs,
  * unpacks, scans and adds is left out or subtracted, for that would be there anyway. */
 #include "protocol/mesh.h"
+#include "sparse/layout_field.h"
 #include "tools/bench_walk.h"
 
 #include <stdio.h>
@@ -184,7 +185,7 @@ static void open_desk(struct desk *d, const char *train, uint64_t k)
     must(hm_delta_init(&d->delta, d->walk.layout.n_blocks, &err), &err);
     d->kernels->extract(&d->walk.weights, 0, d->walk.layout.n_blocks, &how, &d->delta, &stats);
     hm_fields_set(&d->config, "workload", "svm");
-    hm_config_set_layout(&d->config, &d->walk.layout);
+    hm_fields_set_layout(&d->config, &d->walk.layout);
     must(hm_decoder_open(&d->decoder, d->kernels, &d->walk.layout, 1, &err), &err);
     struct hm_mesh_params params = {.life = 1,
                                     .config = &d->config,
