@@ -36,10 +36,17 @@ struct hm_train_options {
     unsigned n_train;
     const char *test[HM_FILES_MAX];
     unsigned n_test;
+    const char *data; /* folder of images */
+    const char *isa;  /* of the kernels; NULL or "auto": the best there is */
     const char *topics, *topic;
     uint32_t n_features;
     int no_cache;
     double lambda, lr;
+    const char *schedule;              /* constant, step, cosine */
+    double momentum, clip, compensate; /* each may be given as 0: */
+    int momentum_given, clip_given, compensate_given;
+    int nesterov, adaptive, staleness_aware;
+    double dropout;
     double epochs;  /* mesh-wide */
     uint64_t steps; /* mesh-wide */
     double seconds;
@@ -56,16 +63,21 @@ struct hm_train_options {
 struct hm_shard {
     uint64_t begin, n;
     const uint32_t *index; /* [n] or NULL; owned by the model */
+    uint64_t key;          /* of the order of its examples, where the model draws one */
 };
 
 /* One worker thread's place to work in. */
 struct hm_step {
     hm_cell *w;       /* shared weights, by the layout */
-    uint64_t from, n; /* positions in the shard: examples from .. from + n, n <= model's chunk */
+    uint64_t from, n; /* positions: examples from .. from + n, n <= model's chunk. They go on
+                         through pass after pass: shard.n is the first one of the second */
     double t;         /* mesh-wide steps before this chunk, as estimated here */
     float scale;      /* factor on a local step (the combination rule's) */
     float t_per_step; /* mesh-wide steps that pass for each own one */
     void *scratch;    /* [scratch_bytes] of this thread, zeroed at the start, 64-byte aligned */
+    float *state;     /* [state_floats] of whoever steps: velocities; zeroed, aligned the same */
+    float *read;      /* [read_floats] what a gradient was taken at, between grad and apply */
+    double staleness; /* apply: updates that reached W since then */
     uint64_t held;    /* out: examples whose steps are in the scratch, not in w, as yet */
     uint64_t n_sampled,
         n_wiped; /* out, added to: sampled adds, and those that wiped out another's (race_loss) */
@@ -113,6 +125,7 @@ struct hm_model_ops {
     const char *name; /* "svm" */
     const char *help; /* one line */
     enum hm_combine_default { HM_DEFAULT_AMPLIFY, HM_DEFAULT_SUM } combine_default;
+    double speed; /* examples/s of a thread, about: of virtual nodes that are given none */
 
     enum hm_status (*open)(struct hm_model **model, const struct hm_train_options *options,
                            const struct hm_progress *progress, struct hm_err *err);
@@ -142,11 +155,16 @@ struct hm_model_ops {
     /* The learning rate at t mesh-wide steps, for reports. */
     double (*rate)(const struct hm_model *model, double t);
 
-    /* The gradient of the loss of examples from .. from + n, at most `batch` of them and not beyond
-     * the shard's end, all at the weights as they are: reads w, from, n and t of the step, writes
-     * nothing but *grad. Any thread. `step` is this and plain SGD, for batches. */
+    /* The gradient of the loss of examples from .. from + n, at most `batch` of them, all at the
+     * weights as they are: reads w, from, n and t of the step, uses its scratch, writes nothing but
+     * *grad and, unless it is NULL, step->read. Any thread. For batches, `step` is this and
+     * `apply`. */
     void (*grad)(const struct hm_model *model, const struct hm_shard *shard,
                  const struct hm_step *step, struct hm_grad *grad);
+
+    /* The step that such a gradient leads to: adds it to W times the step's scale, in place; uses
+     * state, read and staleness of the step. NULL: plain SGD. Call hm_model_apply. */
+    void (*apply)(const struct hm_model *model, struct hm_step *step, const struct hm_grad *grad);
 
     /* Before a final extract, and at least every few milliseconds: adds what the thread's scratch
      * still holds back to W. Called by the worker itself. NULL: nothing is held back. */
@@ -180,11 +198,22 @@ struct hm_model {
     unsigned batch;            /* examples of one gradient, >= 1 */
     unsigned chunk;            /* most examples of one step call */
     size_t scratch_bytes;      /* of each worker */
+    size_t state_floats;       /* of each worker, or of a server */
+    size_t read_floats;        /* of each gradient; 0: apply does not look at them */
     size_t grad_max;           /* spans and values that the gradient of a batch may have */
     struct hm_combine combine; /* the mesh's rule, by adopt */
 };
 
-extern const struct hm_model_ops hm_svm;
+static inline void hm_model_apply(const struct hm_model *model, struct hm_step *step,
+                                  const struct hm_grad *grad)
+{
+    if (model->ops->apply)
+        model->ops->apply(model, step, grad);
+    else
+        hm_grad_add(grad, step->scale, step->w);
+}
+
+extern const struct hm_model_ops hm_svm, hm_lenet5;
 
 /* The workload of that name, or NULL; the n-th one, or NULL past the end. */
 const struct hm_model_ops *hm_workload_find(const char *name);

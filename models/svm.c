@@ -12,6 +12,7 @@
  */
 #include "models/svm.h"
 
+#include "models/plan.h"
 #include "models/svm_step.h"
 
 #include <assert.h>
@@ -55,6 +56,23 @@ static enum hm_status open_set(struct hm_rows *rows, const char *const *file, un
     return hm_rows_open(rows, &source, progress, NULL, err);
 }
 
+/* V form is plain SGD with one schedule: momentum has no meaning in it, nor has another rate. */
+static enum hm_status check_options(const struct hm_train_options *o, struct hm_err *err)
+{
+    const char *flag = o->momentum_given     ? "momentum"
+                       : o->nesterov         ? "nesterov"
+                       : o->schedule         ? "schedule"
+                       : o->clip_given       ? "clip"
+                       : o->compensate_given ? "compensate"
+                       : o->staleness_aware  ? "staleness-aware"
+                       : o->dropout > 0      ? "dropout"
+                       : o->data             ? "data"
+                                             : NULL;
+    if (!flag)
+        return HM_OK;
+    return hm_fail(err, HM_EUSAGE, "svm: --%s is for other workloads; leave it away", flag);
+}
+
 static enum hm_status open_model(struct hm_model **model, const struct hm_train_options *options,
                                  const struct hm_progress *progress, struct hm_err *err)
 {
@@ -69,8 +87,8 @@ static enum hm_status open_model(struct hm_model **model, const struct hm_train_
     svm->base.ops = &hm_svm;
     svm->base.batch = options->batch ? options->batch : 1;
     svm->options = *options;
-    enum hm_status status = HM_OK;
-    if (options->n_train)
+    enum hm_status status = check_options(options, err);
+    if (!status && options->n_train)
         status = open_set(&svm->train, options->train, options->n_train, svm, progress, err);
     if (!status && options->n_test)
         status = open_set(&svm->test, options->test, options->n_test, svm, progress, err);
@@ -170,65 +188,22 @@ static int grid_of_v(double lambda, double t_end, double row_norm)
     return exp < HM_GRID_EXP_MIN ? HM_GRID_EXP_MIN : exp;
 }
 
-static const char *const rule_name[] = {"sum", "amplify", "mean"};
+static const char NAME[] = "svm";
 
 static void insist(const struct hm_model *model, struct hm_fields *fields)
 {
     const struct hm_train_options *o = &of(model)->options;
-    hm_fields_set(fields, "workload", "svm");
+    hm_plan_insist(NAME, o, fields);
     if (o->lambda > 0)
         hm_fields_set(fields, "lambda", "%.17g", o->lambda);
     if (o->lr > 0)
         hm_fields_set(fields, "lr", "%.17g", o->lr);
-    if (o->epochs > 0)
-        hm_fields_set(fields, "epochs", "%.17g", o->epochs);
-    if (o->steps)
-        hm_fields_set(fields, "steps", "%llu", (unsigned long long)o->steps);
-    if (o->seed)
-        hm_fields_set(fields, "seed", "%llu", (unsigned long long)o->seed);
-    if (o->seconds > 0)
-        hm_fields_set(fields, "seconds", "%.17g", o->seconds);
-    if (o->batch)
-        hm_fields_set(fields, "batch", "%u", o->batch);
-    if (o->combine_given) {
-        hm_fields_set(fields, "combine", "%s", rule_name[o->combine.rule]);
-        hm_fields_set(fields, "amplify", "%.9g", (double)o->combine.amplify);
-    }
 }
 
-static uint64_t budget_of(const struct hm_train_options *o, uint64_t n_rows, double *epochs)
-{
-    *epochs = o->epochs > 0 ? o->epochs : o->steps || o->seconds > 0 ? 0 : EPOCHS_DEFAULT;
-    uint64_t by_epochs = (uint64_t)(*epochs * (double)n_rows);
-    if (by_epochs && o->steps)
-        return by_epochs < o->steps ? by_epochs : o->steps;
-    return by_epochs ? by_epochs : o->steps;
-}
-
-static void set_budget(struct hm_fields *config, const struct hm_train_options *o, uint64_t budget,
-                       double epochs)
-{
-    hm_fields_set(config, "budget", "%llu", (unsigned long long)budget);
-    hm_fields_set(config, "epochs", "%.17g", epochs);
-    hm_fields_set(config, "seconds", "%.17g", o->seconds);
-    hm_fields_set(config, "steps", "%llu", (unsigned long long)o->steps);
-}
-
-/* Schedule and grids stay as they were: a run that goes on follows the curve that it began. */
 static enum hm_status extend(const struct hm_model *model, struct hm_fields *config,
                              struct hm_err *err)
 {
-    const struct hm_train_options *o = &of(model)->options;
-    double epochs;
-    uint64_t rows;
-    if (!(o->epochs > 0) && !o->steps && !(o->seconds > 0))
-        return HM_OK;
-    enum hm_status status = hm_fields_u64(config, "rows", &rows, err);
-    if (status)
-        return status;
-    uint64_t budget = budget_of(o, rows, &epochs);
-    set_budget(config, o, budget, epochs);
-    return HM_OK;
+    return hm_plan_extend(&of(model)->options, config, err);
 }
 
 static enum hm_status found(struct hm_model *model, struct hm_fields *config, struct hm_err *err)
@@ -237,28 +212,21 @@ static enum hm_status found(struct hm_model *model, struct hm_fields *config, st
     const struct hm_train_options *o = &svm->options;
     if (!svm->train.n_rows)
         return hm_fail(err, HM_EUSAGE, "svm: no training data; give --train FILE");
-    double lambda = o->lambda > 0 ? o->lambda : LAMBDA_DEFAULT, eta0 = o->lr, epochs;
+    double lambda = o->lambda > 0 ? o->lambda : LAMBDA_DEFAULT, eta0 = o->lr;
     enum hm_status status = eta0 > 0 ? HM_OK : choose_eta0(&svm->train, lambda, &eta0, err);
     if (status)
         return status;
-    uint64_t budget = budget_of(o, svm->train.n_rows, &epochs);
+    uint64_t budget =
+        hm_plan_found(NAME, o, svm->train.n_rows, EPOCHS_DEFAULT, svm->base.batch, config);
     unsigned nodes = o->nodes ? o->nodes : 1;
-    double seconds_budget = o->seconds * SECONDS_ROWS * nodes;
-    double run = budget ? (double)budget : seconds_budget;
+    double run = budget ? (double)budget : o->seconds * SECONDS_ROWS * nodes;
     double t0 = 1 / (lambda * eta0), m = fmin(fmax(run / (4 * t0), 1), nodes);
     if (o->combine.rule == HM_RULE_SUM)
         m = 1;
     int grid = grid_of_v(lambda, m * t0 + run, mean_row_norm(&svm->train));
-    hm_fields_set(config, "workload", "svm");
     hm_fields_set(config, "lambda", "%.17g", lambda);
     hm_fields_set(config, "lr", "%.17g", eta0);
     hm_fields_set(config, "t0", "%.17g", m * t0);
-    set_budget(config, o, budget, epochs);
-    hm_fields_set(config, "rows", "%llu", (unsigned long long)svm->train.n_rows);
-    hm_fields_set(config, "batch", "%u", svm->base.batch);
-    hm_fields_set(config, "seed", "%llu", (unsigned long long)o->seed);
-    hm_fields_set(config, "combine", "%s", rule_name[o->combine.rule]);
-    hm_fields_set(config, "amplify", "%.9g", (double)o->combine.amplify);
     hm_fields_set(config, "order", "%016llx", (unsigned long long)svm->train.order_hash);
     hm_fields_set(config, "tensors", "v:1x%u:%d,b:1x1:%d", svm->train.n_features, grid,
                   HM_SVM_BIAS_GRID);
@@ -326,69 +294,21 @@ static enum hm_status adopt_layout(struct hm_svm_model *svm, const struct hm_fie
     return status ? hm_context(err, HM_EINPUT, "field 'tensors'") : HM_OK;
 }
 
-static enum hm_status adopt_rule(struct hm_svm_model *svm, const struct hm_fields *config,
-                                 struct hm_err *err)
-{
-    const char *name = hm_fields_get(config, "combine");
-    double amplify;
-    enum hm_status status = hm_fields_number(config, "amplify", 0, 1e6, &amplify, err);
-    if (status)
-        return status;
-    if (amplify > 0 && amplify < 1)
-        return hm_fail(err, HM_EINPUT,
-                       "field 'amplify' is %g; 0 (live nodes) or at least 1 is expected", amplify);
-    for (unsigned i = 0; i < sizeof rule_name / sizeof rule_name[0]; i++)
-        if (name && strcmp(name, rule_name[i]) == 0) {
-            svm->base.combine = (struct hm_combine){(enum hm_rule)i, (float)amplify};
-            return HM_OK;
-        }
-    return hm_fail(err, HM_EINPUT, "field 'combine' is '%.40s'; sum, amplify or mean is expected",
-                   name ? name : "");
-}
-
-/* What this program does not know it cannot do as the others do. */
-static enum hm_status check_fields(const struct hm_fields *config, struct hm_err *err)
-{
-    static const char *const known[] = {"amplify", "batch", "budget", "combine", "epochs",
-                                        "lambda",  "lr",    "order",  "rows",    "seconds",
-                                        "seed",    "steps", "t0",     "tensors", "workload"};
-    for (size_t i = 0; i < config->n; i++) {
-        size_t k = 0;
-        while (k < sizeof known / sizeof known[0] && strcmp(known[k], config->field[i].name) != 0)
-            k++;
-        if (k == sizeof known / sizeof known[0])
-            return hm_fail(err, HM_EREFUSED,
-                           "field '%s' (%.60s): this program does not know it; install the mesh's "
-                           "version",
-                           config->field[i].name, config->field[i].value);
-    }
-    return HM_OK;
-}
-
 static enum hm_status adopt(struct hm_model *model, const struct hm_fields *config,
                             const uint8_t *bulk_bytes, size_t n_bulk, struct hm_layout *layout,
                             struct hm_err *err)
 {
     struct hm_svm_model *svm = hm_svm_of(model);
-    const char *workload = hm_fields_get(config, "workload");
-    if (!workload || strcmp(workload, "svm") != 0)
-        return hm_fail(err, HM_EREFUSED, "field 'workload': the mesh trains '%.31s', this node svm",
-                       workload ? workload : "?");
-    double batch;
+    static const char *const own[] = {"lambda", "lr", "order", "t0", "tensors"};
     enum hm_status status;
-    if ((status = check_fields(config, err)) ||
+    if ((status = hm_plan_adopt(NAME, config, own, sizeof own / sizeof own[0], HM_SVM_BATCH_MAX,
+                                &svm->base, &svm->seed, err)) ||
         (status = hm_fields_number(config, "lambda", 1e-300, 1e300, &svm->lambda, err)) ||
         (status = hm_fields_number(config, "t0", 1e-300, 1e300, &svm->t0, err)) ||
-        (status = hm_fields_number(config, "batch", 1, HM_SVM_BATCH_MAX, &batch, err)) ||
-        (status = hm_fields_u64(config, "budget", &svm->base.budget_steps, err)) ||
-        (status = hm_fields_u64(config, "seed", &svm->seed, err)) ||
-        (status = hm_fields_number(config, "seconds", 0, 1e12, &svm->base.seconds, err)) ||
-        (status = adopt_rule(svm, config, err)) ||
         (status = adopt_layout(svm, config, layout, err)) ||
         (status = adopt_order(svm, config, bulk_bytes, n_bulk, err)))
         return status;
-    svm->base.batch = (unsigned)batch;
-    svm->base.chunk = batch > 1 ? (unsigned)batch : HM_SVM_CHUNK;
+    svm->base.chunk = svm->base.batch > 1 ? svm->base.batch : HM_SVM_CHUNK;
     svm->base.scratch_bytes = hm_svm_scratch_bytes(svm);
     svm->base.grad_max = hm_svm_grad_max(svm);
     if (svm->test.n_rows && !svm->test_ordered) {
@@ -443,19 +363,20 @@ static enum hm_status shard(struct hm_model *model, enum hm_partition partition,
                        (unsigned long long)rows, n);
     if (partition == HM_PARTITION_LABELS) {
         enum hm_status status = sort_by_label(svm, err);
-        *out = (struct hm_shard){0, to - from, status ? NULL : svm->by_label + from};
+        *out = (struct hm_shard){.n = to - from, .index = status ? NULL : svm->by_label + from};
         return status;
     }
     uint64_t turn = svm->seed ? hm_mix(svm->seed) % rows : 0;
-    *out = (struct hm_shard){(from + turn) % rows,
-                             partition == HM_PARTITION_SPLIT ? to - from : rows, NULL};
+    *out = (struct hm_shard){.begin = (from + turn) % rows,
+                             .n = partition == HM_PARTITION_SPLIT ? to - from : rows};
     return HM_OK;
 }
 
 const struct hm_model_ops hm_svm = {
-    .name = "svm",
+    .name = NAME,
     .help = "linear support vector machine (hinge loss, L2) on sparse rows",
     .combine_default = HM_DEFAULT_AMPLIFY,
+    .speed = 20e6,
     .open = open_model,
     .insist = insist,
     .found = found,

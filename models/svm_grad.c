@@ -60,7 +60,7 @@ void hm_svm_grad(const struct hm_model *model, const struct hm_shard *shard,
                    bias = (uint32_t)hm_tensor_at(&svm->layout.tensor[1]);
     const float c = (float)(svm->lambda * (svm->t0 + step->t)), b = hm_cell_get(step->w + bias);
     for (uint64_t i = step->from; i < step->from + step->n; i++) {
-        uint64_t r = hm_svm_row_at(svm, shard, i);
+        uint64_t r = hm_svm_row_at(svm, shard, i % shard->n);
         float y = (float)rows->label[r], z = hm_svm_row_dot(rows, r, step->w + v) + b * c;
         if (!(y * z < c))
             continue;

@@ -1,13 +1,12 @@
 /* Scoring B: hinge loss, objective and accuracy, by several threads over fixed blocks of rows. */
+#include "models/parallel.h"
 #include "models/svm.h"
 #include "models/svm_step.h"
 
 #include <math.h>
-#include <pthread.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 
-enum { BLOCK_ROWS = 4096, THREADS_MAX = 64 };
+enum { BLOCK_ROWS = 4096 };
 
 struct block {
     double loss;
@@ -19,13 +18,11 @@ struct job {
     const float *w;
     double bias;
     struct block *block;
-    uint64_t n_blocks;
-    atomic_uint_fast64_t
-        next; /* relaxed: blocks are independent, joining the threads publishes results */
 };
 
-static void score_block(const struct job *job, uint64_t which)
+static void score_block(const void *context, uint64_t which)
 {
+    const struct job *job = context;
     const struct hm_rows *rows = job->rows;
     uint64_t from = which * BLOCK_ROWS,
              to = from + BLOCK_ROWS < rows->n_rows ? from + BLOCK_ROWS : rows->n_rows;
@@ -36,29 +33,6 @@ static void score_block(const struct job *job, uint64_t which)
         sum.correct += z > 0;
     }
     job->block[which] = sum;
-}
-
-static void *score_blocks(void *argument)
-{
-    struct job *job = argument;
-    for (;;) {
-        uint64_t which = atomic_fetch_add_explicit(&job->next, 1, memory_order_relaxed);
-        if (which >= job->n_blocks)
-            return NULL;
-        score_block(job, which);
-    }
-}
-
-static void run(struct job *job, unsigned threads)
-{
-    pthread_t thread[THREADS_MAX];
-    unsigned started = 0;
-    while (started + 1 < threads && started < THREADS_MAX &&
-           pthread_create(&thread[started], NULL, score_blocks, job) == 0)
-        started++;
-    score_blocks(job);
-    while (started)
-        pthread_join(thread[--started], NULL);
 }
 
 /* w = V / c of the mesh-wide step count that belongs to B: never of a newer one. Returns |w|^2. */
@@ -89,8 +63,8 @@ enum hm_status hm_svm_score(struct hm_model *model, const uint32_t *b, uint64_t 
     *score = (struct hm_score){.n = job.rows->n_rows};
     if (!score->n)
         return HM_OK;
-    job.n_blocks = (score->n + BLOCK_ROWS - 1) / BLOCK_ROWS;
-    job.block = calloc(job.n_blocks, sizeof *job.block);
+    uint64_t n_blocks = (score->n + BLOCK_ROWS - 1) / BLOCK_ROWS;
+    job.block = calloc(n_blocks, sizeof *job.block);
     float *w = malloc(svm->n_features * sizeof *w);
     if (!job.block || !w) {
         free(job.block);
@@ -100,9 +74,9 @@ enum hm_status hm_svm_score(struct hm_model *model, const uint32_t *b, uint64_t 
     double norm = weights_of(svm, b, steps, w);
     job.w = w;
     job.bias = bias_of(svm, b);
-    run(&job, threads);
+    hm_parallel(threads, n_blocks, score_block, &job);
     uint64_t correct = 0;
-    for (uint64_t i = 0; i < job.n_blocks; i++) {
+    for (uint64_t i = 0; i < n_blocks; i++) {
         score->loss += job.block[i].loss;
         correct += job.block[i].correct;
     }

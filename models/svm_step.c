@@ -371,6 +371,25 @@ void hm_svm_settle(const struct hm_model *model, struct hm_step *step)
     step->held = 0;
 }
 
+/* The part of a step that lies within one pass over the shard, and the part that begins the next.
+ */
+static void step_passes(const struct hm_svm_model *svm, const struct hm_shard *shard,
+                        struct hm_step *step, const struct place *place)
+{
+    struct hm_step part = *step;
+    part.from = step->from % shard->n;
+    for (uint64_t left = step->n; left; left -= part.n, part.from = 0) {
+        part.n = left < shard->n - part.from ? left : shard->n - part.from;
+        if (svm->base.batch > 1)
+            step_batch(svm, shard, &part, place);
+        else
+            step_singly(svm, shard, &part, place);
+        part.t += (double)part.n * (double)part.t_per_step;
+    }
+    step->n_sampled = part.n_sampled;
+    step->n_wiped = part.n_wiped;
+}
+
 void hm_svm_step(const struct hm_model *model, const struct hm_shard *shard, struct hm_step *step)
 {
     const struct hm_svm_model *svm = of(model);
@@ -378,10 +397,7 @@ void hm_svm_step(const struct hm_model *model, const struct hm_shard *shard, str
     hm_cell *w = local ? local->mine : step->w;
     struct place place = {w + hm_tensor_at(&svm->layout.tensor[0]),
                           w + hm_tensor_at(&svm->layout.tensor[1]), !local};
-    if (svm->base.batch > 1)
-        step_batch(svm, shard, step, &place);
-    else
-        step_singly(svm, shard, step, &place);
+    step_passes(svm, shard, step, &place);
     if (!local)
         return;
     local->since_head += (uint32_t)step->n;

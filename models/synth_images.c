@@ -1,6 +1,6 @@
 #include "models/synth_images.h"
 
-#include "models/synth_file.h"
+#include "models/whole_file.h"
 #include "sparse/rng.h"
 
 #include <stdio.h>
@@ -16,6 +16,7 @@ enum {
     NOISE = 56,    /* grey levels, each way */
     BLOCK = 256,   /* images written at once */
     HEAD_MAX = 16,
+    PATH_BYTES_MAX = 4096,
 };
 
 /* Grey levels of every pattern. */
@@ -103,12 +104,12 @@ static enum hm_status write_pixels(void *context, int fd, struct hm_err *err)
     put_u32(head + 4, job->n);
     put_u32(head + 8, SIDE);
     put_u32(head + 12, SIDE);
-    enum hm_status status = hm_synth_put(fd, head, sizeof head, err);
+    enum hm_status status = hm_file_put(fd, head, sizeof head, err);
     for (uint32_t at = 0, n; at < job->n && !status; at += n) {
         n = job->n - at < BLOCK ? job->n - at : BLOCK;
         for (uint32_t i = 0; i < n; i++)
             draw_image(job->patterns, job->seed, job->from + at + i, block[i]);
-        status = hm_synth_put(fd, block, n * sizeof block[0], err);
+        status = hm_file_put(fd, block, n * sizeof block[0], err);
         if (!status && hm_report(job->progress, "draw images", at + n, job->n, "images"))
             status = hm_fail(err, HM_ESTOPPED, "stopped");
     }
@@ -121,12 +122,12 @@ static enum hm_status write_labels(void *context, int fd, struct hm_err *err)
     uint8_t pixel[SIDE * SIDE], head[8], block[BLOCK];
     put_u32(head, 0x0801);
     put_u32(head + 4, job->n);
-    enum hm_status status = hm_synth_put(fd, head, sizeof head, err);
+    enum hm_status status = hm_file_put(fd, head, sizeof head, err);
     for (uint32_t at = 0, n; at < job->n && !status; at += n) {
         n = job->n - at < BLOCK ? job->n - at : BLOCK;
         for (uint32_t i = 0; i < n; i++)
             block[i] = draw_image(job->patterns, job->seed, job->from + at + i, pixel);
-        status = hm_synth_put(fd, block, n, err);
+        status = hm_file_put(fd, block, n, err);
     }
     return status;
 }
@@ -134,13 +135,13 @@ static enum hm_status write_labels(void *context, int fd, struct hm_err *err)
 static enum hm_status write_set(const char *dir, const char *name, struct job *job,
                                 struct hm_err *err)
 {
-    char file[64];
-    snprintf(file, sizeof file, "%s-images-idx3-ubyte", name);
-    enum hm_status status = hm_synth_file(dir, file, write_pixels, job, err);
+    char path[PATH_BYTES_MAX];
+    snprintf(path, sizeof path, "%s/%s-images-idx3-ubyte", dir, name);
+    enum hm_status status = hm_whole_file(path, write_pixels, job, err);
     if (status)
         return status;
-    snprintf(file, sizeof file, "%s-labels-idx1-ubyte", name);
-    return hm_synth_file(dir, file, write_labels, job, err);
+    snprintf(path, sizeof path, "%s/%s-labels-idx1-ubyte", dir, name);
+    return hm_whole_file(path, write_labels, job, err);
 }
 
 enum hm_status hm_synth_images_write(const struct hm_synth_images *synth, const char *dir,
@@ -152,7 +153,7 @@ enum hm_status hm_synth_images_write(const struct hm_synth_images *synth, const 
                        "%u training and %u test images: at least 1 of each, and "
                        "fewer than 2^31 in all, are expected",
                        synth->n_train, synth->n_test);
-    enum hm_status status = hm_synth_folder(dir, err);
+    enum hm_status status = hm_folder_make(dir, err);
     draw_patterns(synth->seed, &patterns);
     struct job train = {&patterns, synth->seed, 0, synth->n_train, progress};
     struct job test = {&patterns, synth->seed, synth->n_train, synth->n_test, progress};

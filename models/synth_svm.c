@@ -1,7 +1,7 @@
 #include "models/synth_svm.h"
 
-#include "models/synth_file.h"
 #include "models/synth_model.h"
+#include "models/whole_file.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -16,6 +16,7 @@ enum {
     BLOCK_ROWS =
         256, /* about 300 KB of text: stays in the second-level cache until it is written */
     FIELD_BYTES_MAX = 24,
+    PATH_BYTES_MAX = 4096,
     ROW_BYTES_MAX = 4 + HM_SYNTH_TOKENS_MAX * FIELD_BYTES_MAX,
 };
 
@@ -289,7 +290,7 @@ enum hm_status hm_synth_svm_write(const struct hm_synth_svm *synth, const char *
                        (unsigned long long)train, (unsigned long long)synth->test_rows);
     if (hm_report(progress, "make topics", 0, 1, "model"))
         return hm_fail(err, HM_ESTOPPED, "stopped");
-    enum hm_status status = hm_synth_folder(dir, err);
+    enum hm_status status = hm_folder_make(dir, err);
     if (status == HM_OK)
         status = hm_synth_model_init(&model, synth->seed, err);
     if (status != HM_OK)
@@ -297,8 +298,10 @@ enum hm_status hm_synth_svm_write(const struct hm_synth_svm *synth, const char *
     struct part part[2] = {{"train.svm", 0, train}, {"test.svm", train, all}};
     for (int i = 0; i < 2 && status == HM_OK; i++) {
         struct print_job job = {&model, &part[i], threads, progress};
+        char path[PATH_BYTES_MAX];
+        snprintf(path, sizeof path, "%s/%s", dir, part[i].name);
         if (part[i].end_row > part[i].first_row)
-            status = hm_synth_file(dir, part[i].name, print_job, &job, err);
+            status = hm_whole_file(path, print_job, &job, err);
     }
     hm_synth_model_fini(&model);
     return status;

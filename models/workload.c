@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-static const struct hm_model_ops *const workload[] = {&hm_svm};
+static const struct hm_model_ops *const workload[] = {&hm_svm, &hm_lenet5};
 
 const struct hm_model_ops *hm_workload_at(unsigned n)
 {

@@ -74,7 +74,6 @@ struct hm_node_options {
     double bandwidth;       /* bytes a second; 0: no limit */
     uint64_t log_bytes;     /* 0: chosen from model, memory and nodes on this host */
     unsigned local_nodes;   /* of the mesh on this host, for that choice; >= 1 */
-    const char *isa;        /* NULL or "auto" */
     double target_accuracy; /* 0: none */
     double score_every;     /* seconds between scores for the curve; 0: no curve */
     double suspect, gone;   /* seconds of silence; 0: 2 and 8 */

@@ -86,13 +86,13 @@ enum hm_status hm_node_make(struct hm_node **out, const struct hm_node_options *
     pthread_mutex_init(&node->gate.mutex, NULL);
     pthread_cond_init(&node->gate.moved, NULL);
     pthread_mutex_init(&node->scorer.mutex, NULL);
-    node->kernels = hm_kernels_find(options->isa ? options->isa : "auto");
+    node->kernels = hm_kernels_find(options->train.isa ? options->train.isa : "auto");
     enum hm_status status = name_node(node, err);
     if (!status && !hm_workload_find(options->workload))
         status = hm_fail(err, HM_EUSAGE, "unknown workload '%s'", options->workload);
     if (!status && !node->kernels)
         status = hm_fail(err, HM_EUSAGE, "--isa %s: this processor does not have it; use auto",
-                         options->isa);
+                         options->train.isa);
     if (status) {
         hm_node_close(node);
         return status;
@@ -190,7 +190,8 @@ static uint64_t memory_bound(const struct hm_node *node)
     uint64_t copies = node->options.checkpoint_path ? 8 * n : 0; /* B and W - B of a checkpoint */
     return 8 * n + 2 * 4 * n + 2 * 4 * n + copies + node->report.log_budget + ((uint64_t)16 << 20) +
            peers * (64 + 128 + 16) * payload + HM_RAW_MAX +
-           (uint64_t)node->options.train.threads * node->model->scratch_bytes;
+           (uint64_t)node->options.train.threads *
+               (node->model->scratch_bytes + node->model->state_floats * sizeof(float));
 }
 
 static enum hm_status open_weights(struct hm_node *node, struct hm_err *err)
@@ -338,7 +339,7 @@ void hm_node_close(struct hm_node *node)
     hm_workers_join(node);
     for (unsigned i = 0; i < node->n_workers; i++) {
         hm_pace_close(&node->worker[i]);
-        free(node->worker[i].scratch);
+        hm_step_close(&node->worker[i].step);
     }
     free(node->worker);
     hm_saver_close(node);

@@ -31,6 +31,8 @@ struct pace {
     uint64_t from;       /* of the shard */
     float scale;         /* of the combination when its gradient was taken */
     struct hm_grad grad; /* value NULL: the step is taken when the time is over */
+    float *read;         /* what it was taken at, where the model wants that */
+    uint64_t read_steps; /* mesh-wide steps in W then */
 };
 
 struct worker {
@@ -41,7 +43,6 @@ struct worker {
     _Alignas(CACHE_LINE) struct hm_step step; /* from here on the thread's own */
     struct hm_node *node;
     pthread_t thread;
-    void *scratch;
     struct pace pace;
     uint32_t extracts_begun; /* when the wait for a delta began */
     bool started, awaits_delta, settled_last;
@@ -157,6 +158,11 @@ enum worker_says hm_worker_step(struct worker *worker);
 void hm_workers_open_gate(struct hm_node *node);
 void hm_workers_join(struct hm_node *node);
 
+/* Memory for the steps of a thread, or of a server, on w. Close it also after a failure. */
+enum hm_status hm_step_open(struct hm_step *step, const struct hm_model *model, hm_cell *w,
+                            struct hm_err *err);
+void hm_step_close(struct hm_step *step);
+
 void hm_worker_take(struct worker *worker, uint64_t from, unsigned n); /* steps and counts */
 void hm_worker_show(struct worker *worker); /* to the driver, what has been done */
 
@@ -168,9 +174,12 @@ static inline uint64_t hm_pace_place(uint64_t node, unsigned worker)
 }
 void hm_pace_seed(struct pace *pace, uint64_t seed, uint64_t place);
 uint64_t hm_pace_draw_ns(struct pace *pace, const struct hm_node_options *options, unsigned n);
-/* The gradient of n examples from a position of the shard on, around its end. */
-void hm_pace_gradient(const struct hm_model *model, const struct hm_shard *shard,
-                      struct hm_step step, uint64_t from, unsigned n, struct hm_grad *grad);
+enum hm_status hm_pace_open_gradient(struct pace *pace, const struct hm_model *model,
+                                     struct hm_err *err);
+void hm_pace_close_gradient(struct pace *pace);
+/* The gradient of n examples from a position on, at the step's W; what it was taken at is kept. */
+void hm_pace_gradient(struct pace *pace, const struct hm_model *model, const struct hm_shard *shard,
+                      struct hm_step step, uint64_t from, unsigned n);
 bool hm_is_paced(const struct hm_node *node);
 enum hm_status hm_pace_open(struct worker *worker, struct hm_err *err);
 void hm_pace_close(struct worker *worker);

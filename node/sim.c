@@ -687,14 +687,14 @@ enum hm_status hm_sim_open(struct hm_sim **out, const struct hm_sim_options *opt
     sim->n_max = options->n + (faults ? faults->n_joins : 0);
     if (options->n_max > sim->n_max)
         sim->n_max = options->n_max;
-    sim->kernels = hm_kernels_find(options->node.isa ? options->node.isa : "auto");
+    sim->kernels = hm_kernels_find(options->node.train.isa ? options->node.train.isa : "auto");
     sim->node = calloc(sim->n_max, sizeof *sim->node);
     enum hm_status status = HM_OK;
     if (!sim->node)
         status = hm_fail(err, HM_ENOMEM, "no memory for %u nodes", sim->n_max);
     else if (!sim->kernels)
         status = hm_fail(err, HM_EUSAGE, "--isa %s: this processor does not have it; use auto",
-                         options->node.isa);
+                         options->node.train.isa);
     for (uint32_t i = 0; !status && i < sim->n_max; i++)
         sim->node[i] = (struct sim_node){.env = {.ops = &hm_sim_env_ops}, .sim = sim, .index = i};
     if (!status)

@@ -28,6 +28,7 @@ struct hm_server {
     struct hm_fields config;
     struct hm_layout layout;
     struct hm_weights weights;
+    struct hm_step step; /* of one thread: scratch, and the optimiser's state */
     struct pupil *pupil; /* [options.n] */
     uint64_t now_ns, order, updates, steps, hash;
     uint64_t score_next_steps, score_next_ns;
@@ -59,13 +60,14 @@ static uint64_t trip_ns(struct hm_server *server, struct pupil *pupil)
 static void fetch(struct hm_server *server, struct pupil *pupil)
 {
     const struct hm_model *model = server->options.model;
-    struct hm_step step = {.w = server->weights.w, .t = (double)server->steps};
+    struct hm_step step = server->step;
+    step.t = (double)server->steps;
     pupil->n = model->batch;
     pupil->version = server->updates;
     pupil->order = server->order++;
     pupil->due_ns = server->now_ns + trip_ns(server, pupil) + trip_ns(server, pupil) +
                     hm_pace_draw_ns(&pupil->pace, &pupil->options, pupil->n);
-    hm_pace_gradient(model, &pupil->shard, step, pupil->cursor, pupil->n, &pupil->pace.grad);
+    hm_pace_gradient(&pupil->pace, model, &pupil->shard, step, pupil->cursor, pupil->n);
     pupil->cursor += pupil->n;
 }
 
@@ -84,7 +86,10 @@ static struct pupil *next(struct hm_server *server)
 static void serve(struct hm_server *server, struct pupil *pupil)
 {
     uint64_t staleness = server->updates - pupil->version;
-    hm_grad_add(&pupil->pace.grad, 1, server->weights.w);
+    struct hm_step step = server->step;
+    step.read = pupil->pace.read;
+    step.staleness = (double)staleness;
+    hm_model_apply(server->options.model, &step, &pupil->pace.grad);
     server->updates++;
     server->steps += pupil->n;
     pupil->report.own_steps += pupil->n;
@@ -246,7 +251,6 @@ static enum hm_status open_pupil(struct hm_server *server, uint32_t index, const
 {
     const struct hm_sim_options *o = &server->options;
     struct pupil *pupil = &server->pupil[index];
-    struct hm_grad *grad = &pupil->pace.grad;
     *pupil = (struct pupil){.options = o->node, .link = {.label = "server"}};
     if (o->step_time_nodes && !hm_node_set_has(o->step_time_nodes, index))
         pupil->options.step_time = NULL;
@@ -257,11 +261,9 @@ static enum hm_status open_pupil(struct hm_server *server, uint32_t index, const
     snprintf(pupil->report.label, sizeof pupil->report.label, "worker%u", index);
     pupil->report.life = index + 1;
     pupil->report.isa = isa;
-    grad->span = malloc(o->model->grad_max * sizeof *grad->span);
-    grad->value = malloc(o->model->grad_max * sizeof *grad->value);
-    if (!grad->span || !grad->value)
-        return hm_fail(err, HM_ENOMEM, "no memory for gradients of %zu numbers; lower --batch",
-                       o->model->grad_max);
+    enum hm_status status = hm_pace_open_gradient(&pupil->pace, o->model, err);
+    if (status)
+        return status;
     return o->model->ops->shard(o->model, o->node.partition, index, o->n, &pupil->shard, err);
 }
 
@@ -269,14 +271,15 @@ static enum hm_status open_all(struct hm_server *server, struct hm_err *err)
 {
     const struct hm_sim_options *o = &server->options;
     struct hm_model *model = o->model;
-    const struct hm_kernels *kernels = hm_kernels_find(o->node.isa ? o->node.isa : "auto");
+    const struct hm_kernels *kernels = hm_kernels_find(o->node.train.isa ? o->node.train.isa : "auto");
     enum hm_status status;
     if (!kernels)
         return hm_fail(err, HM_EUSAGE, "--isa %s: this processor does not have it; use auto",
-                       o->node.isa);
+                       o->node.train.isa);
     if ((status = model->ops->found(model, &server->config, err)) ||
         (status = model->ops->adopt(model, &server->config, NULL, 0, &server->layout, err)) ||
-        (status = hm_weights_init(&server->weights, &server->layout, err)))
+        (status = hm_weights_init(&server->weights, &server->layout, err)) ||
+        (status = hm_step_open(&server->step, model, server->weights.w, err)))
         return status;
     model->ops->init(model, &server->weights);
     hm_weights_settle(&server->weights);
@@ -316,11 +319,11 @@ void hm_server_close(struct hm_server *server)
         return;
     for (uint32_t i = 0; server->pupil && i < server->options.n; i++) {
         struct pupil *pupil = &server->pupil[i];
-        free(pupil->pace.grad.span);
-        free(pupil->pace.grad.value);
+        hm_pace_close_gradient(&pupil->pace);
         hm_tally_fini(&pupil->link.flushes);
         hm_tally_fini(&pupil->link.step);
     }
+    hm_step_close(&server->step);
     hm_weights_fini(&server->weights);
     free(server->pupil);
     free(server->curve);

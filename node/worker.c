@@ -97,13 +97,9 @@ void hm_worker_take(struct worker *worker, uint64_t from, unsigned n)
 {
     struct hm_node *node = worker->node;
     struct hm_step *step = &worker->step;
-    const struct hm_shard *shard = &node->shard;
-    for (uint64_t left = n, at = from % shard->n; left; left -= step->n, at = 0) {
-        step->from = at;
-        step->n = left < shard->n - at ? left : shard->n - at;
-        node->model->ops->step(node->model, shard, step);
-        step->t += (double)step->n * (double)step->t_per_step;
-    }
+    step->from = from;
+    step->n = n;
+    node->model->ops->step(node->model, &node->shard, step);
     atomic_store_explicit(&worker->steps, load(&worker->steps) + n, memory_order_relaxed);
     hm_worker_show(worker);
 }
@@ -231,11 +227,35 @@ static void *worker_main(void *argument)
     return NULL;
 }
 
+/* Zeroed, a cache line longer than asked for, so that threads share none. */
+static void *own_memory(size_t bytes)
+{
+    size_t n = (bytes + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE + CACHE_LINE;
+    void *memory = aligned_alloc(CACHE_LINE, n);
+    return memory ? memset(memory, 0, n) : NULL;
+}
+
+enum hm_status hm_step_open(struct hm_step *step, const struct hm_model *model, hm_cell *w,
+                            struct hm_err *err)
+{
+    *step = (struct hm_step){.w = w, .scale = 1, .t_per_step = 1};
+    step->scratch = own_memory(model->scratch_bytes);
+    step->state = own_memory(model->state_floats * sizeof *step->state);
+    if (step->scratch && step->state)
+        return HM_OK;
+    return hm_fail(err, HM_ENOMEM, "no memory for the scratch of a thread");
+}
+
+void hm_step_close(struct hm_step *step)
+{
+    free(step->scratch);
+    free(step->state);
+    *step = (struct hm_step){0};
+}
+
 enum hm_status hm_workers_open(struct hm_node *node, struct hm_err *err)
 {
     unsigned n = node->options.train.threads;
-    size_t scratch =
-        (node->model->scratch_bytes + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE + CACHE_LINE;
     node->worker = aligned_alloc(CACHE_LINE, n * sizeof *node->worker);
     if (!node->worker)
         return hm_fail(err, HM_ENOMEM, "no memory for %u threads", n);
@@ -244,12 +264,8 @@ enum hm_status hm_workers_open(struct hm_node *node, struct hm_err *err)
     for (unsigned i = 0; i < n; i++) {
         struct worker *worker = &node->worker[i];
         worker->node = node;
-        worker->scratch = aligned_alloc(CACHE_LINE, scratch);
-        if (!worker->scratch)
-            return hm_fail(err, HM_ENOMEM, "no memory for the scratch of %u threads", n);
-        memset(worker->scratch, 0, scratch);
-        worker->step = (struct hm_step){.w = node->weights.w, .scratch = worker->scratch};
-        if (hm_is_paced(node) && hm_pace_open(worker, err))
+        if (hm_step_open(&worker->step, node->model, node->weights.w, err) ||
+            (hm_is_paced(node) && hm_pace_open(worker, err)))
             return HM_ENOMEM;
     }
     return HM_OK;
@@ -273,7 +289,7 @@ void hm_workers_join(struct hm_node *node)
     for (unsigned i = 0; i < node->n_workers; i++) {
         struct worker *worker = &node->worker[i];
         if (!worker->started) { /* stepped by somebody else's thread, which is this one */
-            if (worker->scratch)
+            if (worker->step.scratch)
                 hm_worker_step(worker);
             continue;
         }

@@ -41,25 +41,38 @@ static uint64_t place_of(const struct worker *worker)
     return hm_pace_place(node, (unsigned)(worker - worker->node->worker));
 }
 
-enum hm_status hm_pace_open(struct worker *worker, struct hm_err *err)
+enum hm_status hm_pace_open_gradient(struct pace *pace, const struct hm_model *model,
+                                     struct hm_err *err)
 {
-    struct pace *pace = &worker->pace;
-    size_t room = worker->node->model->grad_max;
-    hm_pace_seed(pace, worker->node->options.train.seed, place_of(worker));
-    if (!by_gradient(worker->node))
-        return HM_OK;
+    size_t room = model->grad_max, read = model->read_floats;
     pace->grad.span = malloc(room * sizeof *pace->grad.span);
     pace->grad.value = malloc(room * sizeof *pace->grad.value);
-    if (pace->grad.span && pace->grad.value)
+    pace->read = read ? malloc(read * sizeof *pace->read) : NULL;
+    if (pace->grad.span && pace->grad.value && (pace->read || !read))
         return HM_OK;
     return hm_fail(err, HM_ENOMEM, "no memory for gradients of %zu numbers; lower --batch", room);
 }
 
+void hm_pace_close_gradient(struct pace *pace)
+{
+    free(pace->grad.span);
+    free(pace->grad.value);
+    free(pace->read);
+    pace->grad = (struct hm_grad){0};
+    pace->read = NULL;
+}
+
+enum hm_status hm_pace_open(struct worker *worker, struct hm_err *err)
+{
+    struct pace *pace = &worker->pace;
+    hm_pace_seed(pace, worker->node->options.train.seed, place_of(worker));
+    return by_gradient(worker->node) ? hm_pace_open_gradient(pace, worker->node->model, err)
+                                     : HM_OK;
+}
+
 void hm_pace_close(struct worker *worker)
 {
-    free(worker->pace.grad.span);
-    free(worker->pace.grad.value);
-    worker->pace.grad = (struct hm_grad){0};
+    hm_pace_close_gradient(&worker->pace);
 }
 
 unsigned hm_pace_chunk(const struct hm_node *node)
@@ -83,16 +96,15 @@ uint64_t hm_pace_draw_ns(struct pace *pace, const struct hm_node_options *o, uns
     return us * 1000 + (uint64_t)ns;
 }
 
-void hm_pace_gradient(const struct hm_model *model, const struct hm_shard *shard,
-                      struct hm_step step, uint64_t from, unsigned n, struct hm_grad *grad)
+void hm_pace_gradient(struct pace *pace, const struct hm_model *model, const struct hm_shard *shard,
+                      struct hm_step step, uint64_t from, unsigned n)
 {
-    grad->n_spans = grad->n_values = 0;
-    grad->loss = 0;
-    for (uint64_t left = n, at = from % shard->n; left; left -= step.n, at = 0) {
-        step.from = at;
-        step.n = left < shard->n - at ? left : shard->n - at;
-        model->ops->grad(model, shard, &step, grad);
-    }
+    pace->grad.n_spans = pace->grad.n_values = 0;
+    pace->grad.loss = 0;
+    step.from = from;
+    step.n = n;
+    step.read = pace->read;
+    model->ops->grad(model, shard, &step, &pace->grad);
 }
 
 void hm_pace_begin(struct worker *worker, unsigned n)
@@ -106,14 +118,33 @@ void hm_pace_begin(struct worker *worker, unsigned n)
     pace->due_ns += hm_pace_draw_ns(pace, &node->options, n);
     pace->from = atomic_fetch_add_explicit(&node->cursor, n, memory_order_relaxed);
     pace->scale = worker->step.scale;
+    pace->read_steps = atomic_load_explicit(&node->shared.steps, memory_order_relaxed);
     atomic_store_explicit(&worker->claimed, n, memory_order_relaxed);
     if (pace->grad.value)
-        hm_pace_gradient(node->model, &node->shard, worker->step, pace->from, n, &pace->grad);
+        hm_pace_gradient(pace, node->model, &node->shard, worker->step, pace->from, n);
 }
 
 uint64_t hm_pace_due_us(const struct worker *worker)
 {
     return (worker->pace.due_ns + 999) / 1000;
+}
+
+/* Its staleness is what has been published since, in batches. */
+static void add_gradient(struct worker *worker, unsigned n)
+{
+    struct hm_node *node = worker->node;
+    struct pace *pace = &worker->pace;
+    struct hm_step *step = &worker->step;
+    uint64_t steps = atomic_load_explicit(&node->shared.steps, memory_order_relaxed);
+    float scale = step->scale;
+    step->from = pace->from;
+    step->n = n;
+    step->scale = pace->scale;
+    step->read = pace->read;
+    step->staleness =
+        steps > pace->read_steps ? (double)(steps - pace->read_steps) / node->model->batch : 0;
+    hm_model_apply(node->model, step, &pace->grad);
+    step->scale = scale;
 }
 
 bool hm_pace_end(struct worker *worker)
@@ -127,7 +158,7 @@ bool hm_pace_end(struct worker *worker)
         hm_worker_take(worker, pace->from, n);
         return true;
     }
-    hm_grad_add(&pace->grad, pace->scale, worker->step.w);
+    add_gradient(worker, n);
     uint64_t steps = atomic_load_explicit(&worker->steps, memory_order_relaxed);
     atomic_store_explicit(&worker->steps, steps + n, memory_order_relaxed);
     hm_worker_show(worker);

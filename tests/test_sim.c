@@ -142,7 +142,7 @@ static void run_badly(struct scene *s, uint64_t seed, const char *isa)
     plan(s, 3);
     a_bad_network(s);
     s->options.seed = s->options.node.train.seed = seed;
-    s->options.node.isa = isa;
+    s->options.node.train.isa = isa;
     open_scene(s);
     run_to_the_end(s);
     check_end(s);

@@ -29,6 +29,11 @@ enum kind {
     FLUSH,
     RANK,
     NUMBER,
+    SCHEDULE,
+    MOMENTUM,
+    CLIP,
+    PART,
+    COMPENSATE,
 };
 
 struct flag {
@@ -49,6 +54,9 @@ static const struct flag flags[] = {
      "repeated",
      'd', 0, FILES_TRAIN, 0},
     {"test", "FILE", "rows to score on; may be repeated", 'd', 0, FILES_TEST, 0},
+    {"data", "DIR",
+     "lenet5: folder with IDX files (MNIST, Fashion-MNIST) or CIFAR-10 binary batches", 'd', 0,
+     TEXT, AT(node.train.data)},
     {"topics", "FILE",
      "LYRL2004 topics (rcv1-v2.topics.qrels); the files are then LYRL2004 vectors", 'd', 0, TEXT,
      AT(node.train.topics)},
@@ -64,11 +72,29 @@ static const struct flag flags[] = {
     {"seconds", "T", "training time", 'o', 0, POSITIVE, AT(node.train.seconds)},
     {"target-accuracy", "A", "stop when a node scores B at or above this fraction", 'o', 0,
      FRACTION, AT(node.target_accuracy)},
-    {"lambda", "L", "regularisation (default 1e-4)", 'o', 0, POSITIVE, AT(node.train.lambda)},
-    {"lr", "ETA0", "first step size (default: chosen on the first 1,001 rows)", 'o', 0, POSITIVE,
-     AT(node.train.lr)},
-    {"batch", "B", "examples whose gradient is taken at the same weights (default 1)", 'o', 0,
+    {"lambda", "L", "regularisation: svm default 1e-4; weight decay: lenet5 default 0", 'o', 0,
+     POSITIVE, AT(node.train.lambda)},
+    {"lr", "ETA0", "first step size (default: svm chosen on the first 1,001 rows, lenet5 0.02)",
+     'o', 0, POSITIVE, AT(node.train.lr)},
+    {"batch", "B",
+     "examples whose gradient is taken at the same weights (default: svm 1, lenet5 32)", 'o', 0,
      COUNT, AT(node.train.batch)},
+    {"schedule", "constant|step|cosine",
+     "lenet5: how the step size falls with the budget (default step: x 0.4 at 50 %, 0.1 at 80 %)",
+     'o', 0, SCHEDULE, AT(node.train.schedule)},
+    {"momentum", "M", "lenet5: heavy-ball momentum (default: Nesterov's, 0.9)", 'o', 0, MOMENTUM,
+     AT(node.train.momentum)},
+    {"nesterov", NULL, "lenet5: with --momentum, Nesterov's", 'o', 0, FLAG,
+     AT(node.train.nesterov)},
+    {"clip", "C", "lenet5: largest norm of a gradient (default 1; 0: no limit)", 'o', 0, CLIP,
+     AT(node.train.clip)},
+    {"dropout", "P", "lenet5: part of the outputs of fc1 and fc2 that is left out (default 0)", 'o',
+     0, PART, AT(node.train.dropout)},
+    {"compensate", "[adaptive:]L", "lenet5: delay compensation with lambda L (arXiv 1609.08326)",
+     'o', 0, COMPENSATE, AT(node.train.compensate)},
+    {"staleness-aware", NULL,
+     "lenet5: divide steps by the staleness of their gradients (arXiv 1511.05950)", 'o', 0, FLAG,
+     AT(node.train.staleness_aware)},
     {"seed", "N", "seed of everything drawn (default 0)", 'o', 0, LONG, AT(node.train.seed)},
     {"partition", "none|split|labels",
      "which rows a node trains on: all, its part, its labels (default none)", 'o', 0, PARTITION, 0},
@@ -82,7 +108,7 @@ static const struct flag flags[] = {
     {"log-bytes", "256MB", "deltas a node keeps for repair", 'm', 0, LONG, AT(node.log_bytes)},
     {"threads", "T", "worker threads a node (default 1)", 'm', 't', COUNT, AT(node.train.threads)},
     {"isa", "auto|sse2|avx2|avx512|ref", "instruction set of the kernels", 'm', 0, TEXT,
-     AT(node.isa)},
+     AT(node.train.isa)},
     {"config", "FILE",
      "training options from a file: lines NAME = VALUE or one JSON object; flags must not "
      "contradict",
@@ -101,7 +127,7 @@ static const struct flag flags[] = {
      "carry out this fault plan (tools/FAULTS.md); times count from the first step", 'r', 0, TEXT,
      AT(sim.faults)},
     {"nodes", "N", "virtual nodes (default 2)", 'v', 'n', COUNT, AT(n)},
-    {"speed", "R", "examples/s of a worker without --step-time (default 20M)", 'v', 0, POSITIVE,
+    {"speed", "R", "examples/s of a worker without --step-time (default: svm 20M, lenet5 50k)", 'v', 0, POSITIVE,
      AT(node.speed)},
     {"latency", "DIST", "of a link, one way (default const:100us)", 'v', 0, TEXT, AT(sim.latency)},
     {"link-bandwidth", "125MB", "bytes/s of each link (default: no limit)", 'v', 0, BYTES,
@@ -258,6 +284,42 @@ static int set_amplify(struct cli *cli, const struct flag *flag, const char *tex
     return EXIT_DONE;
 }
 
+static int set_schedule(struct cli *cli, const struct flag *flag, const char *text)
+{
+    static const char *const schedule[] = {"constant", "step", "cosine"};
+    for (unsigned i = 0; i < sizeof schedule / sizeof schedule[0]; i++)
+        if (strcmp(text, schedule[i]) == 0) {
+            cli->node.train.schedule = schedule[i];
+            return EXIT_DONE;
+        }
+    return bad(flag, text, flag->value);
+}
+
+/* Options of which 0 is a value, too. */
+static int set_optimiser(struct cli *cli, const struct flag *flag, const char *text)
+{
+    struct hm_train_options *train = &cli->node.train;
+    const char *rest = "", *number = text;
+    double x = 0;
+    int adaptive = flag->kind == COMPENSATE && strncmp(text, "adaptive:", 9) == 0;
+    if (adaptive)
+        number += 9;
+    int ok = real(number, &x, &rest) && !*rest && x >= 0;
+    if (flag->kind == MOMENTUM && (!ok || x >= 1))
+        return bad(flag, text, "a number from 0 up to, but not, 1");
+    if (flag->kind == PART && (!ok || x > .9))
+        return bad(flag, text, "a fraction from 0 to 0.9");
+    if (!ok || x > 1e6)
+        return bad(flag, text, "a number from 0 to 1e6");
+    *(double *)(void *)((char *)cli + flag->at) = x;
+    train->momentum_given |= flag->kind == MOMENTUM;
+    train->clip_given |= flag->kind == CLIP;
+    train->compensate_given |= flag->kind == COMPENSATE;
+    if (flag->kind == COMPENSATE)
+        train->adaptive = adaptive;
+    return EXIT_DONE;
+}
+
 static int set_rank(struct cli *cli, const struct flag *flag, const char *text)
 {
     unsigned rank, ranks;
@@ -340,6 +402,13 @@ static int set(struct cli *cli, const struct flag *flag, const char *text)
         return set_amplify(cli, flag, text);
     case RANK:
         return set_rank(cli, flag, text);
+    case SCHEDULE:
+        return set_schedule(cli, flag, text);
+    case MOMENTUM:
+    case CLIP:
+    case PART:
+    case COMPENSATE:
+        return set_optimiser(cli, flag, text);
     default:
         return set_number(cli, flag, text);
     }

@@ -24,7 +24,6 @@ struct cli {
     unsigned n;      /* -n */
     const char *out; /* --out DIR */
     const char *to;  /* --to FILE */
-    const char *data;
     const char *config;                         /* --config FILE */
     const struct config_entry *config_workload; /* what it says of the workload; NULL: nothing */
     int json, quiet, no_color;

@@ -70,8 +70,9 @@ int cmd_eval(struct cli *cli)
     struct loaded loaded = {0};
     struct screen screen = screen_open(cli->quiet);
     struct hm_progress progress = {screen_progress, &screen};
-    if (!cli->node.train.n_test && !cli->node.train.n_train) {
-        fprintf(stderr, "hogmesh eval: nothing to score on; give --test FILE\n");
+    const struct hm_train_options *train = &cli->node.train;
+    if (!train->n_test && !train->n_train && !train->data) {
+        fprintf(stderr, "hogmesh eval: nothing to score on; give --test FILE or --data DIR\n");
         return EXIT_USAGE;
     }
     enum hm_status status = load(cli, &progress, &loaded, &err);

@@ -12,8 +12,6 @@
 
 enum { EVENTS_A_LOOK = 2048, LINKS_NODES_MAX = 64 };
 
-static const double SPEED_DEFAULT = 20e6;
-
 static struct {
     struct cli *cli;
     struct screen screen;
@@ -152,11 +150,10 @@ static enum hm_status read_options(struct cli *cli, struct hm_err *err)
     o->seed = cli->node.train.seed;
     cli->node.train.nodes = o->n;
     if (cli->node.speed <= 0)
-        cli->node.speed = SPEED_DEFAULT;
+        cli->node.speed = hm_workload_find(cli->node.workload)->speed;
     o->node = cli->node;
     o->step_time_nodes = cli->step_time_text ? &cli->step_time_nodes : NULL;
     o->delay_nodes = cli->delay_text ? &cli->delay_nodes : NULL;
-    o->score_set = cli->sim.target_cost > 0 || !cli->node.train.n_test ? HM_TRAIN_SET : HM_TEST_SET;
     o->target_cost = cli->sim.target_cost;
     o->target_accuracy = cli->node.target_accuracy;
     o->log = on_log;
@@ -204,7 +201,7 @@ static enum hm_status begin_trace(const struct cli *cli, struct hm_err *err)
     char *plan = self.options.faults ? hm_faults_write(self.options.faults) : NULL;
     json_t *head = json_pack("{s:i, s:s, s:s, s:s, s:o, s:s*}", "hogmesh_trace", 1, "version",
                              HM_VERSION, "workload", cli->node.workload, "isa",
-                             hm_kernels_find(cli->node.isa ? cli->node.isa : "auto")->name,
+                             hm_kernels_find(cli->node.train.isa ? cli->node.train.isa : "auto")->name,
                              "arguments", recorded_arguments(cli), "plan", plan);
     enum hm_status status = trace_write(&self.trace, cli->sim.trace, head, err);
     json_decref(head);
@@ -229,7 +226,7 @@ static enum hm_status begin_replay(struct cli *cli, struct hm_err *err)
         return hm_fail(err, HM_EINPUT, "--replay %s: its flags are not those of this version",
                        cli->sim.replay);
     recorded.node.workload = cli->node.workload;
-    recorded.node.isa = isa;
+    recorded.node.train.isa = isa;
     recorded.json = cli->json;
     recorded.quiet = cli->quiet;
     recorded.out = cli->out;
@@ -476,6 +473,8 @@ static enum hm_status open_world(struct cli *cli, struct hm_err *err)
     self.options.model = self.model;
     if (status)
         return status;
+    self.options.score_set =
+        cli->sim.target_cost > 0 || !self.model->n_test ? HM_TRAIN_SET : HM_TEST_SET;
     if (is_server(cli))
         return hm_server_open(&self.server, &self.options,
                               cli->sim.serve && strcmp(cli->sim.serve, "turns") == 0, err);

@@ -475,14 +475,12 @@ void summary_print(const json_t *s, FILE *out)
             number(staleness, NULL, "mean"), (long long)field(staleness, NULL, "p50"),
             (long long)field(staleness, NULL, "p95"), (long long)field(staleness, NULL, "max"),
             number(s, NULL, "race_loss"));
-    fprintf(
-        out,
-        "time        %.3f s training (%.1f million examples/s), %.3f s before, %.3f s to agree\n",
-        number(s, NULL, "train_seconds"),
-        number(s, NULL, "train_seconds") > 0
-            ? number(s, NULL, "examples") / number(s, NULL, "train_seconds") / 1e6
-            : 0,
-        number(s, NULL, "start_seconds"), number(s, NULL, "agree_seconds"));
+    double seconds = number(s, NULL, "train_seconds");
+    double rate = seconds > 0 ? number(s, NULL, "examples") / seconds : 0;
+    fprintf(out,
+            "time        %.3f s training (%.1f %s examples/s), %.3f s before, %.3f s to agree\n",
+            seconds, rate < 1e6 ? rate / 1e3 : rate / 1e6, rate < 1e6 ? "thousand" : "million",
+            number(s, NULL, "start_seconds"), number(s, NULL, "agree_seconds"));
     fprintf(out, "traffic     %.2f MB sent, %.2f bytes published an example\n",
             number(s, "bytes", "sent") / 1e6, number(s, "bytes", "per_example"));
     if (json_object_get(s, "faults"))

@@ -1,4 +1,4 @@
-#include "models/synth_file.h"
+#include "models/whole_file.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -10,7 +10,7 @@
 
 enum { PATH_BYTES_MAX = 4096 };
 
-enum hm_status hm_synth_folder(const char *dir, struct hm_err *err)
+enum hm_status hm_folder_make(const char *dir, struct hm_err *err)
 {
     char path[PATH_BYTES_MAX];
     struct stat st;
@@ -25,13 +25,13 @@ enum hm_status hm_synth_folder(const char *dir, struct hm_err *err)
     return hm_fail(err, HM_EIO, "%s: %s", dir, strerror(errno));
 }
 
-enum hm_status hm_synth_file(const char *dir, const char *name,
+enum hm_status hm_whole_file(const char *path,
                              enum hm_status (*write)(void *context, int fd, struct hm_err *err),
                              void *context, struct hm_err *err)
 {
-    char path[PATH_BYTES_MAX], draft[PATH_BYTES_MAX + 16];
-    snprintf(path, sizeof path, "%s/%s", dir, name);
-    snprintf(draft, sizeof draft, "%s.tmp.XXXXXX", path);
+    char draft[PATH_BYTES_MAX + 16];
+    if ((size_t)snprintf(draft, sizeof draft, "%s.tmp.XXXXXX", path) >= sizeof draft)
+        return hm_fail(err, HM_EUSAGE, "%.40s...: the path is too long", path);
     int fd = mkostemp(draft, O_CLOEXEC);
     if (fd < 0)
         return hm_fail(err, HM_EIO, "%s: %s", draft, strerror(errno));
@@ -47,7 +47,7 @@ enum hm_status hm_synth_file(const char *dir, const char *name,
     return status == HM_OK ? HM_OK : hm_context(err, status, "write %s", path);
 }
 
-enum hm_status hm_synth_put(int fd, const void *bytes, unsigned long n, struct hm_err *err)
+enum hm_status hm_file_put(int fd, const void *bytes, size_t n, struct hm_err *err)
 {
     for (const char *from = bytes; n;) {
         ssize_t done = write(fd, from, n);
@@ -56,7 +56,7 @@ enum hm_status hm_synth_put(int fd, const void *bytes, unsigned long n, struct h
         if (done <= 0)
             return hm_fail(err, HM_EIO, "%s", done ? strerror(errno) : "nothing could be written");
         from += done;
-        n -= (unsigned long)done;
+        n -= (size_t)done;
     }
     return HM_OK;
 }

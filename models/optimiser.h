@@ -1,0 +1,57 @@
+/* How gradients become steps: learning rate and schedule, momentum, weight decay, clipping, what is
+ * done about delays. Part of the configuration: fields "lr", "schedule", "momentum", "nesterov",
+ * "lambda" (weight decay), "clip", "compensate", "adaptive", "staleness_aware".
+ *
+ * The rate of a step is lr times the schedule's factor at its mesh-wide time, divided by the
+ * staleness if that is asked for: the updates that reached W between reading it and adding to it,
+ * as they count where the step is made (Zhang and others, Staleness-aware Async-SGD, arXiv
+ * 1511.05950).
+ */
+#ifndef HM_MODELS_OPTIMISER_H
+#define HM_MODELS_OPTIMISER_H
+
+#include "models/dense.h"
+#include "models/model.h"
+
+enum hm_schedule {
+    HM_SCHEDULE_CONSTANT,
+    HM_SCHEDULE_STEP,   /* 0.4 from half of the budget on, 0.1 from four fifths on */
+    HM_SCHEDULE_COSINE, /* half a cosine from 1 to 0 */
+};
+
+struct hm_optimiser {
+    double lr, horizon; /* horizon: mesh-wide steps that the schedule is spread over */
+    enum hm_schedule schedule;
+    float momentum, decay, clip; /* clip: largest norm of a gradient; 0: no limit */
+    int nesterov;
+    float compensate; /* lambda of delay compensation; 0: none */
+    int adaptive, staleness_aware;
+};
+
+/* Of the fields, those that explicit options fix. */
+void hm_optimiser_insist(const struct hm_train_options *options, struct hm_fields *fields);
+
+/* Sets all of them: what options say, and `usual` where they say nothing. budget 0: there is none,
+ * and the schedule can only be constant (HM_EUSAGE when another one was asked for). */
+enum hm_status hm_optimiser_found(const struct hm_train_options *options,
+                                  const struct hm_optimiser *usual, uint64_t budget,
+                                  struct hm_fields *config, struct hm_err *err);
+enum hm_status hm_optimiser_adopt(struct hm_optimiser *optimiser, const struct hm_fields *config,
+                                  struct hm_err *err);
+
+/* The names of the fields. */
+extern const char *const hm_optimiser_fields[];
+enum { HM_OPTIMISER_FIELDS = 10 };
+
+double hm_optimiser_rate(const struct hm_optimiser *optimiser, double t);
+
+/* Floats that it keeps for each thread, for a model of n: zeroed at the start. */
+size_t hm_optimiser_state(const struct hm_optimiser *optimiser, size_t n);
+
+/* A step of all n weights by gradient g, taken at `read` (NULL unless compensate). rate is
+ * hm_optimiser_rate when the gradient was taken; scale the combination's. */
+void hm_optimiser_step(const struct hm_optimiser *optimiser, const struct hm_dense *dense,
+                       const float *g, const float *read, double rate, float scale,
+                       double staleness, hm_cell *w, float *state, size_t n);
+
+#endif

@@ -1,0 +1,139 @@
+/* Optimisers: each step against the formula in double, one weight after the other, on every
+ * instruction set; schedules; what is asked for only where it can be done. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "models/optimiser.h"
+#include "sparse/kernels.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { N = 64 * 7, STEPS = 6 };
+
+/* What the header says of a step, on one weight. */
+struct one {
+    double w, velocity, square;
+};
+
+static void step_one(struct one *x, const struct hm_optimiser *o, double g, double clip,
+                     double read, double rate)
+{
+    g = clip * g + (double)o->decay * x->w;
+    if (o->compensate > 0) {
+        double lambda = (double)o->compensate;
+        if (o->adaptive) {
+            x->square = .95 * x->square + .05 * g * g;
+            lambda /= sqrt(x->square + 1e-7);
+        }
+        g += lambda * g * g * (x->w - read);
+    }
+    x->velocity = (double)o->momentum * x->velocity + g;
+    x->w -= rate *
+            (o->momentum > 0 && o->nesterov ? g + (double)o->momentum * x->velocity : x->velocity);
+}
+
+/* Some steps of both; what a gradient was taken at lies some way off. */
+static void check(const struct hm_optimiser *o, double staleness, const char *isa)
+{
+    const struct hm_dense *dense = hm_dense_find(isa);
+    struct hm_rng rng = hm_rng_seed(3, 1);
+    struct one truth[N] = {{0}};
+    _Alignas(64) hm_cell w[N];
+    float g[N], read[N], *state = calloc(2 * N, sizeof *state);
+    assert_non_null(state);
+    for (int i = 0; i < N; i++) {
+        truth[i].w = (double)(float)(hm_rng_unit(&rng) - .5);
+        hm_cell_set(&w[i], (float)truth[i].w);
+    }
+    for (int step = 0; step < STEPS; step++) {
+        double norm = 0, rate = hm_optimiser_rate(o, 100 * step);
+        for (int i = 0; i < N; i++) {
+            g[i] = (float)(hm_rng_unit(&rng) - .5);
+            read[i] = hm_cell_get(&w[i]) + (float)(hm_rng_unit(&rng) - .5);
+            norm += (double)g[i] * (double)g[i];
+        }
+        norm = sqrt(norm);
+        double clip = o->clip > 0 && norm > (double)o->clip ? (double)o->clip / norm : 1;
+        hm_optimiser_step(o, dense, g, o->compensate > 0 ? read : NULL, rate, 3, staleness, w,
+                          state, N);
+        rate *= 3 / (o->staleness_aware && staleness > 1 ? staleness : 1);
+        for (int i = 0; i < N; i++) {
+            step_one(&truth[i], o, (double)g[i], clip, (double)read[i], rate);
+            if (!(fabs((double)hm_cell_get(&w[i]) - truth[i].w) < 2e-6 * (1 + fabs(truth[i].w))))
+                fail_msg("%s, step %d, weight %d: %.9g, expected %.9g", isa, step, i,
+                         (double)hm_cell_get(&w[i]), truth[i].w);
+        }
+    }
+    free(state);
+}
+
+static void test_steps(void **state)
+{
+    (void)state;
+    static const struct hm_optimiser one[] = {
+        {.lr = .01},
+        {.lr = .01, .momentum = .9f},
+        {.lr = .01, .momentum = .9f, .nesterov = 1},
+        {.lr = .01, .momentum = .5f, .nesterov = 1, .decay = .1f, .clip = .7f},
+        {.lr = .01, .compensate = 2},
+        {.lr = .01, .compensate = .2f, .adaptive = 1},
+        {.lr = .01, .momentum = .9f, .compensate = .2f, .adaptive = 1, .clip = 2, .decay = .01f},
+        {.lr = .01, .staleness_aware = 1},
+        {.lr = .01, .schedule = HM_SCHEDULE_COSINE, .horizon = 500},
+    };
+    for (unsigned k = 0; hm_kernels_at(k); k++)
+        for (size_t i = 0; i < sizeof one / sizeof one[0]; i++) {
+            check(&one[i], .5, hm_kernels_at(k)->name);
+            check(&one[i], 4, hm_kernels_at(k)->name);
+        }
+}
+
+static void test_schedules(void **state)
+{
+    (void)state;
+    struct hm_optimiser o = {.lr = 2, .horizon = 1000, .schedule = HM_SCHEDULE_STEP};
+    assert_true(hm_optimiser_rate(&o, 0) == 2 && hm_optimiser_rate(&o, 499) == 2);
+    assert_true(fabs(hm_optimiser_rate(&o, 500) - .8) < 1e-12);
+    assert_true(fabs(hm_optimiser_rate(&o, 800) - .2) < 1e-12);
+    assert_true(fabs(hm_optimiser_rate(&o, 5000) - .2) < 1e-12);
+    o.schedule = HM_SCHEDULE_COSINE;
+    for (int t = 0; t <= 1000; t += 10)
+        assert_true(fabs(hm_optimiser_rate(&o, t) - (1 + cos(M_PI * t / 1000))) < 1e-12);
+    assert_true(hm_optimiser_rate(&o, 1e9) < 1e-12);
+    o.schedule = HM_SCHEDULE_CONSTANT;
+    assert_true(hm_optimiser_rate(&o, 900) == 2);
+}
+
+static void test_schedule_needs_a_budget(void **state)
+{
+    (void)state;
+    struct hm_optimiser usual = {.lr = .1, .schedule = HM_SCHEDULE_STEP}, got;
+    struct hm_train_options options = {0};
+    struct hm_fields config = {0};
+    struct hm_err err = {""};
+    assert_int_equal(hm_optimiser_found(&options, &usual, 0, &config, &err), HM_OK);
+    assert_int_equal(hm_optimiser_adopt(&got, &config, &err), HM_OK);
+    assert_int_equal(got.schedule, HM_SCHEDULE_CONSTANT);
+    options.schedule = "cosine";
+    assert_int_equal(hm_optimiser_found(&options, &usual, 0, &config, &err), HM_EUSAGE);
+    assert_non_null(strstr(err.text, "--epochs or --steps"));
+    assert_int_equal(hm_optimiser_found(&options, &usual, 5000, &config, &err), HM_OK);
+    assert_int_equal(hm_optimiser_adopt(&got, &config, &err), HM_OK);
+    assert_true(got.schedule == HM_SCHEDULE_COSINE && got.horizon == 5000);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_steps),
+        cmocka_unit_test(test_schedules),
+        cmocka_unit_test(test_schedule_needs_a_budget),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
