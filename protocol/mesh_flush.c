@@ -263,18 +263,21 @@ static void publish_piece(struct hm_mesh *mesh, const struct hm_delta *piece, ui
     hm_mesh_broadcast(mesh, &header, payload);
 }
 
-/* A life has so many deltas, then it goes on as another, as if it yielded: nothing is renounced. */
-static void renew_used_up(struct hm_mesh *mesh, uint32_t n_blocks)
+/* A life has so many deltas, then it goes on as another, as if it yielded: nothing is renounced.
+ * False when there is no room for another, which ends the mesh. */
+static bool renew_used_up(struct hm_mesh *mesh, uint32_t n_blocks)
 {
     uint32_t most = mesh->params.seq_max ? mesh->params.seq_max : HM_SEQ_MAX;
-    if (most - mesh->stream[0]->link.seq <= n_blocks / PIECE_BLOCKS_MAX)
+    if ((uint64_t)mesh->stream[0]->link.seq + n_blocks / PIECE_BLOCKS_MAX >= most)
         hm_mesh_renew(mesh, HM_SEQ_MAX + 1);
+    return !mesh->finished;
 }
 
 static void publish(struct hm_mesh *mesh, const struct hm_delta *delta, uint64_t steps)
 {
     uint32_t from = 0;
-    renew_used_up(mesh, delta->n_blocks);
+    if (!renew_used_up(mesh, delta->n_blocks))
+        return;
     do {
         uint32_t to =
             delta->n_blocks - from > PIECE_BLOCKS_MAX ? from + PIECE_BLOCKS_MAX : delta->n_blocks;

@@ -386,15 +386,18 @@ void hm_mesh_on_verified(struct hm_mesh *mesh, uint64_t digest)
     hm_mesh_hang_up(mesh, member);
 }
 
-static void learn_peers(struct hm_mesh *mesh, struct member *member,
+/* False when all slots are taken and one that it names now has its own, because it had left. */
+static bool learn_peers(struct hm_mesh *mesh, struct member *member,
                         const struct hm_peer_entry *peer, size_t n)
 {
-    for (size_t i = 0; i < n; i++) {
+    uint64_t life = member->life;
+    for (size_t i = 0; i < n && member->life == life; i++) {
         if (peer[i].life == mesh->params.life)
             heard_by(mesh, member, &peer[i]);
         else if (!peer[i].gone)
             hm_mesh_member_add(mesh, &peer[i], false);
     }
+    return member->life == life;
 }
 
 /* What the origin's own beat says of its stream is all there is: what others claimed beyond that
@@ -441,7 +444,8 @@ void hm_mesh_on_beat(struct hm_mesh *mesh, const struct hm_event *event,
     member->vector = hm_vector_share(decoded->vector);
     learn_vector(mesh, member);
     correct_head(mesh, member);
-    learn_peers(mesh, member, decoded->peer, decoded->n_peers);
+    if (!learn_peers(mesh, member, decoded->peer, decoded->n_peers))
+        return;
     check_digest(mesh, member);
     struct stream *stream = hm_mesh_stream(mesh, header->life);
     if (stream)

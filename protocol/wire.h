@@ -19,6 +19,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* HM_FEW: tables that a few messages fill. Fuzzing compiles the mesh so: every input opens one, and
+ * what happens when a table is full is to be met often. */
 enum {
     HM_WIRE_VERSION = 2,
     HM_HEADER_MAX = 4096,     /* bytes of a header that we accept */
@@ -26,11 +28,17 @@ enum {
     HM_PAYLOAD_MAX = 1 << 20, /* bytes of a payload */
     HM_LABEL_MAX =
         31, /* bytes of a node's name, without NUL: printable ASCII, no spaces or quotes */
-    HM_ENDPOINT_MAX = 127,      /* "tcp://host:port" */
-    HM_REASON_MAX = 127,        /* text fields of REJECT and of a stop */
-    HM_STREAMS_MAX = 2048,      /* entries of a version vector */
-    HM_PEERS_MAX = 1024,        /* entries of a list of peers */
-    HM_RAW_MAX = 8 << 20,       /* bytes of a packed delta before LZ4 */
+    HM_ENDPOINT_MAX = 127, /* "tcp://host:port" */
+    HM_REASON_MAX = 127,   /* text fields of REJECT and of a stop */
+#ifdef HM_FEW
+    HM_STREAMS_MAX = 96,
+    HM_PEERS_MAX = 64,
+    HM_RAW_MAX = 1 << 17,
+#else
+    HM_STREAMS_MAX = 2048, /* entries of a version vector */
+    HM_PEERS_MAX = 1024,   /* entries of a list of peers */
+    HM_RAW_MAX = 8 << 20,  /* bytes of a packed delta before LZ4 */
+#endif
     HM_CHUNK_BLOCKS_MAX = 4096, /* of a snapshot's chunk: packed, they fit into any payload */
 };
 

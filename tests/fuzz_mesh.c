@@ -84,7 +84,7 @@ static size_t make_vector(struct enemy *enemy, struct hm_vv_entry vv[HM_STREAMS_
     size_t n = kind & 1 ? 0 : hm_mesh_vector(enemy->node->mesh, vv);
     if ((kind & 6) == 2) {
         uint64_t first = CROWD + fuzz_u8(fuzz) * 16u;
-        for (unsigned more = fuzz_u8(fuzz) * 9u; more && n < HM_STREAMS_MAX; more--, n++)
+        for (unsigned more = fuzz_u8(fuzz) % 128; more && n < HM_STREAMS_MAX; more--, n++)
             vv[n] = (struct hm_vv_entry){first + more, more, more, more, more};
     }
     for (unsigned more = kind >> 5; more && n < HM_STREAMS_MAX; more--, n++)
@@ -100,7 +100,7 @@ static size_t make_peers(struct enemy *enemy, struct hm_peer_entry peer[HM_PEERS
 {
     struct fuzz *fuzz = &enemy->fuzz;
     uint8_t kind = fuzz_u8(fuzz);
-    size_t n = kind & 0x40 ? kind & 0x80 ? HM_PEERS_MAX : 70 : kind & 7;
+    size_t n = kind & 0x40 ? kind & 0x80 ? HM_PEERS_MAX : 40 : kind & 7;
     for (size_t i = 0; i < n; i++) {
         struct hm_peer_entry *p = &peer[i];
         memset(p, 0, sizeof *p);
@@ -248,7 +248,7 @@ static void send_beat(struct enemy *enemy, uint64_t sender)
     put_label(beat->label, sender);
     put_endpoints(enemy, sender, beat->rpc, beat->pub);
     uint8_t kind = fuzz_u8(fuzz);
-    beat->phase = (kind & 7) % HM_PHASES;
+    beat->phase = (uint8_t)((kind & 7) % HM_PHASES);
     beat->stop = kind >= 0xf0;
     snprintf(beat->stop_reason, sizeof beat->stop_reason, "%s", beat->stop ? "enough\n\xff" : "");
     beat->digest = fuzz_near(fuzz, hm_mesh_digest(enemy->node->mesh));
