@@ -7,7 +7,7 @@
 
 /* A first greeting is mostly lost: sockets refuse what is sent before the connection stands. So
  * greet often at first. */
-enum { CONTRADICTIONS = 2 /* beats in a row */, LINGER_US = 2000000 };
+enum { CONTRADICTIONS = 2 /* beats in a row */, LINGER_US = 2000000, RTT_STEP_US = 5000 };
 
 enum { GREET_US = 2000, GREET_DOUBLINGS = 11, REDIAL_MAX_US = 4000000 };
 
@@ -291,8 +291,12 @@ static void heard_by(struct hm_mesh *mesh, struct member *member, const struct h
     if (us->beat > mesh->beat || mesh->beat - us->beat >= BEATS_KEPT || us->age_us == UINT32_MAX)
         return;
     uint64_t away = mesh->now_us - mesh->beat_sent_us[us->beat % BEATS_KEPT];
-    uint64_t rtt = away > us->age_us ? away - us->age_us : 0;
-    member->rtt_us = member->rtt_us ? (3 * member->rtt_us + rtt) / 4 : rtt;
+    uint64_t rtt = away > us->age_us ? away - us->age_us : 0,
+             most = 2 * member->rtt_us + RTT_STEP_US;
+    if (!member->rtt_us)
+        member->rtt_us = rtt;
+    else /* one of us stood still, or the link has become slow: several beats will tell */
+        member->rtt_us = (3 * member->rtt_us + (rtt < most ? rtt : most)) / 4;
 }
 
 /* Whether a life is known, looked for from `from` on in the order of lives; vectors list them in

@@ -20,12 +20,17 @@ _Static_assert((int)SERVE_DELTAS_MAX < (int)ACTIONS_MAX, "an answer fits");
 /* How long what is missing may only be late: two round trips of the farthest peer, for a host where
  * processes wait for their turn has long ones, and asking for what is on its way makes them longer.
  */
-uint64_t hm_mesh_patience_us(const struct hm_mesh *mesh)
+static uint64_t patience_us(uint64_t rtt)
 {
-    uint64_t twice = 2 * hm_mesh_rtt_us(mesh);
+    uint64_t twice = 2 * rtt;
     return twice < PATIENCE_LEAST_US  ? PATIENCE_LEAST_US
            : twice < PATIENCE_MOST_US ? twice
                                       : PATIENCE_MOST_US;
+}
+
+uint64_t hm_mesh_patience_us(const struct hm_mesh *mesh)
+{
+    return patience_us(hm_mesh_rtt_us(mesh));
 }
 
 /* When a stream's request goes out. */
@@ -157,7 +162,7 @@ static void ask(struct hm_mesh *mesh, struct stream *stream)
     hm_mesh_send(mesh, slot, &header, NULL);
     mesh->counters.wants_sent++;
     stream->want_tries++;
-    uint64_t wait = hm_mesh_patience_us(mesh)
+    uint64_t wait = patience_us(mesh->member[slot].rtt_us)
                     << (stream->want_tries < 5 ? stream->want_tries - 1 : 4);
     want_at(mesh, stream, mesh->now_us + wait + hm_rng_below(&mesh->rng, (uint32_t)wait / 2));
 }

@@ -1349,6 +1349,43 @@ static void who_was_frozen_does_not_bury_the_others(void **state)
     stop_and_close(sim, 1, 5 * SECOND);
 }
 
+static uint64_t longest_rtt(const struct sim *sim)
+{
+    uint64_t most = 0;
+    for (unsigned i = 0; i < sim->n_nodes; i++) {
+        const struct hm_mesh *mesh = sim->node[i].mesh;
+        for (size_t k = 0; k < hm_mesh_n_members(mesh); k++) {
+            uint64_t rtt = hm_mesh_member(mesh, k, sim->now_us).rtt_us;
+            most = rtt > most ? rtt : most;
+        }
+    }
+    return most;
+}
+
+/* Beats that waited for a frozen node say nothing of the way: who takes them for slow waits for
+ * seconds before it asks again. */
+static void a_freeze_is_not_taken_for_a_slow_link(void **state)
+{
+    (void)state;
+    struct sim_options o = sim_defaults(104, 4);
+    o.flush_us = 20 * MS;
+    struct sim *sim = running(&o, 4);
+    struct sim_link link = {.latency_us = 100, .drop = .1};
+    sim_links(sim, &link);
+    sim_run(sim, 5 * SECOND);
+    assert_true(longest_rtt(sim) < 5 * MS);
+    sim_pause(sim, 3);
+    sim_run(sim, 5 * SECOND);
+    uint32_t head = (uint32_t)sim->life[0].n_records;
+    sim_resume(sim, 3);
+    sim_run(sim, 2 * SECOND);
+    assert_true(longest_rtt(sim) < 50 * MS);
+    assert_true(sim->node[3].seq[0] >= head);
+    link.drop = 0;
+    sim_links(sim, &link);
+    stop_and_close(sim, 0, 5 * SECOND);
+}
+
 static void a_subscription_that_died_is_dialled_anew(void **state)
 {
     (void)state;
@@ -2091,6 +2128,7 @@ int main(void)
         cmocka_unit_test(half_the_mesh_may_die_at_once),
         cmocka_unit_test(a_frozen_peer_slows_nobody),
         cmocka_unit_test(who_was_frozen_does_not_bury_the_others),
+        cmocka_unit_test(a_freeze_is_not_taken_for_a_slow_link),
         cmocka_unit_test(a_subscription_that_died_is_dialled_anew),
         cmocka_unit_test(a_partition_heals),
         cmocka_unit_test(the_bandwidth_cap_is_kept),
