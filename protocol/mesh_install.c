@@ -415,6 +415,6 @@ void hm_mesh_on_yield(struct hm_mesh *mesh, const struct hm_header *header)
     if (m && !m->left) {
         hm_mesh_note(mesh, HM_NOTE_INFO, "node %s goes on as life %016llx", m->label,
                      (unsigned long long)y->successor);
-        hm_mesh_hang_up(mesh, m);
+        hm_mesh_succeed(mesh, m, y->successor);
     }
 }

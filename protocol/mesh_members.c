@@ -170,6 +170,23 @@ void hm_mesh_hang_up(struct hm_mesh *mesh, struct member *member)
     hm_mesh_act(mesh, HM_ACT_DISCONNECT)->slot = slot_of(mesh, member);
 }
 
+/* A member's process goes on as another life. That one counts as live from now on: else the others
+ * could end without it before it has been heard. */
+void hm_mesh_succeed(struct hm_mesh *mesh, struct member *member, uint64_t life)
+{
+    struct hm_peer_entry peer = {.life = life};
+    memcpy(peer.label, member->label, sizeof peer.label);
+    memcpy(peer.rpc, member->rpc, sizeof peer.rpc);
+    memcpy(peer.pub, member->pub, sizeof peer.pub);
+    hm_mesh_hang_up(mesh, member);
+    struct member *successor = life ? hm_mesh_member_add(mesh, &peer, false) : NULL;
+    if (!successor || successor->heard_us)
+        return;
+    successor->heard_us = mesh->now_us;
+    successor->phase = HM_RUNNING;
+    count_live(mesh);
+}
+
 /* ---- beats ---- */
 
 static struct hm_peer_entry entry_of(const struct hm_mesh *mesh, const struct member *m)

@@ -361,6 +361,7 @@ bool hm_mesh_hold(struct hm_mesh *mesh, struct stream *stream, const struct hm_d
 /* mesh_members.c, too */
 void hm_mesh_hang_up(struct hm_mesh *mesh,
                      struct member *member); /* it has left, or shall be let go */
+void hm_mesh_succeed(struct hm_mesh *mesh, struct member *member, uint64_t life);
 void hm_mesh_on_verified(struct hm_mesh *mesh, uint64_t digest);
 
 /* mesh_snapshot.c: giving the state away */

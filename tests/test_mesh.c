@@ -1809,6 +1809,37 @@ static void a_joiner_does_not_wait_for_what_is_renounced(void **state)
     sim_close(sim);
 }
 
+/* Of what node `from` says only that it goes on as another life arrives. */
+static bool lose_all_but_yields(struct sim *sim, struct sim_message *m)
+{
+    (void)sim;
+    return !act.on || m->from != act.from || sim_header(m).type == HM_YIELD;
+}
+
+/* Nobody ends between a node's YIELD and the first words of its next life. */
+static void the_end_waits_for_who_yields(void **state)
+{
+    (void)state;
+    struct sim_options o = sim_defaults(230, 2);
+    o.log_bytes_max = 60000;
+    o.flush_us = 5 * MS;
+    struct sim *sim = running(&o, 2);
+    sim_cut(sim, 0, 1, true);
+    sim_run(sim, 4 * SECOND);
+    sim_cut(sim, 0, 1, false);
+    while (!SUM(sim, renewals))
+        sim_run(sim, MS / 10);
+    act.from = counters(sim, 1)->renewals ? 1 : 0;
+    act.on = true;
+    sim->filter = lose_all_but_yields;
+    sim_stop(sim, 1 - act.from, "enough");
+    sim_run(sim, SECOND);
+    assert_false(sim->node[1 - act.from].ended);
+    act.on = false;
+    ends(sim, 10 * SECOND);
+    sim_close(sim);
+}
+
 /* Two processes with one life: each hears from the others that there is more of its stream. */
 static void a_cloned_life_is_named(void **state)
 {
@@ -2147,6 +2178,7 @@ int main(void)
         cmocka_unit_test(a_node_may_rejoin_300_times),
         cmocka_unit_test(a_stream_that_is_full_goes_on_in_another_life),
         cmocka_unit_test(a_joiner_does_not_wait_for_what_is_renounced),
+        cmocka_unit_test(the_end_waits_for_who_yields),
         cmocka_unit_test(a_cloned_life_is_named),
         cmocka_unit_test(an_absurd_claim_does_not_last),
         cmocka_unit_test(a_clock_may_leap),
