@@ -278,6 +278,8 @@ def check_end(lives, watch=None, killed=False, sanitized=False):
     ended = survivors(lives)
     for life in lives:
         bad += [f'{life.label} says: {line}' for line in life.alarms()]
+        if watch and life.label in watch.fallbacks and 'took over the state of' not in life.process.err:
+            bad.append(watch.fallbacks[life.label])
     for life in ended:
         if life.process.code != 0 or not life.own:
             bad.append(f'{life.label} ended with {life.process.code}: {life.process.err[-1500:]}')

@@ -177,6 +177,7 @@ class Watch:
         self.violations, self.newest, self.n_beats, self.n_deltas = [], {}, 0, 0
         self.delta_bytes = 0
         self.digests, self.contents, self.sums = (collections.OrderedDict() for _ in range(3))
+        self.fallbacks = {}  # label: sentence; who takes over another's state may go back, nobody else
         self.connections, self.wanted, self.lock = {}, {}, threading.Lock()
         self.ended = False
         self.thread = threading.Thread(target=self.run, daemon=True)
@@ -286,7 +287,7 @@ class Watch:
             for life, stream in before.vector.items():
                 now = beat.vector.get(life)
                 if now and now.seq < stream.seq:
-                    self.say(f'the vector of {beat.label} went back from {stream.seq} to {now.seq} for {life:016x}')
+                    self.fallbacks[beat.label] = f'the vector of {beat.label} went back from {stream.seq} to {now.seq} for {life:016x}'
         with self.lock:
             self.newest[beat.life] = beat
 
