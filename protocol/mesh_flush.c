@@ -209,7 +209,9 @@ void hm_mesh_tick_flush(struct hm_mesh *mesh)
         }
         due = mesh->tokens >= 0;
     }
-    if (due)
+    if (due && hm_mesh_keeps_calm(mesh))
+        mesh->flush_due_us = mesh->now_us + mesh->interval_us;
+    else if (due)
         extract(mesh, false);
 }
 
