@@ -73,11 +73,19 @@ uint64_t hm_mesh_rtt_us(const struct hm_mesh *mesh)
     return rtt;
 }
 
-/* One way to the farthest live peer, from the round trips of beats. */
-static double delay_us(const struct hm_mesh *mesh)
+/* From the round trips of beats. */
+uint64_t hm_mesh_delay_us(const struct hm_mesh *mesh)
 {
     uint64_t rtt = hm_mesh_rtt_us(mesh);
-    return .5 * (double)(rtt < RTT_MOST_US ? rtt : RTT_MOST_US);
+    return (rtt < RTT_MOST_US ? rtt : RTT_MOST_US) / 2;
+}
+
+/* These rules see what the others have not seen in another way, and want deltas as fresh as may be.
+ */
+static bool wants_every_step(const struct hm_mesh *mesh)
+{
+    enum hm_rule rule = mesh->params.combine.rule;
+    return rule == HM_RULE_HOLD || rule == HM_RULE_LOOKAHEAD;
 }
 
 /* Back-pressure: when most peers that we hear are many flushes behind, flush less often; when they
@@ -114,7 +122,10 @@ static uint64_t interval_us(const struct hm_mesh *mesh)
     double budget = mesh->params.budget_steps ? (double)mesh->params.budget_steps : mesh->rate * 60;
     double alone_us = mesh->rate > 0 ? budget / mesh->rate * 1e6 : 1e6;
     double best = sqrt(alone_us * cost / n);
-    double least = 2 * delay_us(mesh);
+    if (wants_every_step(mesh))
+        return (uint64_t)fmin(fmax(cost / OVERHEAD * mesh->slow_down, INTERVAL_MIN_US),
+                              INTERVAL_MAX_US);
+    double least = 2 * (double)hm_mesh_delay_us(mesh);
     /* What the others have not seen is to be a small part of what has been done: a run begins with
      * short intervals, and the more others there are, the more it may cost. */
     double grown =
