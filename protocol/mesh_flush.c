@@ -73,11 +73,16 @@ uint64_t hm_mesh_rtt_us(const struct hm_mesh *mesh)
     return rtt;
 }
 
-/* From the round trips of beats. */
-uint64_t hm_mesh_delay_us(const struct hm_mesh *mesh)
+/* One way to the farthest live peer, from the round trips of beats. */
+static double delay_us(const struct hm_mesh *mesh)
 {
     uint64_t rtt = hm_mesh_rtt_us(mesh);
-    return (rtt < RTT_MOST_US ? rtt : RTT_MOST_US) / 2;
+    return .5 * (double)(rtt < RTT_MOST_US ? rtt : RTT_MOST_US);
+}
+
+uint64_t hm_mesh_delay_us(const struct hm_mesh *mesh)
+{
+    return (uint64_t)delay_us(mesh);
 }
 
 /* These rules see what the others have not seen in another way, and want deltas as fresh as may be.
@@ -125,7 +130,7 @@ static uint64_t interval_us(const struct hm_mesh *mesh)
     if (wants_every_step(mesh))
         return (uint64_t)fmin(fmax(cost / OVERHEAD * mesh->slow_down, INTERVAL_MIN_US),
                               INTERVAL_MAX_US);
-    double least = 2 * (double)hm_mesh_delay_us(mesh);
+    double least = 2 * delay_us(mesh);
     /* What the others have not seen is to be a small part of what has been done: a run begins with
      * short intervals, and the more others there are, the more it may cost. */
     double grown =
