@@ -80,19 +80,6 @@ static double delay_us(const struct hm_mesh *mesh)
     return .5 * (double)(rtt < RTT_MOST_US ? rtt : RTT_MOST_US);
 }
 
-uint64_t hm_mesh_delay_us(const struct hm_mesh *mesh)
-{
-    return (uint64_t)delay_us(mesh);
-}
-
-/* These rules see what the others have not seen in another way, and want deltas as fresh as may be.
- */
-static bool wants_every_step(const struct hm_mesh *mesh)
-{
-    enum hm_rule rule = mesh->params.combine.rule;
-    return rule == HM_RULE_HOLD || rule == HM_RULE_LOOKAHEAD;
-}
-
 /* Back-pressure: when most peers that we hear are many flushes behind, flush less often; when they
  * keep up, come back step by step. The median, so that one slow or frozen peer never slows
  * everybody. */
@@ -127,9 +114,6 @@ static uint64_t interval_us(const struct hm_mesh *mesh)
     double budget = mesh->params.budget_steps ? (double)mesh->params.budget_steps : mesh->rate * 60;
     double alone_us = mesh->rate > 0 ? budget / mesh->rate * 1e6 : 1e6;
     double best = sqrt(alone_us * cost / n);
-    if (wants_every_step(mesh))
-        return (uint64_t)fmin(fmax(cost / OVERHEAD * mesh->slow_down, INTERVAL_MIN_US),
-                              INTERVAL_MAX_US);
     double least = 2 * delay_us(mesh);
     /* What the others have not seen is to be a small part of what has been done: a run begins with
      * short intervals, and the more others there are, the more it may cost. */
@@ -225,9 +209,7 @@ void hm_mesh_tick_flush(struct hm_mesh *mesh)
         }
         due = mesh->tokens >= 0;
     }
-    if (due && hm_mesh_keeps_calm(mesh))
-        mesh->flush_due_us = mesh->now_us + mesh->interval_us;
-    else if (due)
+    if (due)
         extract(mesh, false);
 }
 
@@ -282,20 +264,22 @@ static void publish_piece(struct hm_mesh *mesh, const struct hm_delta *piece, ui
 }
 
 /* A life has so many deltas, then it goes on as another, as if it yielded: nothing is renounced.
- * False when there is no room for another, which ends the mesh. */
+ * False: there is no room for another. */
 static bool renew_used_up(struct hm_mesh *mesh, uint32_t n_blocks)
 {
     uint32_t most = mesh->params.seq_max ? mesh->params.seq_max : HM_SEQ_MAX;
-    if ((uint64_t)mesh->stream[0]->link.seq + n_blocks / PIECE_BLOCKS_MAX >= most)
-        hm_mesh_renew(mesh, HM_SEQ_MAX + 1);
-    return !mesh->finished;
+    return (uint64_t)mesh->stream[0]->link.seq + n_blocks / PIECE_BLOCKS_MAX < most ||
+           hm_mesh_renew(mesh, HM_SEQ_MAX + 1);
 }
 
 static void publish(struct hm_mesh *mesh, const struct hm_delta *delta, uint64_t steps)
 {
     uint32_t from = 0;
-    if (!renew_used_up(mesh, delta->n_blocks))
+    if (!renew_used_up(mesh, delta->n_blocks)) {
+        hm_mesh_act(mesh, HM_ACT_RETRACT)->delta = delta;
+        hm_mesh_no_room(mesh);
         return;
+    }
     do {
         uint32_t to =
             delta->n_blocks - from > PIECE_BLOCKS_MAX ? from + PIECE_BLOCKS_MAX : delta->n_blocks;

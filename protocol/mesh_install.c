@@ -269,17 +269,20 @@ void hm_mesh_say_yield(struct hm_mesh *mesh)
     hm_mesh_broadcast(mesh, &header, NULL);
 }
 
+void hm_mesh_no_room(struct hm_mesh *mesh)
+{
+    hm_mesh_finish(mesh, HM_ENOMEM, "no room for one more life of this node in the vector");
+}
+
 /* From now on this process is another life: a new stream, beats from 1. Deltas of the old one from
  * `renounced` on are void, those before it stay valid where they are. Done nodes have one more
  * flush to publish. */
-void hm_mesh_renew(struct hm_mesh *mesh, uint32_t renounced)
+bool hm_mesh_renew(struct hm_mesh *mesh, uint32_t renounced)
 {
     struct stream *old = mesh->stream[0];
     uint64_t was = mesh->params.life, life = next_life(mesh);
-    if (!change_own_stream(mesh, life)) {
-        hm_mesh_finish(mesh, HM_ENOMEM, "no room for one more life of this node in the vector");
-        return;
-    }
+    if (!change_own_stream(mesh, life))
+        return false;
     struct former *former = &mesh->former[mesh->n_formers++ % FORMERS_MAX];
     *former = (struct former){was, old->link.seq, renounced};
     old->former = true;
@@ -294,6 +297,7 @@ void hm_mesh_renew(struct hm_mesh *mesh, uint32_t renounced)
     mesh->drained = false;
     if (mesh->phase > HM_RUNNING)
         hm_mesh_enter(mesh, HM_RUNNING);
+    return true;
 }
 
 static void publish_anew(struct hm_mesh *mesh, const struct hm_log_entry *entry, uint64_t steps)
@@ -354,7 +358,8 @@ static void yield(struct hm_mesh *mesh, const struct hm_vv_entry *to)
         old->head = old->link.seq;
         mesh->flush = old->flush;
     } else {
-        hm_mesh_renew(mesh, renounced);
+        if (!hm_mesh_renew(mesh, renounced))
+            hm_mesh_no_room(mesh);
         set_lost(mesh, old, to->seq, to->seq + lost);
     }
     if (!mesh->finished)

@@ -131,7 +131,6 @@ struct wanted_chunk {
 
 /* A snapshot that is being taken. */
 struct fetch {
-    uint64_t calm_us; /* since when nothing but another's state helps; 0: not so */
     enum fetch_step step;
     uint64_t server; /* its life */
     uint64_t due_us; /* when to look again */
@@ -383,7 +382,6 @@ void hm_mesh_on_state_meta(struct hm_mesh *mesh, const struct hm_event *event,
                            const struct hm_header *header);
 void hm_mesh_on_chunk(struct hm_mesh *mesh, const struct hm_event *event,
                       const struct hm_header *header);
-bool hm_mesh_keeps_calm(struct hm_mesh *mesh);
 void hm_mesh_tick_fetch(struct hm_mesh *mesh);
 uint64_t hm_mesh_fetch_wake_us(const struct hm_mesh *mesh);
 bool hm_mesh_fetches(const struct hm_mesh *mesh, const struct stream *stream);
@@ -395,7 +393,9 @@ int hm_mesh_chunk_room(struct hm_mesh *mesh, uint32_t n_blocks); /* 0, or -1 wit
 bool hm_mesh_would_lose(const struct hm_mesh *mesh, const struct hm_vv_entry *vv, size_t n);
 void hm_mesh_install(struct hm_mesh *mesh);
 void hm_mesh_on_installed(struct hm_mesh *mesh);
-void hm_mesh_renew(struct hm_mesh *mesh, uint32_t renounced);
+bool hm_mesh_renew(struct hm_mesh *mesh,
+                   uint32_t renounced);     /* false: no room in the vector, nothing has changed */
+void hm_mesh_no_room(struct hm_mesh *mesh); /* which ends this node */
 void hm_mesh_regain(struct hm_mesh *mesh, struct stream *s, uint32_t seq);
 void hm_mesh_say_yield(struct hm_mesh *mesh);
 void hm_mesh_on_yield(struct hm_mesh *mesh, const struct hm_header *header);
