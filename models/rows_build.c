@@ -129,30 +129,36 @@ static void shuffle(uint32_t *row, uint32_t n)
 }
 
 /* Counting sort of the features by 16 bits of their frequency, highest first; stable, so ties stay
- * by number. */
-static void sort_pass(const uint32_t *frequency, unsigned shift, const uint32_t *from, uint32_t *to,
-                      uint32_t n, uint32_t *at /* [65536] */)
+ * by number. None of the 16 bits are above `most`. */
+static void sort_pass(const uint32_t *frequency, unsigned shift, uint32_t most,
+                      const uint32_t *from, uint32_t *to, uint32_t n, uint32_t *at /* [65536] */)
 {
-    memset(at, 0, 65536 * sizeof *at);
+    memset(at, 0, (most + 1) * sizeof *at);
     for (uint32_t i = 0; i < n; i++)
-        at[0xFFFF - ((frequency[i] >> shift) & 0xFFFF)]++;
+        at[most - ((frequency[i] >> shift) & 0xFFFF)]++;
     uint32_t sum = 0;
-    for (int b = 0; b < 65536; b++) {
+    for (uint32_t b = 0; b <= most; b++) {
         uint32_t count = at[b];
         at[b] = sum;
         sum += count;
     }
     for (uint32_t i = 0; i < n; i++)
-        to[at[0xFFFF - ((frequency[from[i]] >> shift) & 0xFFFF)]++] = from[i];
+        to[at[most - ((frequency[from[i]] >> shift) & 0xFFFF)]++] = from[i];
 }
 
-static void rank_features(const uint32_t *frequency, struct hm_builder_plan *plan, uint32_t *at)
+/* A feature is met at most once in a row. */
+static void rank_features(const uint32_t *frequency, uint64_t n_rows, struct hm_builder_plan *plan,
+                          uint32_t *at)
 {
-    uint32_t n = plan->image.n_features;
-    for (uint32_t i = 0; i < n; i++)
-        plan->order[i] = i;
-    sort_pass(frequency, 0, plan->order, plan->rank_of, n, at);
-    sort_pass(frequency, 16, plan->rank_of, plan->order, n, at);
+    uint32_t n = plan->image.n_features, most = n_rows < 0xFFFF ? (uint32_t)n_rows : 0xFFFF;
+    uint32_t *in_order = n_rows > 0xFFFF ? plan->order : plan->rank_of;
+    for (uint32_t i = 0; i < n; i++) {
+        assert(frequency[i] <= n_rows);
+        in_order[i] = i;
+    }
+    if (n_rows > 0xFFFF)
+        sort_pass(frequency, 0, most, plan->order, plan->rank_of, n, at);
+    sort_pass(frequency, n_rows > 0xFFFF ? 16 : 0, most, plan->rank_of, plan->order, n, at);
     for (uint32_t rank = 0; rank < n; rank++)
         plan->rank_of[plan->order[rank]] = rank;
 }
@@ -174,7 +180,8 @@ enum hm_status hm_builder_plan(struct hm_rows_builder *builder, uint32_t n_featu
               hm_grow_reserve(&builder->frequency, 4 * (size_t)n_features) != 0;
     if (!bad) {
         shuffle(plan->row, (uint32_t)builder->n_rows);
-        rank_features((const uint32_t *)(const void *)builder->frequency.base, plan, at);
+        rank_features((const uint32_t *)(const void *)builder->frequency.base, builder->n_rows,
+                      plan, at);
     }
     free(at);
     return bad ? hm_fail(err, HM_ENOMEM, "no memory to arrange the rows") : HM_OK;
