@@ -7,6 +7,12 @@
 #include <stdint.h>
 #include <sys/mman.h>
 
+#ifdef HM_SMALL_BUFFERS /* for fuzzing, where an input is a kilobyte */
+enum { HM_GROW_FIRST = 1 << 16 };
+#else
+enum { HM_GROW_FIRST = 1 << 21 };
+#endif
+
 struct hm_grow {
     uint8_t *base;     /* NULL as long as room is 0 */
     size_t used, room; /* bytes */
@@ -18,7 +24,7 @@ static inline int hm_grow_reserve(struct hm_grow *g, size_t bytes)
 {
     if (bytes <= g->room)
         return 0;
-    size_t room = g->room ? g->room : (size_t)1 << 21;
+    size_t room = g->room ? g->room : HM_GROW_FIRST;
     while (room < bytes)
         room *= 2;
     void *base = g->base ? mremap(g->base, g->room, room, MREMAP_MAYMOVE)

@@ -12,7 +12,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#ifdef HM_SMALL_BUFFERS /* for fuzzing, where a file is a kilobyte */
+enum { BLOCK_BYTES = 1 << 12 };
+#else
 enum { BLOCK_BYTES = 1 << 20 };
+#endif
 
 struct hm_input {
     char *path;

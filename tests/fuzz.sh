@@ -6,6 +6,10 @@
 #     tests/fuzz.sh --total 60           a minute in all, as tools/test.sh does
 #     tests/fuzz.sh --keep mesh          afterwards, its corpus becomes tests/golden/fuzz/mesh.hex
 #
+# The protocol core (mesh, pair) is compiled with small tables. Of its soak, --runs N counts executions without sanitizers,
+# in a build folder of their own (mesh.fast, pair.fast), where assertions alone judge; a tenth as many are made with them,
+# beginning from the same inputs. All other runs are with sanitizers.
+#
 # One process a core. Inputs found go on in build-fuzz/fuzz/TARGET from run to run, and start from
 # tests/golden/fuzz/TARGET.hex. An input that fails is kept in tests/golden/crash/TARGET, where test_fuzz_replay finds it,
 # and ends its target's run. FUZZ_MB is what a target's memory may grow to (512), FUZZ_BUILD the build folder. The table
@@ -15,7 +19,7 @@ set -u
 cd "$(dirname "$0")/.." || exit 1
 : "${FUZZ_BUILD:=build-fuzz}" "${FUZZ_MB:=512}"
 export FUZZ_BUILD FUZZ_MB
-export ASAN_OPTIONS=detect_leaks=1:quarantine_size_mb=32:malloc_context_size=10:allocator_may_return_null=1
+export ASAN_OPTIONS=detect_leaks=1:quarantine_size_mb=4:malloc_context_size=2:allocator_may_return_null=1
 export UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
 work=$FUZZ_BUILD/fuzz
 
@@ -23,14 +27,15 @@ work=$FUZZ_BUILD/fuzz
 stat() { sed -n "s/^stat::$2: *//p" "$work/$1.log" | tail -1; }
 
 # A corpus is kept as text, an input a line in hexadecimal, sorted: hundreds of files would be in everybody's way.
+# unpack TARGET FOLDER
 unpack() {
-    rm -rf "$work/$1.golden"
-    mkdir -p "$work/$1.golden"
-    if [ -d "tests/golden/fuzz/$1" ]; then cp "tests/golden/fuzz/$1"/* "$work/$1.golden"; fi
+    rm -rf "$2"
+    mkdir -p "$2"
+    if [ -d "tests/golden/fuzz/$1" ]; then cp "tests/golden/fuzz/$1"/* "$2"; fi
     [ -f "tests/golden/fuzz/$1.hex" ] || return 0
     /usr/bin/python3 -c 'import sys
 for i, line in enumerate(open(sys.argv[1])):
-    open(f"{sys.argv[2]}/{i}", "wb").write(bytes.fromhex(line))' "tests/golden/fuzz/$1.hex" "$work/$1.golden"
+    open(f"{sys.argv[2]}/{i}", "wb").write(bytes.fromhex(line))' "tests/golden/fuzz/$1.hex" "$2"
 }
 
 # The smallest of the files of a folder, $3 bytes of them in all.
@@ -45,19 +50,24 @@ for data in sorted((open(entry, "rb").read() for entry in os.scandir(sys.argv[1]
 open(sys.argv[2], "w").writelines(line + "\n" for line in sorted(inputs))' "$1" "$2" "$3"
 }
 
-# one TARGET LIMIT: runs it; LIMIT is an option of libFuzzer
+is_core() { case ${1%.fast} in mesh|pair) ;; *) false ;; esac }
+
+# one TARGET[.fast] LIMIT: runs it; LIMIT is an option of libFuzzer. Core inputs are lists of events, a few bytes each.
 one() {
-    mkdir -p "$work/$1" "tests/golden/crash/$1"
-    unpack "$1"
-    nice "$FUZZ_BUILD/tests/fuzz_$1" "$2" -max_len=4200 -len_control=20 -timeout=300 -rss_limit_mb="$FUZZ_MB" \
-        -detect_leaks=0 -entropic=0 -report_slow_units=1000000 -print_final_stats=1 \
-        -artifact_prefix="tests/golden/crash/$1/" "$work/$1" "$work/$1.golden" \
-        "tests/golden/crash/$1" >"$work/$1.log" 2>&1
+    name=${1%.fast} build=$FUZZ_BUILD longest=4200
+    if [ "$name" != "$1" ]; then build=$FUZZ_BUILD-fast; fi
+    if is_core "$1"; then longest=400; fi
+    mkdir -p "$work/$name" "tests/golden/crash/$name"
+    unpack "$name" "$work/$1.golden"
+    nice "$build/tests/fuzz_$name" "$2" -max_len=$longest -len_control=20 -timeout=300 -rss_limit_mb="$FUZZ_MB" \
+        -detect_leaks=0 -entropic=0 -report_slow_units=1000000 -print_final_stats=1 -print_funcs=0 \
+        -artifact_prefix="tests/golden/crash/$name/" "$work/$name" "$work/$1.golden" \
+        "tests/golden/crash/$name" >"$work/$1.log" 2>&1
     echo $? >"$work/$1.code"
     runs=$(stat "$1" number_of_executed_units)
     before=$(cat "$work/$1.executions" 2>/dev/null || echo 0)
     echo $((before + ${runs:-0})) >"$work/$1.executions"
-    rmdir "tests/golden/crash/$1" tests/golden/crash 2>/dev/null
+    rmdir "tests/golden/crash/$name" tests/golden/crash 2>/dev/null
     return 0
 }
 
@@ -65,7 +75,7 @@ one() {
 keep() {
     rm -rf "$work/$1.kept"
     mkdir -p "$work/$1.kept"
-    nice "$FUZZ_BUILD/tests/fuzz_$1" -merge=1 -detect_leaks=0 -rss_limit_mb="$FUZZ_MB" "$work/$1.kept" "$work/$1" \
+    nice "$FUZZ_BUILD/tests/fuzz_$1" -merge=1 -detect_leaks=0 -print_funcs=0 -rss_limit_mb="$FUZZ_MB" "$work/$1.kept" "$work/$1" \
         "$work/$1.golden" >>"$work/$1.log" 2>&1
     pack "$work/$1.kept" "tests/golden/fuzz/$1.hex" 40000
 }
@@ -74,10 +84,10 @@ case ${1:-} in
 --one) one "$2" "$3"; exit 0 ;;
 esac
 
-limit=-max_total_time=60 total="" jobs=$(nproc) keep=no junit="" targets=""
+limit=-max_total_time=60 runs="" total="" jobs=$(nproc) keep=no junit="" targets=""
 while [ $# -gt 0 ]; do
     case $1 in
-    --runs) limit=-runs=$2; shift ;;
+    --runs) runs=$2; shift ;;
     --seconds) limit=-max_total_time=$2; shift ;;
     --total) total=$2; shift ;;
     --jobs) jobs=$2; shift ;;
@@ -100,32 +110,54 @@ done
 if [ -n "$total" ]; then limit=-max_total_time=$((total * jobs / $(echo $targets | wc -w) + 1)); fi
 
 mkdir -p "$work"
-if [ ! -f "$FUZZ_BUILD/build.ninja" ]; then
-    CC=clang meson setup "$FUZZ_BUILD" --buildtype=debugoptimized -Dfuzz=true -Db_sanitize=address,undefined \
-        -Db_lundef=false >"$work/build.log" 2>&1
-fi
-programs=
-for target in $targets; do programs="$programs tests/fuzz_$target"; done
+: >"$work/build.log"
+
+# set_up FOLDER SANITIZERS TARGET...
+set_up() {
+    folder=$1 sanitizers=$2
+    shift 2
+    if [ ! -f "$folder/build.ninja" ]; then
+        CC=clang meson setup "$folder" --buildtype=debugoptimized -Dfuzz=true "-Db_sanitize=$sanitizers" \
+            -Db_lundef=false >>"$work/build.log" 2>&1
+    fi
+    programs=
+    for each; do programs="$programs tests/fuzz_$each"; done
+    # shellcheck disable=SC2086
+    nice ninja -C "$folder" $programs >>"$work/build.log" 2>&1 || { tail -40 "$work/build.log" >&2; exit 1; }
+}
+
 # shellcheck disable=SC2086
-nice ninja -C "$FUZZ_BUILD" $programs >>"$work/build.log" 2>&1 || { tail -40 "$work/build.log" >&2; exit 1; }
+set_up "$FUZZ_BUILD" address,undefined $targets
+all_runs=
+for target in $targets; do
+    if [ -n "$runs" ] && is_core "$target"; then
+        set_up "$FUZZ_BUILD-fast" none "$target"
+        all_runs="$all_runs $target.fast"
+    fi
+    all_runs="$all_runs $target"
+done
 
 # The slow ones first, so that the last process does not run alone for long.
-for target in $targets; do
-    case $target in mesh|pair) echo "$target" ;; esac
-done >"$work/order"
-for target in $targets; do
-    case $target in mesh|pair) ;; *) echo "$target" ;; esac
-done >>"$work/order"
-xargs -P "$jobs" -I '{}' "$0" --one '{}' "$limit" <"$work/order"
+for target in $all_runs; do if is_core "$target"; then echo "$target"; fi; done >"$work/order"
+for target in $all_runs; do if ! is_core "$target"; then echo "$target"; fi; done >>"$work/order"
+while read -r target; do
+    if [ -z "$runs" ]; then
+        echo "$target $limit"
+    elif is_core "$target" && [ "${target%.fast}" = "$target" ]; then
+        echo "$target -runs=$((runs / 10))"
+    else
+        echo "$target -runs=$runs"
+    fi
+done <"$work/order" | xargs -P "$jobs" -L 1 "$0" --one
 
 failed=0
 printf '%-10s %12s %12s %9s %6s %9s %8s\n' target executions 'in all' a/second found corpus 'peak MB'
-for target in $targets; do
+for target in $all_runs; do
     found=0
     if [ "$(cat "$work/$target.code")" != 0 ]; then found=1 failed=1; fi
     printf '%-10s %12s %12s %9s %6s %9s %8s\n' "$target" "$(stat "$target" number_of_executed_units)" \
         "$(cat "$work/$target.executions")" "$(stat "$target" average_exec_per_sec)" $found \
-        "$(find "$work/$target" -type f | wc -l)" "$(stat "$target" peak_rss_mb)"
+        "$(find "$work/${target%.fast}" -type f | wc -l)" "$(stat "$target" peak_rss_mb)"
     if [ $found = 1 ]; then
         grep -E 'ERROR|SUMMARY|Assertion|runtime error|Test unit written' "$work/$target.log" | sed 's/^/    /'
     fi
@@ -133,7 +165,7 @@ done
 if [ -n "$junit" ]; then
     {
         echo '<testsuite name="fuzz">'
-        for target in $targets; do
+        for target in $all_runs; do
             echo "<testcase classname=\"fuzz\" name=\"$target\">"
             if [ "$(cat "$work/$target.code")" != 0 ]; then
                 echo '<failure>'

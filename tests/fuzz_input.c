@@ -5,7 +5,7 @@
 
 #include <stdlib.h>
 
-enum { PIECE = 1 << 16, READ_MAX = 1 << 20 /* the rest of a bomb is more of the same */ };
+enum { PIECE = 1 << 14, READ_MAX = 1 << 16 /* the rest of a bomb is more of the same */ };
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
