@@ -33,6 +33,9 @@ struct hm_dense {
     /* out[i] = w[i], each read once. */
     void (*read)(const hm_cell *w, float *out, size_t n);
 
+    /* out[i] += reach * v[i]. */
+    void (*read_ahead)(const hm_cell *v, float reach, float *out, size_t n);
+
     /* The sum of g's squares, in a fixed order. */
     double (*square_sum)(const float *g, size_t n);
 

@@ -15,6 +15,16 @@ static void read_cells(const hm_cell *w, float *out, size_t n)
     hm_cells_get(w, out, n);
 }
 
+static void read_ahead(const hm_cell *v, float reach, float *out, size_t n)
+{
+    for (size_t at = 0; at < n; at += BLOCK) {
+        float block[BLOCK];
+        hm_cells_get(v + at, block, BLOCK);
+        for (size_t i = 0; i < BLOCK; i++)
+            out[at + i] += reach * block[i];
+    }
+}
+
 static double square_sum(const float *g, size_t n)
 {
     double total = 0;
@@ -91,4 +101,4 @@ static void do_step(const struct hm_dense_step *step, const float *g, const floa
 }
 
 extern const struct hm_dense HM_TABLE;
-const struct hm_dense HM_TABLE = {HM_TABLE_NAME, read_cells, square_sum, do_step};
+const struct hm_dense HM_TABLE = {HM_TABLE_NAME, read_cells, read_ahead, square_sum, do_step};

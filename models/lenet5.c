@@ -16,11 +16,16 @@ static const char NAME[] = "lenet5";
 
 enum { BATCH_DEFAULT = 32, GRID_EXP = -13 };
 
-static const double EPOCHS_DEFAULT = 10;
+static const double EPOCHS_DEFAULT = 10, WARMUP_MOST = 64000;
 
 /* What serves a mesh whose nodes have random parts of the data, and one node alone. */
 static const struct hm_optimiser USUAL = {
     .lr = .02, .schedule = HM_SCHEDULE_STEP, .momentum = .9f, .nesterov = 1, .clip = 1};
+
+/* Where nodes see different labels. Clipping to norm 1 would break the balance between them;
+ * without any, a large first step may kill the network. */
+static const struct hm_optimiser USUAL_APART = {
+    .lr = .005, .schedule = HM_SCHEDULE_CONSTANT, .momentum = .9f, .nesterov = 1, .clip = 4};
 
 static struct hm_lenet5_model *mutable_of(struct hm_model *model)
 {
@@ -135,8 +140,13 @@ static enum hm_status found(struct hm_model *model, struct hm_fields *config, st
     const struct hm_train_options *o = &lenet5->options;
     if (!lenet5->train.n)
         return hm_fail(err, HM_EUSAGE, "lenet5: no training data; give --data DIR");
+    struct hm_train_options chosen = *o;
+    if (!o->combine_given)
+        chosen.combine.rule =
+            o->partition == HM_PARTITION_LABELS ? HM_RULE_LOOKAHEAD : HM_RULE_HOLD;
+    int alike = chosen.combine.rule != HM_RULE_LOOKAHEAD;
     uint64_t budget =
-        hm_plan_found(NAME, o, lenet5->train.n, EPOCHS_DEFAULT, lenet5->base.batch, config);
+        hm_plan_found(NAME, &chosen, lenet5->train.n, EPOCHS_DEFAULT, lenet5->base.batch, config);
     hm_fields_set(config, "channels", "%u", lenet5->train.channels);
     hm_fields_set(config, "dropout", "%.9g", o->dropout);
     struct hm_layout layout;
@@ -144,7 +154,10 @@ static enum hm_status found(struct hm_model *model, struct hm_fields *config, st
     if (status)
         return status;
     hm_fields_set_layout(config, &layout);
-    return hm_optimiser_found(o, &USUAL, budget, config, err);
+    struct hm_optimiser usual = alike ? USUAL : USUAL_APART;
+    if (!alike) /* momentum has to build up before looking ahead means anything */
+        usual.warmup = budget ? fmin(WARMUP_MOST, .1 * (double)budget) : WARMUP_MOST;
+    return hm_optimiser_found(o, &usual, budget, config, err);
 }
 
 static enum hm_status extend(const struct hm_model *model, struct hm_fields *config,
@@ -219,6 +232,7 @@ static enum hm_status adopt(struct hm_model *model, const struct hm_fields *conf
         (status = adopt_layout(lenet5, config, err)))
         return status;
     lenet5->dropout = (float)dropout;
+    lenet5->base.momentum = lenet5->optimiser.momentum;
     lenet5->n = hm_layout_n(&lenet5->layout);
     lenet5->kernels = hm_lenet5_kernels_find(lenet5->options.isa, lenet5->channels);
     lenet5->dense = hm_dense_find(lenet5->options.isa);

@@ -59,6 +59,8 @@ static double gradient(const struct hm_lenet5_model *lenet5, const struct hm_sha
     const uint8_t **image = (const uint8_t **)(void *)(scratch + p.image);
     size_t bytes = hm_image_bytes(&lenet5->train);
     lenet5->dense->read(step->w, w, lenet5->n);
+    if (step->ahead)
+        lenet5->dense->read_ahead(step->ahead, step->reach, w, lenet5->n);
     for (uint64_t i = 0; i < step->n; i++) {
         uint32_t example = hm_lenet5_example(lenet5, shard, step->from + i);
         image[i] = lenet5->train.pixel + example * bytes;

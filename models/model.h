@@ -54,8 +54,9 @@ struct hm_train_options {
     uint64_t seed;
     struct hm_combine combine;
     int combine_given;
-    unsigned nodes;   /* expected at the start */
-    unsigned threads; /* of this node */
+    enum hm_partition partition; /* which examples a node trains on */
+    unsigned nodes;              /* expected at the start */
+    unsigned threads;            /* of this node */
 };
 
 /* Examples that one node trains on: [begin, begin + n) of the training set, around its end, or
@@ -76,6 +77,8 @@ struct hm_step {
     float t_per_step; /* mesh-wide steps that pass for each own one */
     void *scratch;    /* [scratch_bytes] of this thread, zeroed at the start, 64-byte aligned */
     float *state;     /* [state_floats] of whoever steps: velocities; zeroed, aligned the same */
+    const hm_cell *ahead; /* a gradient is taken at w + reach * ahead; NULL: at w */
+    float reach;
     float *read;      /* [read_floats] what a gradient was taken at, between grad and apply */
     double staleness; /* apply: updates that reached W since then */
     uint64_t held;    /* out: examples whose steps are in the scratch, not in w, as yet */
@@ -202,6 +205,7 @@ struct hm_model {
     size_t read_floats;        /* of each gradient; 0: apply does not look at them */
     size_t grad_max;           /* spans and values that the gradient of a batch may have */
     struct hm_combine combine; /* the mesh's rule, by adopt */
+    float momentum;            /* of its steps; 0: none */
 };
 
 static inline void hm_model_apply(const struct hm_model *model, struct hm_step *step,

@@ -6,8 +6,8 @@
 static const char *const schedule_name[] = {"constant", "step", "cosine"};
 
 const char *const hm_optimiser_fields[HM_OPTIMISER_FIELDS] = {
-    "lr",   "schedule",   "momentum", "nesterov",        "lambda",
-    "clip", "compensate", "adaptive", "staleness_aware", "horizon"};
+    "lr",         "schedule", "momentum",        "nesterov", "lambda", "clip",
+    "compensate", "adaptive", "staleness_aware", "horizon",  "warmup"};
 
 /* ---- configuration ---- */
 
@@ -45,6 +45,7 @@ enum hm_status hm_optimiser_found(const struct hm_train_options *o,
     hm_fields_set(config, "lr", "%.17g", usual->lr);
     hm_fields_set(config, "schedule", "%s", schedule);
     hm_fields_set(config, "horizon", "%llu", (unsigned long long)budget);
+    hm_fields_set(config, "warmup", "%.17g", usual->warmup);
     hm_fields_set(config, "momentum", "%.9g", (double)usual->momentum);
     hm_fields_set(config, "nesterov", "%d", usual->nesterov);
     hm_fields_set(config, "lambda", "%.9g", (double)usual->decay);
@@ -98,6 +99,7 @@ enum hm_status hm_optimiser_adopt(struct hm_optimiser *optimiser, const struct h
     enum hm_status status;
     if ((status = hm_fields_number(config, "lr", 1e-30, 1e30, &o.lr, err)) ||
         (status = get_schedule(&o, config, err)) ||
+        (status = hm_fields_number(config, "warmup", 0, 1e18, &o.warmup, err)) ||
         (status = get(config, "momentum", .999999, &o.momentum, err)) ||
         (status = get_flag(config, "nesterov", &o.nesterov, err)) ||
         (status = get(config, "lambda", 1e6, &o.decay, err)) ||
@@ -122,17 +124,23 @@ static double cos_pi(double x)
     return x > .5 ? -sum : sum;
 }
 
+static double schedule_at(enum hm_schedule schedule, double x)
+{
+    switch (schedule) {
+    case HM_SCHEDULE_STEP:
+        return x < .5 ? 1 : x < .8 ? .4 : .1;
+    case HM_SCHEDULE_COSINE:
+        return .5 * (1 + cos_pi(x));
+    default:
+        return 1;
+    }
+}
+
 double hm_optimiser_rate(const struct hm_optimiser *o, double t)
 {
+    double risen = o->warmup > 0 ? fmin(t / o->warmup, 1) : 1;
     double x = o->horizon > 0 ? fmin(t / o->horizon, 1) : 0;
-    switch (o->schedule) {
-    case HM_SCHEDULE_STEP:
-        return o->lr * (x < .5 ? 1 : x < .8 ? .4 : .1);
-    case HM_SCHEDULE_COSINE:
-        return o->lr * .5 * (1 + cos_pi(x));
-    default:
-        return o->lr;
-    }
+    return o->lr * schedule_at(o->schedule, x) * fmax(risen, .01);
 }
 
 size_t hm_optimiser_state(const struct hm_optimiser *o, size_t n)

@@ -1,6 +1,6 @@
 /* How gradients become steps: learning rate and schedule, momentum, weight decay, clipping, what is
  * done about delays. Part of the configuration: fields "lr", "schedule", "momentum", "nesterov",
- * "lambda" (weight decay), "clip", "compensate", "adaptive", "staleness_aware".
+ * "lambda" (weight decay), "warmup", "clip", "compensate", "adaptive", "staleness_aware".
  *
  * The rate of a step is lr times the schedule's factor at its mesh-wide time, divided by the
  * staleness if that is asked for: the updates that reached W between reading it and adding to it,
@@ -22,6 +22,7 @@ enum hm_schedule {
 struct hm_optimiser {
     double lr, horizon; /* horizon: mesh-wide steps that the schedule is spread over */
     enum hm_schedule schedule;
+    double warmup; /* steps over which the rate rises to its value; 0: at once */
     float momentum, decay, clip; /* clip: largest norm of a gradient; 0: no limit */
     int nesterov;
     float compensate; /* lambda of delay compensation; 0: none */
@@ -41,7 +42,7 @@ enum hm_status hm_optimiser_adopt(struct hm_optimiser *optimiser, const struct h
 
 /* The names of the fields. */
 extern const char *const hm_optimiser_fields[];
-enum { HM_OPTIMISER_FIELDS = 10 };
+enum { HM_OPTIMISER_FIELDS = 11 };
 
 double hm_optimiser_rate(const struct hm_optimiser *optimiser, double t);
 

@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-static const char *const rule_name[] = {"sum", "amplify", "mean"};
+static const char *const rule_name[] = {"sum", "amplify", "mean", "hold", "lookahead"};
 
 static void set_rule(const struct hm_train_options *o, struct hm_fields *fields)
 {
@@ -84,7 +84,8 @@ static enum hm_status adopt_rule(struct hm_model *model, const struct hm_fields 
             model->combine = (struct hm_combine){(enum hm_rule)i, (float)amplify};
             return HM_OK;
         }
-    return hm_fail(err, HM_EINPUT, "field 'combine' is '%.40s'; sum, amplify or mean is expected",
+    return hm_fail(err, HM_EINPUT,
+                   "field 'combine' is '%.40s'; sum, amplify, mean, hold or lookahead is expected",
                    name ? name : "");
 }
 

@@ -59,15 +59,16 @@ static enum hm_status open_set(struct hm_rows *rows, const char *const *file, un
 /* V form is plain SGD with one schedule: momentum has no meaning in it, nor has another rate. */
 static enum hm_status check_options(const struct hm_train_options *o, struct hm_err *err)
 {
-    const char *flag = o->momentum_given     ? "momentum"
-                       : o->nesterov         ? "nesterov"
-                       : o->schedule         ? "schedule"
-                       : o->clip_given       ? "clip"
-                       : o->compensate_given ? "compensate"
-                       : o->staleness_aware  ? "staleness-aware"
-                       : o->dropout > 0      ? "dropout"
-                       : o->data             ? "data"
-                                             : NULL;
+    const char *flag = o->momentum_given                      ? "momentum"
+                       : o->nesterov                          ? "nesterov"
+                       : o->schedule                          ? "schedule"
+                       : o->clip_given                        ? "clip"
+                       : o->compensate_given                  ? "compensate"
+                       : o->staleness_aware                   ? "staleness-aware"
+                       : o->dropout > 0                       ? "dropout"
+                       : o->data                              ? "data"
+                       : o->combine.rule == HM_RULE_LOOKAHEAD ? "combine lookahead"
+                                                              : NULL;
     if (!flag)
         return HM_OK;
     return hm_fail(err, HM_EUSAGE, "svm: --%s is for other workloads; leave it away", flag);

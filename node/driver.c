@@ -7,13 +7,21 @@
 #include <math.h>
 #include <string.h>
 
-enum { MESSAGES_A_TURN = 256, STATUS_US = 250000 };
+enum { MESSAGES_A_TURN = 256, STATUS_US = 250000, RELEASE_US = 1000 };
 
 static struct hm_event event_of(struct hm_node *node, enum hm_event_type type)
 {
     return (struct hm_event){.type = type,
                              .now_us = hm_node_now(node),
                              .own_steps = hm_node_settled(node) - node->taken};
+}
+
+/* How far a gradient looks ahead. */
+static float reach(const struct hm_node *node)
+{
+    const struct hm_model *model = node->model;
+    double step_us = node->rate ? model->batch * 1e6 * node->n_workers / (double)node->rate : 0;
+    return hm_combiner_reach(model->momentum, (double)hm_mesh_delay_us(node->mesh), step_us);
 }
 
 /* Numbers that workers go by. */
@@ -27,6 +35,7 @@ static void tell_workers(struct hm_node *node)
     atomic_store_explicit(&shared->divisor, combination.divisor, memory_order_relaxed);
     atomic_store_explicit(&shared->n_live, hm_mesh_n_live(node->mesh), memory_order_relaxed);
     atomic_store_explicit(&shared->steps_cap, hm_mesh_steps_cap(node->mesh), memory_order_relaxed);
+    atomic_store_explicit(&shared->reach, reach(node), memory_order_relaxed);
     hm_workers_open_gate(node);
 }
 
@@ -82,14 +91,18 @@ static void extract(struct hm_node *node, const struct hm_action *action)
 {
     struct hm_extract_stats stats = {0};
     hm_resume_hand_over(node);
+    if (action->extract.verify)
+        hm_combiner_release_all(&node->combiner);
     if (action->extract.verify && !node->report.residual_norm)
         node->report.residual_norm = residual_norm(node);
     atomic_fetch_add(&node->shared.extracts_begun, 1);
     uint64_t steps = hm_node_settled(node) - node->taken;
     struct hm_delta *delta = node->delta;
     delta->n_blocks = delta->n_nonzero = 0;
-    node->kernels->extract(&node->weights, 0, node->layout.n_blocks, &action->extract.publish,
-                           delta, &stats);
+    bool final = action->extract.verify || action->extract.rescale != 0;
+    hm_combiner_extract(&node->combiner, node->kernels, &action->extract.publish, final,
+                        hm_node_now(node) + hm_mesh_delay_us(node->mesh),
+                        atomic_load_explicit(&node->cursor, memory_order_relaxed), delta, &stats);
     node->work.extracts++;
     node->work.scanned += node->weights.n;
     node->work.published += delta->n_blocks;
@@ -119,12 +132,14 @@ static void retract(struct hm_node *node, const struct hm_action *action)
 {
     hm_delta_retract(action->delta, node->weights.b);
     hm_weights_settle(&node->weights);
+    hm_combiner_forget(&node->combiner);
 }
 
 static void apply(struct hm_node *node, const struct hm_action *action)
 {
     node->kernels->apply(action->delta, &node->weights, &node->n_sampled, &node->n_wiped);
     node->work.applied += action->delta->n_blocks;
+    hm_combiner_note(&node->combiner, action->from, action->delta);
     struct hm_event event = event_of(node, HM_EV_APPLIED);
     node->report.last_apply_us = event.now_us;
     hm_mesh_step(node->mesh, &event);
@@ -261,6 +276,10 @@ static void heed_stops(struct hm_node *node)
 static uint64_t wake_us(const struct hm_node *node)
 {
     uint64_t wake = hm_mesh_wake_us(node->mesh, atomic_load(&node->shared.running));
+    uint64_t release = hm_combiner_due_us(&node->combiner), now = hm_node_now(node);
+    if (release < now) /* it waits for a worker to begin another batch */
+        release = now + RELEASE_US;
+    wake = release < wake ? release : wake;
     double seconds = node->model->seconds;
     uint64_t end = node->train_us + (uint64_t)(seconds * 1e6);
     if (seconds > 0 && node->train_us && end > hm_node_now(node) && end < wake)
@@ -270,6 +289,8 @@ static uint64_t wake_us(const struct hm_node *node)
 
 uint64_t hm_driver_turn(struct hm_node *node)
 {
+    hm_combiner_release(&node->combiner, hm_node_now(node),
+                        atomic_load_explicit(&node->cursor, memory_order_relaxed));
     hear(node);
     heed_stops(node);
     if (node->ended)

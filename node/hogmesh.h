@@ -47,7 +47,6 @@ struct hm_node_status {
 struct hm_node_options {
     const char *workload;
     struct hm_train_options train;
-    enum hm_partition partition;
     int rank; /* of this node among `ranks` for the partition; -1: by the order of lives at the
                  start */
     unsigned ranks;

@@ -188,6 +188,7 @@ static uint64_t memory_bound(const struct hm_node *node)
     uint64_t payload = hm_pack_bound(n / HM_BLOCK, n / HM_BLOCK);
     payload = payload < HM_PAYLOAD_MAX ? payload : HM_PAYLOAD_MAX;
     uint64_t copies = node->options.checkpoint_path ? 8 * n : 0; /* B and W - B of a checkpoint */
+    copies += hm_combiner_bytes(node->model->combine.rule, n, (unsigned)peers);
     return 8 * n + 2 * 4 * n + 2 * 4 * n + copies + node->report.log_budget + ((uint64_t)16 << 20) +
            peers * (64 + 128 + 16) * payload + HM_RAW_MAX +
            (uint64_t)node->options.train.threads *
@@ -205,6 +206,9 @@ static enum hm_status open_weights(struct hm_node *node, struct hm_err *err)
         return status;
     node->model->ops->init(node->model, &node->weights);
     hm_weights_settle(&node->weights);
+    status = hm_combiner_open(&node->combiner, node->model->combine.rule, &node->weights, err);
+    if (status)
+        return status;
     node->report.log_budget = log_budget(node);
     node->report.memory_bound = memory_bound(node);
     return HM_OK;
@@ -255,7 +259,7 @@ static enum hm_status choose_shard(struct hm_node *node, struct hm_err *err)
     node->rank = rank;
     node->ranks = ranks;
     enum hm_status status =
-        node->model->ops->shard(node->model, o->partition, rank, ranks, &node->shard, err);
+        node->model->ops->shard(node->model, o->train.partition, rank, ranks, &node->shard, err);
     if (!status)
         hm_resume_cursor(node);
     return status;
@@ -349,6 +353,7 @@ void hm_node_close(struct hm_node *node)
         node->env->ops->close(node->env, 0);
     if (node->model && !node->model_borrowed)
         node->model->ops->close(node->model);
+    hm_combiner_close(&node->combiner);
     hm_delta_fini(&node->own_delta);
     hm_weights_fini(&node->weights);
     free(node->scorer.b);

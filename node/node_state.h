@@ -2,6 +2,7 @@
 #ifndef HM_NODE_NODE_STATE_H
 #define HM_NODE_NODE_STATE_H
 
+#include "node/combiner.h"
 #include "node/env.h"
 #include "node/hogmesh.h"
 
@@ -18,6 +19,7 @@ struct for_workers {
     _Atomic uint64_t taken;       /* own steps that have been published */
     _Atomic uint64_t steps_cap;   /* own unflushed steps at which a worker waits for the driver */
     _Atomic float scale, divisor; /* of the combination in force */
+    _Atomic float reach;          /* of look-ahead */
     _Atomic uint32_t n_live;
     _Atomic uint32_t extracts_begun, extracts_done;
     atomic_bool running, ended;
@@ -97,6 +99,7 @@ struct hm_node {
     struct hm_weights weights;
     struct hm_delta own_delta, *delta; /* of the running extract: the own one, or what nodes of one
                                           thread share */
+    struct hm_combiner combiner;
     struct hm_driver_work work;
     struct hm_shard shard;
 

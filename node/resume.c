@@ -189,7 +189,7 @@ void hm_resume_shard(const struct hm_node *node, unsigned *rank, unsigned *ranks
 {
     const struct hm_resumed *resumed = node->resumed;
     if (!resumed || !resumed->found || node->options.rank >= 0 ||
-        resumed->checkpoint.partition != node->options.partition ||
+        resumed->checkpoint.partition != node->options.train.partition ||
         resumed->checkpoint.rank >= resumed->checkpoint.ranks)
         return;
     *rank = resumed->checkpoint.rank;
@@ -202,7 +202,7 @@ void hm_resume_cursor(struct hm_node *node)
     if (!resumed || !resumed->found)
         return;
     const struct hm_checkpoint *c = &resumed->checkpoint;
-    if (c->partition == node->options.partition && c->rank == node->rank &&
+    if (c->partition == node->options.train.partition && c->rank == node->rank &&
         c->ranks == node->ranks && c->shard_n == node->shard.n)
         atomic_store(&node->cursor, c->cursor);
     else

@@ -103,6 +103,7 @@ static enum hm_status take(struct hm_node *node, struct hm_err *err)
 {
     struct hm_saver *saver = node->saver;
     struct hm_checkpoint *c = &saver->checkpoint;
+    hm_combiner_release_all(&node->combiner); /* it is no part of what this node owes */
     c->life = hm_mesh_life(node->mesh); /* a node that yields goes on as another */
     c->owed_steps = hm_node_settled(node) - node->taken;
     c->time_s = (uint64_t)time(NULL);
@@ -240,7 +241,7 @@ static enum hm_status describe(struct hm_node *node, struct hm_err *err)
                                 .bulk_n = node->bulk_n,
                                 .layout = node->layout,
                                 .digest0 = node->digest0,
-                                .partition = node->options.partition,
+                                .partition = node->options.train.partition,
                                 .rank = node->rank,
                                 .ranks = node->ranks,
                                 .shard_n = node->shard.n};

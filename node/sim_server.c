@@ -264,7 +264,7 @@ static enum hm_status open_pupil(struct hm_server *server, uint32_t index, const
     enum hm_status status = hm_pace_open_gradient(&pupil->pace, o->model, err);
     if (status)
         return status;
-    return o->model->ops->shard(o->model, o->node.partition, index, o->n, &pupil->shard, err);
+    return o->model->ops->shard(o->model, o->node.train.partition, index, o->n, &pupil->shard, err);
 }
 
 static enum hm_status open_all(struct hm_server *server, struct hm_err *err)

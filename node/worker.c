@@ -143,6 +143,8 @@ static void look_around(struct worker *worker, const struct view *view)
     const struct for_workers *shared = &worker->node->shared;
     step->scale = atomic_load_explicit(&shared->scale, memory_order_relaxed);
     step->t_per_step = atomic_load_explicit(&shared->divisor, memory_order_relaxed);
+    step->ahead = worker->node->combiner.ahead.v;
+    step->reach = atomic_load_explicit(&shared->reach, memory_order_relaxed);
     step->t = (double)view->steps + (double)step->t_per_step * (double)view->unflushed;
 }
 

@@ -116,6 +116,7 @@ struct hm_action {
         int verify;    /* 1: report the digest of all of B */
     } extract;
     const struct hm_delta *delta; /* valid until APPLIED; of RETRACT: the one of EXTRACTED */
+    uint64_t from;                /* of APPLY: the life whose delta it is */
     const uint32_t *base;         /* of INSTALL, [n]; valid until INSTALLED */
     enum hm_note_level level;
     char note[HM_NOTE_MAX + 1];
@@ -245,6 +246,7 @@ hm_mesh_combination(const struct hm_mesh *mesh);     /* in force for workers now
 unsigned hm_mesh_n_live(const struct hm_mesh *mesh); /* training nodes, this one included */
 int hm_mesh_stopping(const struct hm_mesh *mesh, const char **reason);
 uint64_t hm_mesh_flush_interval_us(const struct hm_mesh *mesh);
+uint64_t hm_mesh_delay_us(const struct hm_mesh *mesh); /* one way to the farthest live peer */
 uint64_t hm_mesh_steps_cap(
     const struct hm_mesh *mesh); /* own unflushed steps at which workers wait for a flush */
 uint64_t hm_mesh_log_bytes(const struct hm_mesh *mesh);

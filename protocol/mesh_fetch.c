@@ -15,6 +15,7 @@ enum {
     SILENT_US = 4000000,
     LAG_CHECK_US = 250000,
     BAD_MAX = 3, /* chunks that fail, until the snapshot does */
+    CALM_US = 4000000,
 };
 
 /* ---- why ---- */
@@ -86,6 +87,18 @@ static enum need need(const struct hm_mesh *mesh)
     if (stuck(mesh) || hm_mesh_needs_void_gone(mesh))
         return MUST;
     return lags(mesh) ? CATCH_UP : NOTHING;
+}
+
+/* Who needs another's state keeps its own steps to itself for that time; nothing is lost by that.
+ * Where logs last for less than it takes to get a state, each delta more would push out what joins
+ * the two, one after the other would give way, and what they publish anew would make it worse. */
+bool hm_mesh_keeps_calm(struct hm_mesh *mesh)
+{
+    if (need(mesh) != MUST)
+        mesh->fetch.calm_us = 0;
+    else if (!mesh->fetch.calm_us)
+        mesh->fetch.calm_us = mesh->now_us;
+    return mesh->fetch.calm_us && mesh->now_us - mesh->fetch.calm_us < CALM_US;
 }
 
 /* ---- whom to ask ---- */

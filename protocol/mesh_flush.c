@@ -80,6 +80,19 @@ static double delay_us(const struct hm_mesh *mesh)
     return .5 * (double)(rtt < RTT_MOST_US ? rtt : RTT_MOST_US);
 }
 
+uint64_t hm_mesh_delay_us(const struct hm_mesh *mesh)
+{
+    return (uint64_t)delay_us(mesh);
+}
+
+/* These rules see what the others have not seen in another way, and want deltas as fresh as may be.
+ */
+static bool wants_every_step(const struct hm_mesh *mesh)
+{
+    enum hm_rule rule = mesh->params.combine.rule;
+    return rule == HM_RULE_HOLD || rule == HM_RULE_LOOKAHEAD;
+}
+
 /* Back-pressure: when most peers that we hear are many flushes behind, flush less often; when they
  * keep up, come back step by step. The median, so that one slow or frozen peer never slows
  * everybody. */
@@ -114,6 +127,9 @@ static uint64_t interval_us(const struct hm_mesh *mesh)
     double budget = mesh->params.budget_steps ? (double)mesh->params.budget_steps : mesh->rate * 60;
     double alone_us = mesh->rate > 0 ? budget / mesh->rate * 1e6 : 1e6;
     double best = sqrt(alone_us * cost / n);
+    if (wants_every_step(mesh))
+        return (uint64_t)fmin(fmax(cost / OVERHEAD * mesh->slow_down, INTERVAL_MIN_US),
+                              INTERVAL_MAX_US);
     double least = 2 * delay_us(mesh);
     /* What the others have not seen is to be a small part of what has been done: a run begins with
      * short intervals, and the more others there are, the more it may cost. */
@@ -209,7 +225,9 @@ void hm_mesh_tick_flush(struct hm_mesh *mesh)
         }
         due = mesh->tokens >= 0;
     }
-    if (due)
+    if (due && hm_mesh_keeps_calm(mesh))
+        mesh->flush_due_us = mesh->now_us + mesh->interval_us;
+    else if (due)
         extract(mesh, false);
 }
 

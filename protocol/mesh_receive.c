@@ -127,7 +127,9 @@ static bool apply(struct hm_mesh *mesh, struct stream *stream, const struct hm_d
     mesh->applying_stream = stream;
     mesh->applying_head = *head;
     hm_mesh_log(mesh, stream, hm_log_entry_share(decoded->entry));
-    hm_mesh_act(mesh, HM_ACT_APPLY)->delta = &decoded->delta;
+    struct hm_action *action = hm_mesh_act(mesh, HM_ACT_APPLY);
+    action->delta = &decoded->delta;
+    action->from = stream->link.from;
     return true;
 }
 

@@ -131,6 +131,7 @@ struct wanted_chunk {
 
 /* A snapshot that is being taken. */
 struct fetch {
+    uint64_t calm_us; /* since when nothing but another's state helps; 0: not so */
     enum fetch_step step;
     uint64_t server; /* its life */
     uint64_t due_us; /* when to look again */
@@ -382,6 +383,7 @@ void hm_mesh_on_state_meta(struct hm_mesh *mesh, const struct hm_event *event,
                            const struct hm_header *header);
 void hm_mesh_on_chunk(struct hm_mesh *mesh, const struct hm_event *event,
                       const struct hm_header *header);
+bool hm_mesh_keeps_calm(struct hm_mesh *mesh);
 void hm_mesh_tick_fetch(struct hm_mesh *mesh);
 uint64_t hm_mesh_fetch_wake_us(const struct hm_mesh *mesh);
 bool hm_mesh_fetches(const struct hm_mesh *mesh, const struct stream *stream);

@@ -7,6 +7,7 @@
 #include "models/synth_images.h"
 
 #include <math.h>
+#include <stdbool.h>
 
 enum { TRAIN = 700, TEST = 90, BATCH = 20 };
 
@@ -309,6 +310,54 @@ static void test_configuration_travels(void **state)
     close_scene(&s);
 }
 
+/* What serves nodes whose labels differ does harm to others, and the other way round. */
+static void test_rule_goes_by_the_partition(void **state)
+{
+    (void)state;
+    struct hm_train_options o = options();
+    for (int partition = HM_PARTITION_NONE; partition <= HM_PARTITION_LABELS; partition++) {
+        o.partition = (enum hm_partition)partition;
+        o.combine_given = 0;
+        struct scene s = open_scene(&o);
+        bool apart = partition == HM_PARTITION_LABELS;
+        assert_int_equal(s.model->combine.rule, apart ? HM_RULE_LOOKAHEAD : HM_RULE_HOLD);
+        assert_true(s.lenet5->optimiser.clip == (apart ? 4 : 1));
+        assert_true((s.lenet5->optimiser.warmup > 0) == apart);
+        assert_true(s.model->momentum == .9f);
+        close_scene(&s);
+        o.combine_given = 1;
+        o.combine.rule = HM_RULE_SUM;
+        s = open_scene(&o);
+        assert_int_equal(s.model->combine.rule, HM_RULE_SUM);
+        close_scene(&s);
+    }
+}
+
+/* Looking ahead, a gradient is that of other weights. */
+static void test_gradient_ahead(void **state)
+{
+    (void)state;
+    struct hm_train_options o = options();
+    struct scene s = open_scene(&o);
+    float *there = zeroed(s.lenet5->n * sizeof *there);
+    hm_cell *v = zeroed(s.lenet5->n * sizeof *v);
+    for (size_t i = 0; i < s.lenet5->n; i++)
+        hm_cell_set(&v[i], hm_cell_get(&s.weights.w[i]) * .25f);
+    s.step.ahead = v;
+    s.step.reach = 2;
+    hm_lenet5.grad(s.model, &s.shard, &s.step, &s.grad);
+    memcpy(there, s.grad.value, s.lenet5->n * sizeof *there);
+    s.step.ahead = NULL;
+    for (size_t i = 0; i < s.lenet5->n; i++)
+        hm_cell_set(&s.weights.w[i], hm_cell_get(&s.weights.w[i]) * 1.5f);
+    s.grad.n_spans = s.grad.n_values = 0;
+    hm_lenet5.grad(s.model, &s.shard, &s.step, &s.grad);
+    assert_memory_equal(there, s.grad.value, s.lenet5->n * sizeof *there);
+    free(there);
+    free(v);
+    close_scene(&s);
+}
+
 static void test_refuses_what_it_cannot_do(void **state)
 {
     (void)state;
@@ -325,7 +374,7 @@ static void test_refuses_what_it_cannot_do(void **state)
         {"tensors", "conv1.w:6x25", "is not name:ROWSxCOLS:GRID"},
         {"dropout", "1", "dropout"},
         {"batch", "1025", "batch"},
-        {"combine", "vote", "sum, amplify or mean"},
+        {"combine", "vote", "sum, amplify, mean, hold or lookahead"},
         {"novelty", "1", "does not know it"},
     };
     struct hm_train_options o = options();
@@ -400,6 +449,8 @@ int main(void)
         CASE(test_it_learns),
         CASE(test_short_batch_is_a_mean),
         CASE(test_configuration_travels),
+        CASE(test_rule_goes_by_the_partition),
+        CASE(test_gradient_ahead),
         CASE(test_refuses_what_it_cannot_do),
         CASE(test_refuses_other_images),
         CASE(test_safetensors),

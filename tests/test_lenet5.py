@@ -67,6 +67,37 @@ def test_optimisers_learn(run, images, flags):
     assert summary['test']['accuracy'] > (.3 if '--momentum' in flags and 0 in flags else .85)
 
 
+# ---- many nodes ----
+
+# Steps of 17 ms that arrive a tenth of a step later: 20 epochs of small data are as many steps as 1.3 of Fashion-MNIST.
+MANY = (*SLOW, '--latency', 'const:1.7ms', '--epochs', 20)
+
+
+@pytest.mark.parametrize('flags, least', [(('--partition', 'split'), .93), (('--partition', 'labels'), .95),
+                                          (('--partition', 'split', '--momentum', .9, '--delay', 'const:90ms@0'), .93),
+                                          (('--partition', 'split', '--delay', 'const:90ms'), .93)])
+def test_ten_nodes_learn_by_the_rule_of_their_partition(run, images, flags, least):
+    summary = run(*sim(images, 10, *MANY, *flags)).done()
+    check_end(summary, 10)
+    assert summary['test']['accuracy'] > least
+    assert summary['bytes']['per_coordinate'] < .5
+
+
+def test_rules_for_labels_differ(run, images):
+    """Otherwise the rules above show nothing."""
+    accuracy = {rule: run(*sim(images, 10, *MANY, '--partition', 'labels', '--combine', rule)).done()['test']['accuracy']
+                for rule in ('sum', 'hold', 'lookahead')}
+    assert accuracy['lookahead'] > max(accuracy['sum'], accuracy['hold']) + .01, accuracy
+
+
+def test_a_node_of_a_holding_mesh_may_die(run, images, tmp_path):
+    plan = tmp_path / 'plan.json'
+    plan.write_text(json.dumps({'events': [{'at': '1s', 'do': 'kill', 'node': 2}]}))
+    summary = run(*sim(images, 4, *SLOW, '--partition', 'split', '--epochs', 8, '--faults', plan)).done()
+    assert summary['clean'] and summary['equal_hashes'] and summary['balanced'], summary
+    assert summary['test']['accuracy'] > .9
+
+
 def test_server(run, images):
     summary = run(*sim(images, 4, '--topology', 'server', '--batch', 32, '--step-time', 'const:17ms', '--epochs', 3,
                        '--lr', .005)).done()

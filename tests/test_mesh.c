@@ -1732,6 +1732,29 @@ static void a_three_way_partition_beyond_the_logs_converges(void **state)
     stop_and_close(sim, 3, 5 * SECOND);
 }
 
+/* Logs that last for half a second, many nodes, links that lose: who gives way publishes anew,
+ * which pushes out of all logs what would have joined others. That has to settle. */
+static void yielding_does_not_breed_yielding(void **state)
+{
+    (void)state;
+    struct sim_options o = sim_defaults(231, 12);
+    o.log_bytes_max = 100000;
+    o.flush_us = 8 * MS;
+    o.suspect_us = 700 * MS;
+    o.gone_us = 3 * SECOND;
+    struct sim *sim = running(&o, 12);
+    struct sim_link link = {.latency_us = 1000, .jitter_us = 250, .drop = .09};
+    sim_links(sim, &link);
+    split(sim, 0x38e, true);
+    sim_run(sim, 4 * SECOND);
+    split(sim, 0x38e, false);
+    sim_run(sim, 6 * SECOND);
+    uint64_t renewals = SUM(sim, renewals);
+    if (renewals > 3 * 12)
+        fail_msg("12 nodes have gone on as another life %llu times", (unsigned long long)renewals);
+    stop_and_close(sim, 0, 60 * SECOND);
+}
+
 /* One node comes back again and again, each time as a fresh life at the same address. */
 static void rejoins(unsigned n, uint64_t seed)
 {
@@ -2174,6 +2197,7 @@ int main(void)
         cmocka_unit_test(a_late_joiner_takes_the_state_and_covers),
         cmocka_unit_test(two_fresh_nodes_and_an_old_one),
         cmocka_unit_test(a_three_way_partition_beyond_the_logs_converges),
+        cmocka_unit_test(yielding_does_not_breed_yielding),
         cmocka_unit_test(a_node_may_rejoin_100_times),
         cmocka_unit_test(a_node_may_rejoin_300_times),
         cmocka_unit_test(a_stream_that_is_full_goes_on_in_another_life),

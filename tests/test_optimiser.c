@@ -110,6 +110,15 @@ static void test_schedules(void **state)
     assert_true(hm_optimiser_rate(&o, 900) == 2);
 }
 
+static void test_warm_up(void **state)
+{
+    (void)state;
+    struct hm_optimiser o = {.lr = 2, .warmup = 400};
+    assert_true(fabs(hm_optimiser_rate(&o, 0) - .02) < 1e-12); /* something, or nothing moves */
+    assert_true(fabs(hm_optimiser_rate(&o, 100) - .5) < 1e-12);
+    assert_true(hm_optimiser_rate(&o, 400) == 2 && hm_optimiser_rate(&o, 1e9) == 2);
+}
+
 static void test_schedule_needs_a_budget(void **state)
 {
     (void)state;
@@ -133,6 +142,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_steps),
         cmocka_unit_test(test_schedules),
+        cmocka_unit_test(test_warm_up),
         cmocka_unit_test(test_schedule_needs_a_budget),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -352,6 +352,9 @@ static void test_rules(void **state)
     combines(HM_RULE_MEAN, 0, 8, 1, 8);
     combines(HM_RULE_MEAN, 3, 1, 1, 1);
     combines(HM_RULE_AMPLIFY, 0, 8, 8, 8);
+    combines(HM_RULE_HOLD, 0, 8, 8, 8);
+    combines(HM_RULE_HOLD, 2.5f, 8, 2.5f, 2.5f);
+    combines(HM_RULE_LOOKAHEAD, 0, 8, 1, 1);
     combines(HM_RULE_AMPLIFY, 0, 1, 1, 1);
     combines(HM_RULE_AMPLIFY, 2.5f, 8, 2.5f, 2.5f);
     /* Before anybody is known to live we are one. */

@@ -9,6 +9,7 @@
  *     hogmesh-bench deltas TRAIN K       bytes of the deltas of an epoch, and their entropy
  *     hogmesh-bench reader TRAIN N       parsing, and opening the cache
  *     hogmesh-bench ledger TRAIN K       what the ledger costs
+ *     hogmesh-bench lenet5 DIR           LeNet5's steps, in batches of the sizes that stdin names
  *     hogmesh-bench wire KEYFILE|- N     messages of N bytes between the sockets of two processes
  */
 #include "models/rows.h"
@@ -349,12 +350,16 @@ static json_t *dispatch(const char *command, const char *train, uint64_t n)
 
 int main(int argc, char **argv)
 {
+    if (argc == 3 && strcmp(argv[1], "lenet5") == 0) {
+        lenet5(argv[2]);
+        return 0;
+    }
     json_t *json = argc < 2 ? NULL
                             : dispatch(argv[1], argc > 2 ? argv[2] : NULL,
                                        argc > 3 ? strtoull(argv[3], NULL, 10) : 0);
     if (!json) {
         fprintf(stderr, "usage: hogmesh-bench about | step TRAIN N | micro|flush|deltas TRAIN K | "
-                        "reader TRAIN N | ledger TRAIN K | wire KEYFILE|- BYTES\n");
+                        "reader TRAIN N | ledger TRAIN K | lenet5 DIR | wire KEYFILE|- BYTES\n");
         return 2;
     }
     json_dumpf(json, stdout, JSON_COMPACT);

@@ -34,6 +34,10 @@ void walk_close(struct walk *walk);
 /* bench_ledger.c */
 json_t *ledger(const char *train, uint64_t k);
 
+/* bench_lenet5.c: says "ready" when the network has learnt a little; then, for each size of batches
+ * read from stdin, samples a second of training. */
+void lenet5(const char *data);
+
 /* bench_wire.c: between two processes, messages of so many bytes; NULL when they cannot be had. */
 json_t *wire(const char *key, uint64_t bytes);
 

@@ -98,8 +98,8 @@ static const struct flag flags[] = {
     {"seed", "N", "seed of everything drawn (default 0)", 'o', 0, LONG, AT(node.train.seed)},
     {"partition", "none|split|labels",
      "which rows a node trains on: all, its part, its labels (default none)", 'o', 0, PARTITION, 0},
-    {"combine", "auto|sum|amplify|mean", "how nodes' steps add up (default auto)", 'o', 0, COMBINE,
-     0},
+    {"combine", "auto|sum|amplify|mean|hold|lookahead", "how nodes' steps add up (default auto)",
+     'o', 0, COMBINE, 0},
     {"amplify", "auto|L", "factor of the amplified walk (default: the number of live nodes)", 'o',
      0, AMPLIFY, 0},
     {"flush", "auto|20ms|step", "cadence of deltas (default auto)", 'm', 0, FLUSH, 0},
@@ -127,8 +127,8 @@ static const struct flag flags[] = {
      "carry out this fault plan (tools/FAULTS.md); times count from the first step", 'r', 0, TEXT,
      AT(sim.faults)},
     {"nodes", "N", "virtual nodes (default 2)", 'v', 'n', COUNT, AT(n)},
-    {"speed", "R", "examples/s of a worker without --step-time (default: svm 20M, lenet5 50k)", 'v', 0, POSITIVE,
-     AT(node.speed)},
+    {"speed", "R", "examples/s of a worker without --step-time (default: svm 20M, lenet5 50k)", 'v',
+     0, POSITIVE, AT(node.speed)},
     {"latency", "DIST", "of a link, one way (default const:100us)", 'v', 0, TEXT, AT(sim.latency)},
     {"link-bandwidth", "125MB", "bytes/s of each link (default: no limit)", 'v', 0, BYTES,
      AT(sim.bandwidth)},
@@ -257,10 +257,11 @@ static int set_choice(struct cli *cli, const struct flag *flag, const char *text
 {
     static const char *const partitions[] = {"none", "split", "labels"}, *const rules[] = {
                                                                              "sum", "amplify",
-                                                                             "mean"};
-    for (unsigned i = 0; i < 3; i++)
-        if (flag->kind == PARTITION && strcmp(text, partitions[i]) == 0) {
-            cli->node.partition = (enum hm_partition)i;
+                                                                             "mean", "hold",
+                                                                             "lookahead"};
+    for (unsigned i = 0; i < sizeof rules / sizeof rules[0]; i++)
+        if (flag->kind == PARTITION && i < 3 && strcmp(text, partitions[i]) == 0) {
+            cli->node.train.partition = (enum hm_partition)i;
             return EXIT_DONE;
         } else if (flag->kind == COMBINE && strcmp(text, rules[i]) == 0) {
             cli->node.train.combine.rule = (enum hm_rule)i;

@@ -145,8 +145,10 @@ static enum hm_status read_options(struct cli *cli, struct hm_err *err)
     if (status)
         return status;
     o->n = cli->n ? cli->n : 2;
-    if (is_server(cli) && !cli->node.train.combine_given)
+    if (is_server(cli) && !cli->node.train.combine_given) {
         cli->node.train.combine.rule = HM_RULE_SUM; /* steps add up in one place */
+        cli->node.train.combine_given = 1;
+    }
     o->seed = cli->node.train.seed;
     cli->node.train.nodes = o->n;
     if (cli->node.speed <= 0)
@@ -199,10 +201,11 @@ static enum hm_status begin_trace(const struct cli *cli, struct hm_err *err)
     if (!cli->sim.trace)
         return HM_OK;
     char *plan = self.options.faults ? hm_faults_write(self.options.faults) : NULL;
-    json_t *head = json_pack("{s:i, s:s, s:s, s:s, s:o, s:s*}", "hogmesh_trace", 1, "version",
-                             HM_VERSION, "workload", cli->node.workload, "isa",
-                             hm_kernels_find(cli->node.train.isa ? cli->node.train.isa : "auto")->name,
-                             "arguments", recorded_arguments(cli), "plan", plan);
+    json_t *head =
+        json_pack("{s:i, s:s, s:s, s:s, s:o, s:s*}", "hogmesh_trace", 1, "version", HM_VERSION,
+                  "workload", cli->node.workload, "isa",
+                  hm_kernels_find(cli->node.train.isa ? cli->node.train.isa : "auto")->name,
+                  "arguments", recorded_arguments(cli), "plan", plan);
     enum hm_status status = trace_write(&self.trace, cli->sim.trace, head, err);
     json_decref(head);
     free(plan);
