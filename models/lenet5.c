@@ -324,6 +324,7 @@ const struct hm_model_ops hm_lenet5 = {
     .grad = hm_lenet5_grad,
     .apply = hm_lenet5_apply,
     .score = hm_lenet5_score,
+    .confusion = hm_lenet5_confusion,
     .save = hm_lenet5_save,
     .close = close_model,
 };

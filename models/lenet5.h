@@ -47,6 +47,9 @@ enum hm_status hm_lenet5_score(struct hm_model *model, const uint32_t *b, uint64
                                enum hm_set set, unsigned threads, struct hm_score *score,
                                struct hm_err *err);
 
+unsigned hm_lenet5_confusion(struct hm_model *model, const uint32_t *b, enum hm_set set,
+                             uint64_t table[HM_CLASSES_MAX][HM_CLASSES_MAX]);
+
 /* lenet5_save.c */
 enum hm_status hm_lenet5_save(struct hm_model *model, const uint32_t *b, uint64_t steps,
                               const char *path, struct hm_err *err);

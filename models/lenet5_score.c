@@ -12,7 +12,8 @@ enum { BLOCK_IMAGES = 500 };
 struct block {
     double loss;
     uint64_t correct;
-    int failed; /* no memory */
+    uint64_t (*confusion)[HM_CLASSES_MAX]; /* NULL: not wanted */
+    int failed;                            /* no memory */
 };
 
 struct job {
@@ -22,12 +23,18 @@ struct job {
     struct block *block;
 };
 
-static void count(struct block *sum, const float *z, unsigned label)
+static unsigned largest(const float *z)
 {
     unsigned best = 0;
-    double others = 0;
     for (unsigned i = 1; i < HM_LENET5_CLASSES; i++)
         best = z[i] > z[best] ? i : best;
+    return best;
+}
+
+static void count(struct block *sum, const float *z, unsigned label)
+{
+    unsigned best = largest(z);
+    double others = 0;
     for (unsigned i = 0; i < HM_LENET5_CLASSES; i++)
         others += exp((double)(z[i] - z[best]));
     sum->loss += log(others) + (double)(z[best] - z[label]);
@@ -45,20 +52,28 @@ static void score_images(const struct job *job, uint32_t from, uint32_t n, void 
     job->lenet5->kernels->logits(scratch, job->w, image, n, logits);
     for (uint32_t i = 0; i < n; i++)
         count(sum, logits + i * HM_LENET5_LOGITS, images->label[from + i]);
+    for (uint32_t i = 0; sum->confusion && i < n; i++)
+        sum->confusion[images->label[from + i]][largest(logits + i * HM_LENET5_LOGITS)]++;
+}
+
+static void score_some(const struct job *job, uint64_t which, struct block *sum)
+{
+    uint32_t from = (uint32_t)which * BLOCK_IMAGES, left = job->images->n - from;
+    size_t bytes = (job->lenet5->kernels->scratch_bytes + 63) / 64 * 64;
+    void *scratch = aligned_alloc(64, bytes);
+    sum->failed |= !scratch;
+    if (scratch) {
+        memset(scratch, 0, bytes);
+        score_images(job, from, left < BLOCK_IMAGES ? left : BLOCK_IMAGES, scratch, sum);
+    }
+    free(scratch);
 }
 
 static void score_block(const void *context, uint64_t which)
 {
     const struct job *job = context;
-    uint32_t from = (uint32_t)which * BLOCK_IMAGES, left = job->images->n - from;
-    size_t bytes = (job->lenet5->kernels->scratch_bytes + 63) / 64 * 64;
-    void *scratch = aligned_alloc(64, bytes);
-    struct block sum = {.failed = !scratch};
-    if (scratch) {
-        memset(scratch, 0, bytes);
-        score_images(job, from, left < BLOCK_IMAGES ? left : BLOCK_IMAGES, scratch, &sum);
-    }
-    free(scratch);
+    struct block sum = {0};
+    score_some(job, which, &sum);
     job->block[which] = sum;
 }
 
@@ -119,4 +134,21 @@ enum hm_status hm_lenet5_score(struct hm_model *model, const uint32_t *b, uint64
     free(job.block);
     free(w);
     return status;
+}
+
+unsigned hm_lenet5_confusion(struct hm_model *model, const uint32_t *b, enum hm_set set,
+                             uint64_t table[HM_CLASSES_MAX][HM_CLASSES_MAX])
+{
+    const struct hm_lenet5_model *lenet5 = hm_lenet5_of(model);
+    const struct hm_images *images = set == HM_TRAIN_SET ? &lenet5->train : &lenet5->test;
+    float *w = calloc(lenet5->n + HM_LENET5_BEYOND, sizeof *w);
+    struct block sum = {.confusion = table};
+    if (!w)
+        return 0;
+    weights_of(lenet5, b, w);
+    struct job job = {lenet5, images, w, NULL};
+    for (uint64_t at = 0; at < images->n; at += BLOCK_IMAGES)
+        score_some(&job, at / BLOCK_IMAGES, &sum);
+    free(w);
+    return sum.failed ? 0 : HM_LENET5_CLASSES;
 }

@@ -21,7 +21,7 @@
 #include "sparse/progress.h"
 #include "sparse/rng.h"
 
-enum { HM_FILES_MAX = 64 };
+enum { HM_FILES_MAX = 64, HM_CLASSES_MAX = 10 };
 
 enum hm_partition {
     HM_PARTITION_NONE,   /* every node sees all examples, each beginning elsewhere */
@@ -178,6 +178,12 @@ struct hm_model_ops {
     enum hm_status (*score)(struct hm_model *model, const uint32_t *b, uint64_t steps,
                             enum hm_set set, unsigned threads, struct hm_score *score,
                             struct hm_err *err);
+
+    /* How often an example of each class (row) was taken for each (column): adds to
+     * table [HM_CLASSES_MAX][HM_CLASSES_MAX] for a set, by one thread; returns the number of
+     * classes. NULL: not a workload of classes. */
+    unsigned (*confusion)(struct hm_model *model, const uint32_t *b, enum hm_set set,
+                          uint64_t table[HM_CLASSES_MAX][HM_CLASSES_MAX]);
 
     /* For checkpoints: what training has beside W, B and the steps, such as velocities. state_get
      * returns its size and writes it to out [that size] unless that is NULL; driver thread, beside

@@ -33,6 +33,16 @@ def test_two_nodes_learn(run, images, tmp_path):
     sets = {json.loads(line)['set']: json.loads(line) for line in scored.out.splitlines()}
     assert sets['test']['accuracy'] == pytest.approx(summary['test']['accuracy'], abs=1e-9)
     assert sets['train']['loss'] == pytest.approx(summary['train']['loss'], rel=1e-6)
+    report = sets['test']['report']
+    table = report['confusion']
+    assert sum(map(sum, table)) == 4000
+    assert sum(table[i][i] for i in range(10)) == round(4000 * sets['test']['accuracy'])
+    for i, figures in enumerate(report['classes']):
+        assert figures['n'] == sum(table[i])
+        assert figures['recall'] == pytest.approx(table[i][i] / sum(table[i]))
+        assert figures['precision'] == pytest.approx(table[i][i] / sum(row[i] for row in table))
+        assert figures['f1'] == pytest.approx(2 / (1 / figures['recall'] + 1 / figures['precision']))
+    assert 'precision' in run('eval', 'lenet5', 'out', '--data', images).wait().out
 
 
 def test_threads_share_weights(run, images):
