@@ -22,10 +22,11 @@ static const double EPOCHS_DEFAULT = 10, WARMUP_MOST = 64000;
 static const struct hm_optimiser USUAL = {
     .lr = .02, .schedule = HM_SCHEDULE_STEP, .momentum = .9f, .nesterov = 1, .clip = 1};
 
-/* Where nodes see different labels. Clipping to norm 1 would break the balance between them;
- * without any, a large first step may kill the network. */
+/* Where nodes see different labels. Clipping breaks the balance between them (Fashion-MNIST, ten
+ * nodes, clipped to norm 4: 75 % after ten epochs, not clipped: 88 after five), though brighter
+ * images may need it. */
 static const struct hm_optimiser USUAL_APART = {
-    .lr = .005, .schedule = HM_SCHEDULE_CONSTANT, .momentum = .9f, .nesterov = 1, .clip = 4};
+    .lr = .005, .schedule = HM_SCHEDULE_CONSTANT, .momentum = .9f, .nesterov = 1};
 
 static struct hm_lenet5_model *mutable_of(struct hm_model *model)
 {
