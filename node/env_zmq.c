@@ -30,6 +30,7 @@ enum {
                           libzmq 4.3.4 */
     DEALER_HWM = 16,
     MESSAGE_BYTES_MAX = 2 << 20,
+    TAIL = 2, /* bytes of a message that say how long its header is */
     KEEPALIVE_S = 10,
     HANDSHAKE_MS = 3000,
     RECONNECT_MS = 2, /* peers start together: the default of 100 costs a start-up of 200 ms */
@@ -42,7 +43,7 @@ enum {
     LISTENER_EVENTS = DIAL_EVENTS | ZMQ_EVENT_ACCEPTED | ZMQ_EVENT_DISCONNECTED,
 };
 
-_Static_assert(HM_HEADER_MAX + HM_PAYLOAD_MAX + CURVE_OVERHEAD <= MESSAGE_BYTES_MAX,
+_Static_assert(HM_HEADER_MAX + HM_PAYLOAD_MAX + TAIL + CURVE_OVERHEAD <= MESSAGE_BYTES_MAX,
                "the largest frame passes, encrypted too");
 
 static const char zap_endpoint[] = "inproc://zeromq.zap.01", zap_domain[] = "hogmesh";
@@ -79,7 +80,7 @@ struct zmq_env {
     struct hm_keys keys;
     int insecure;
     struct doorkeeper door;
-    zmq_msg_t header, route;
+    zmq_msg_t letter, route; /* what was heard last */
     struct hm_blob *payload; /* of the message handed out last */
 };
 
@@ -158,7 +159,8 @@ static void skip_rest(void *socket)
 
 /* zmq_poll has read the first frame of the SUB's next message, if there is one. libzmq 4.3.4 aborts
  * ("!_more", fq.cpp; libzmq issue 2163) when the connection that it came by is closed before the
- * others are read. So that message is taken off first: it is lost, as by a network. */
+ * others are read, and who publishes to us may send others. So that message is taken off first: it
+ * is lost, as by a network. */
 static void empty_hand(struct zmq_env *z)
 {
     zmq_msg_t frame;
@@ -344,31 +346,24 @@ static void heed_dial(struct zmq_env *z, unsigned slot)
 
 /* ---- sending ---- */
 
-static int send_frame(void *socket, const void *bytes, size_t n, int flags)
+/* Header, payload and tail in one frame. libzmq 4.3.4 loses its place in a message of several when
+ * another connection of the socket ends while it is being read (fq.cpp, pipe_terminated): it aborts
+ * or goes on with somebody else's. A frame is whole. */
+static int send_letter(void *socket, const struct hm_action *action)
 {
-    return zmq_send(socket, bytes, n, flags | ZMQ_DONTWAIT) >= 0;
-}
-
-/* The payload goes out without a copy: the socket becomes one more owner of the blob. */
-static void drop_shared(void *bytes, void *blob)
-{
-    (void)bytes;
-    hm_blob_drop(blob);
-}
-
-static int send_payload(void *socket, struct hm_blob *payload)
-{
-    if (!payload)
-        return send_frame(socket, "", 0, 0);
-    zmq_msg_t message;
-    struct hm_blob *shared = hm_blob_share(payload);
-    if (zmq_msg_init_data(&message, shared->bytes, shared->n, drop_shared, shared) != 0) {
-        hm_blob_drop(shared);
+    size_t header_n = action->header_n, payload_n = action->payload ? action->payload->n : 0;
+    zmq_msg_t letter;
+    if (zmq_msg_init_size(&letter, header_n + payload_n + TAIL) != 0)
         return 0;
-    }
-    if (zmq_msg_send(&message, socket, ZMQ_DONTWAIT) >= 0)
+    uint8_t *bytes = zmq_msg_data(&letter);
+    memcpy(bytes, action->header, header_n);
+    if (payload_n)
+        memcpy(bytes + header_n, action->payload->bytes, payload_n);
+    bytes[header_n + payload_n] = (uint8_t)header_n;
+    bytes[header_n + payload_n + 1] = (uint8_t)(header_n >> 8);
+    if (zmq_msg_send(&letter, socket, ZMQ_DONTWAIT) >= 0)
         return 1;
-    zmq_msg_close(&message);
+    zmq_msg_close(&letter);
     return 0;
 }
 
@@ -389,36 +384,42 @@ static void carry_out(struct hm_env *env, const struct hm_action *action)
         break;
     case HM_ACT_REPLY:
         socket = z->router;
-        sent = send_frame(socket, action->route, action->route_n, ZMQ_SNDMORE);
+        sent = zmq_send(socket, action->route, action->route_n, ZMQ_SNDMORE | ZMQ_DONTWAIT) >= 0;
         break;
     default:
         break;
     }
-    if (!socket || !sent || !send_frame(socket, action->header, action->header_n, ZMQ_SNDMORE) ||
-        !send_payload(socket, action->payload))
+    if (!socket || !sent || !send_letter(socket, action))
         env->n_dropped++;
 }
 
 /* ---- receiving ---- */
 
-static struct hm_blob *copy_payload(void *socket)
+/* Where the header of a letter ends and the payload, which is copied, begins. 0: nowhere. */
+static size_t open_letter(struct zmq_env *z)
 {
-    zmq_msg_t message;
-    zmq_msg_init(&message);
-    struct hm_blob *blob = NULL;
-    int n = zmq_msg_recv(&message, socket, ZMQ_DONTWAIT);
-    if (n > 0 && (blob = hm_blob_new((size_t)n)))
-        memcpy(blob->bytes, zmq_msg_data(&message), (size_t)n);
-    zmq_msg_close(&message);
-    return blob;
+    const uint8_t *bytes = zmq_msg_data(&z->letter);
+    size_t n = zmq_msg_size(&z->letter);
+    hm_blob_drop(z->payload);
+    z->payload = NULL;
+    if (n < TAIL)
+        return 0;
+    size_t header_n = (size_t)bytes[n - 2] | (size_t)bytes[n - 1] << 8;
+    if (header_n > n - TAIL)
+        return 0;
+    size_t payload_n = n - TAIL - header_n;
+    if (payload_n && (z->payload = hm_blob_new(payload_n)))
+        memcpy(z->payload->bytes, bytes + header_n, payload_n);
+    return header_n;
 }
 
-/* Reads [route] header payload. Returns 1 with an event, 0 when the socket is empty, -1 for a
- * message of another shape, which is skipped. */
+/* Reads [route] letter. Returns 1 with an event, 0 when the socket is empty, -1 for a message of
+ * another shape, which is skipped. */
 static int receive_from(struct zmq_env *z, void *socket, enum hm_channel channel,
                         struct hm_event *event)
 {
-    if (channel == HM_CH_REQUEST) {
+    int request = channel == HM_CH_REQUEST;
+    if (request) {
         if (zmq_msg_recv(&z->route, socket, ZMQ_DONTWAIT) < 0)
             return 0;
         if (!more(socket) || zmq_msg_size(&z->route) > HM_ROUTE_MAX) {
@@ -426,18 +427,22 @@ static int receive_from(struct zmq_env *z, void *socket, enum hm_channel channel
             return -1;
         }
     }
-    if (zmq_msg_recv(&z->header, socket, ZMQ_DONTWAIT) < 0)
-        return channel == HM_CH_REQUEST ? -1 : 0;
-    hm_blob_drop(z->payload);
-    z->payload = more(socket) ? copy_payload(socket) : NULL;
-    skip_rest(socket);
+    if (zmq_msg_recv(&z->letter, socket, ZMQ_DONTWAIT) < 0)
+        return request ? -1 : 0;
+    if (more(socket)) {
+        skip_rest(socket);
+        return -1;
+    }
+    size_t header_n = open_letter(z);
+    if (!header_n)
+        return -1;
     event->type = HM_EV_MESSAGE;
     event->message.channel = channel;
-    event->message.header = zmq_msg_data(&z->header);
-    event->message.header_n = zmq_msg_size(&z->header);
+    event->message.header = zmq_msg_data(&z->letter);
+    event->message.header_n = header_n;
     event->message.payload = z->payload;
-    event->message.route = channel == HM_CH_REQUEST ? zmq_msg_data(&z->route) : NULL;
-    event->message.route_n = channel == HM_CH_REQUEST ? zmq_msg_size(&z->route) : 0;
+    event->message.route = request ? zmq_msg_data(&z->route) : NULL;
+    event->message.route_n = request ? zmq_msg_size(&z->route) : 0;
     return 1;
 }
 
@@ -892,7 +897,7 @@ static void close_env(struct hm_env *env, int linger_ms)
         if (rest[i])
             zmq_close(rest[i]);
     close_door(z);
-    zmq_msg_close(&z->header);
+    zmq_msg_close(&z->letter);
     zmq_msg_close(&z->route);
     hm_blob_drop(z->payload);
     if (z->context)
@@ -947,7 +952,7 @@ enum hm_status hm_env_zmq_open(struct hm_env **env, const struct hm_env_zmq_opti
     pthread_mutex_init(&z->door.mutex, NULL);
     /* A little less than the limit: we hear of a connection after it has begun. */
     hm_strangers_init(&z->door.strangers, (uint64_t)HANDSHAKE_MS * 900);
-    zmq_msg_init(&z->header);
+    zmq_msg_init(&z->letter);
     zmq_msg_init(&z->route);
     z->routing_id[0] = 'n';
     for (int i = 0; i < 8; i++)

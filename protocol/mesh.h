@@ -27,7 +27,7 @@ enum { HM_ROUTE_MAX = 16, HM_NOTE_MAX = 383 };
 
 enum hm_event_type {
     HM_EV_TICK,       /* time has passed */
-    HM_EV_MESSAGE,    /* two frames arrived */
+    HM_EV_MESSAGE,    /* header and payload arrived */
     HM_EV_SUBSCRIBED, /* somebody subscribed to our XPUB */
     HM_EV_APPLIED,    /* the APPLY action is done */
     HM_EV_EXTRACTED,  /* the EXTRACT action is done */

@@ -126,13 +126,13 @@ class Beat:
 class Connection:
     def __init__(self, node, address, deltas):
         self.node, self.address = node, address
-        self.socket, self.buffer, self.skip, self.parts, self.due = None, bytearray(), 64, [], 0
+        self.socket, self.buffer, self.skip, self.due = None, bytearray(), 64, 0
         self.hello = [GREETING, ready(b'SUB'), frame(b'\x01') if deltas else b''.join(frame(b'\x01' + p) for p in beats_only())]
 
     def dial(self, selector):
         self.socket = socket.socket()
         self.socket.setblocking(False)
-        self.buffer, self.skip, self.parts, self.out = bytearray(), 64, [], list(self.hello)
+        self.buffer, self.skip, self.out = bytearray(), 64, list(self.hello)
         self.heard = 0
         self.socket.connect_ex(self.address)
         selector.register(self.socket, selectors.EVENT_WRITE, self)
@@ -248,20 +248,19 @@ class Watch:
         for flags, body in connection.frames():
             if flags & 4:
                 continue
-            connection.parts.append(body)
-            if not flags & 1:
-                self.message(connection.node, connection.parts)
-                connection.parts = []
+            self.message(connection.node, flags, body)
 
-    def message(self, node, parts):
+    def message(self, node, flags, letter):
         try:
-            header, payload = unpack(parts[0])[0], parts[1]
+            if flags & 1:
+                raise ValueError('a message of several frames')
+            header, payload = unpack(letter)[0], letter[int.from_bytes(letter[-2:], 'little'):-2]
             if header[1] == BEAT:
                 self.beat(Beat(node, header, payload))
             elif header[1] == DELTA:
                 self.delta(node, header, payload)
         except (ValueError, IndexError, UnicodeDecodeError) as error:
-            self.say(f'node {node} published what is not in WIRE.md: {error}: {parts[0][:60].hex()}')
+            self.say(f'node {node} published what is not in WIRE.md: {error}: {letter[:60].hex()}')
 
     # ---- comparing ----
 

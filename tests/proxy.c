@@ -9,7 +9,7 @@
  * D T stall none|up|down|both     up: what the dialler sends waits; down: what the dialled one
  * sends set D T refuse 0|1                  new connections are reset do D T reset those that stand
  * are reset do D T garbage up|down N            N random bytes after the present message do D T
- * message up|down N            a well-formed message of two frames with N random bytes do D T
+ * message up|down N            a message whose frame is well-formed with N random bytes do D T
  * oversize up|down 0           a frame that announces 2^40 bytes do D T truncate up|down N a frame
  * of N bytes that ends after half, and with it the connection do D T flip up|down 0               a
  * flipped bit in the body of the next delta seed N                              of the random bytes
@@ -40,6 +40,8 @@ enum {
     BURST = 16384,
     GREETING = 64, /* of ZMTP 3, before the first frame */
     FLIP_LEAST = 64,
+    FLIP_LAST = 16, /* bytes of the payload, one of which is changed */
+    TAIL = 2,       /* bytes of a message behind the payload */
 };
 
 enum { UP, DOWN };
@@ -59,7 +61,6 @@ struct frames {
     uint64_t length;
     uint8_t head[5]; /* of the newest frame, to tell deltas */
     unsigned n_head;
-    bool of_delta; /* the header of this message is a delta's */
 };
 
 struct mark {
@@ -183,10 +184,9 @@ static void inject(struct pipe *pipe)
         put_random(pipe, n);
         break;
     case MESSAGE:
-        put_frame_head(pipe, 1, n / 4);
-        put_random(pipe, n / 4);
-        put_frame_head(pipe, 0, n);
+        put_frame_head(pipe, 0, n + TAIL);
         put_random(pipe, n);
+        put(pipe, (uint8_t[TAIL]){(uint8_t)(n / 4), (uint8_t)(n / 4 >> 8)}, TAIL);
         break;
     case OVERSIZE:
         put_frame_head(pipe, 0, (uint64_t)1 << 40);
@@ -210,8 +210,6 @@ static bool between_messages(const struct frames *f)
 
 static void frame_begins(struct frames *f, uint8_t flags)
 {
-    if (!(f->flags & 1)) /* the frame before was the last of its message */
-        f->of_delta = false;
     f->flags = flags;
     f->state = IN_LENGTH;
     f->left = flags & 2 ? 8 : 1;
@@ -230,13 +228,6 @@ static bool delta_header(const struct frames *f)
 {
     return (f->n_head == 5 && f->head[0] == 0xdc && f->head[4] == 1) ||
            (f->n_head >= 3 && f->head[0] >> 4 == 9 && f->head[2] == 1);
-}
-
-static void body_ends(struct frames *f)
-{
-    f->state = AT_FLAGS;
-    if (f->flags & 1)
-        f->of_delta = delta_header(f);
 }
 
 /* Follows the stream over some of [n] bytes, at most to the end of what it is in; returns how many.
@@ -264,13 +255,13 @@ static size_t follow(struct pipe *pipe, uint8_t *bytes, size_t n)
             f->head[f->n_head++] = bytes[i];
         f->left -= used;
         if (!f->left) {
-            if (pipe->inject == FLIP && f->of_delta && f->length >= FLIP_LEAST) {
-                bytes[used - 1 - random64() % (used < 16 ? used : 16)] ^=
-                    (uint8_t)(1u << random64() % 8);
+            if (pipe->inject == FLIP && delta_header(f) && f->length >= FLIP_LEAST &&
+                used > FLIP_LAST + TAIL) {
+                bytes[used - TAIL - 1 - random64() % FLIP_LAST] ^= (uint8_t)(1u << random64() % 8);
                 pipe->inject = NOTHING;
                 self.injected++;
             }
-            body_ends(f);
+            f->state = AT_FLAGS;
         }
         return used;
     }

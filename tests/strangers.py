@@ -20,6 +20,11 @@ def message(*parts):
     return b''.join(bytes([2 | (i < last)]) + struct.pack('>Q', len(part)) + part for i, part in enumerate(parts))
 
 
+def letter(header, payload=b''):
+    """A message as WIRE.md has it."""
+    return message(header + payload + struct.pack('<H', len(header)))
+
+
 LIFE = b'\xcf' + bytes(range(1, 9))
 HELLO = b'\xa1x\xb1tcp://127.0.0.1:1\xb1tcp://127.0.0.1:2'
 
@@ -37,14 +42,17 @@ GARBAGE = {
     'zmtp_oversize': DEALER + b'\x02\xff\xff\xff\xff\xff\xff\xff\xff',
     'zmtp_three_megabytes': DEALER + message(bytes(3 << 20)),
     'zmtp_noise': DEALER + b'\x01\x40' + b'x' * 64 + b'\x00\x40' + b'\x93' * 64,
-    'zmtp_truncated': DEALER + message(b'\x97\x02\x03', bytes(1000))[:-500],
+    'zmtp_truncated': DEALER + letter(b'\x97\x02\x03', bytes(1000))[:-500],
     'zmtp_many_frames': DEALER + message(*[b'\x97\x02\x03'] * 500),
-    'header_bomb': DEALER + message(b'\xdd\xff\xff\xff\xff', b''),
-    'header_of_nested_arrays': DEALER + message(b'\x91' * 4000, b''),
-    'other_version': DEALER + message(b'\x97\x63\x03\x00' + LIFE + HELLO, b'\0\0\0'),
-    'other_fingerprint': DEALER + message(b'\x97\x02\x03\xcd\x12\x34' + LIFE + HELLO, b'\0\0\0'),
-    'other_workload': DEALER + message(b'\x97\x02\x03\x00' + LIFE + HELLO, b'\x01\x08workload\x05chess\0\0'),
-    'hello_without_payload': DEALER + message(b'\x97\x02\x03\x00' + LIFE + HELLO),
+    'header_bomb': DEALER + letter(b'\xdd\xff\xff\xff\xff'),
+    'header_of_nested_arrays': DEALER + letter(b'\x91' * 4000),
+    'other_version': DEALER + letter(b'\x97\x63\x03\x00' + LIFE + HELLO, b'\0\0\0'),
+    'other_fingerprint': DEALER + letter(b'\x97\x02\x03\xcd\x12\x34' + LIFE + HELLO, b'\0\0\0'),
+    'other_workload': DEALER + letter(b'\x97\x02\x03\x00' + LIFE + HELLO, b'\x01\x08workload\x05chess\0\0'),
+    'hello_in_two_frames': DEALER + message(b'\x97\x02\x03\x00' + LIFE + HELLO, b'\0\0\0'),
+    'hello_without_tail': DEALER + message(b'\x97\x02\x03\x00' + LIFE + HELLO),
+    'tail_beyond_message': DEALER + message(b'\x97\x02\x03\xff\xff'),
+    'empty_message': DEALER + message(b''),
     'subscription': SUB + b'\x00\x01\x01',
     'subscriptions': SUB + b''.join(b'\x00\x04\x01' + struct.pack('<H', i) + b'x' for i in range(2000)),
 }

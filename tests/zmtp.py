@@ -41,19 +41,14 @@ class Peer:
                 return body, bool(flags & 1)
 
     def send(self, header, payload=b''):
-        frames = [header, payload]
-        for i, frame in enumerate(frames):
-            more = i + 1 < len(frames)
-            self.connection.sendall(bytes([more | 2]) + struct.pack('>Q', len(frame)) + frame)
+        letter = header + payload + struct.pack('<H', len(header))
+        self.connection.sendall(b'\x02' + struct.pack('>Q', len(letter)) + letter)
 
     def receive(self):
         """The header's elements and the payload of the next message."""
-        frames = []
-        more = True
-        while more:
-            body, more = self.frame()
-            frames.append(body)
-        return unpack(frames[-2]), frames[-1]
+        letter, more = self.frame()
+        assert not more, letter
+        return unpack(letter), letter[struct.unpack('<H', letter[-2:])[0]:-2]
 
     def ask(self, header, payload=b''):
         self.send(header, payload)
