@@ -94,9 +94,10 @@ def test_sigstop(mesh, seconds):
     four.signal(2, signal.SIGSTOP)
     time.sleep(seconds)
     assert steps(four) > before, 'the others stood still too'
+    silent = time.monotonic() - four.beat(four.nodes[2]).at
     four.signal(2, signal.SIGCONT)
-    counters = finish(four)
-    assert counters['n2.0']['repaired'] or counters['n2.0']['held'] or seconds < 2, 'it was not felt'
+    finish(four)
+    assert silent > seconds / 2, 'it was not felt'
 
 
 def test_sigkill_and_rejoin(mesh):
@@ -196,8 +197,7 @@ def test_partition(mesh, until_dead):
     if until_dead:
         until(lambda: all('counts as dead' in life.process.err for life in four.lives), 14, lambda: 'it was not felt')
     else:
-        time.sleep(2)
-        assert max(beat.lag for beat in four.watch.beats().values()) > 30, 'it was not felt'
+        until(lambda: max(beat.lag for beat in four.watch.beats().values()) > 30, 5, lambda: 'it was not felt')
     for a, b in pairs:
         four.lan.silence(a, b, False)
         four.lan.silence(b, a, False)
