@@ -55,8 +55,8 @@ is_core() { case ${1%.fast} in mesh|pair) ;; *) false ;; esac }
 # one TARGET[.fast] LIMIT: runs it; LIMIT is an option of libFuzzer. Core inputs are lists of events, a few bytes each.
 one() {
     name=${1%.fast} build=$FUZZ_BUILD longest=4200
-    if [ "$name" != "$1" ]; then build=$FUZZ_BUILD-fast; fi
     if is_core "$1"; then longest=400; fi
+    if [ "$name" != "$1" ]; then build=$FUZZ_BUILD-fast longest=128; fi
     mkdir -p "$work/$name" "tests/golden/crash/$name"
     unpack "$name" "$work/$1.golden"
     nice "$build/tests/fuzz_$name" "$2" -max_len=$longest -len_control=20 -timeout=300 -rss_limit_mb="$FUZZ_MB" \
