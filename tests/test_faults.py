@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from processes import free_port, until
+from processes import cpu_seconds, free_port, until
 from strangers import GARBAGE, talk
 
 
@@ -32,11 +32,11 @@ def test_killed_node(start, rows, which):
     run = start(*svm(4, rows, '--seconds', 5))
     children = sorted(run.wait_for_training(4))
     os.kill(children[which], signal.SIGKILL)
-    run.wait_for(rf'node\d \(pid {children[which]}\) died of signal 9.*others go on', 5)
+    run.wait_for(rf'node\d \(pid {children[which]}\) died of signal 9.*others go on')
     summary = run.done(30)
     survivors_agree(summary, [children[which]])
     assert sum(node['hash'] is None for node in summary['per_node']) == 1
-    assert 4.5 < summary['train_seconds'] < 12
+    assert 4.5 < summary['train_seconds'] < 20
     assert summary['test']['accuracy'] > .9
 
 
@@ -95,22 +95,22 @@ def test_frozen_node_comes_back(start, rows, which):
     summary = run.done(30)
     survivors_agree(summary)
     assert summary['deltas']['lost'] == 0
-    assert summary['train_seconds'] < 10
+    assert summary['train_seconds'] < 20
 
 
 def test_frozen_node_does_not_hold_up_the_others(start, rows):
-    run = start(*svm(4, rows, '--seconds', 6))
+    """They go on working while it still counts as alive, which it does for eight seconds."""
+    run = start(*svm(4, rows, '--seconds', 60))
     children = sorted(run.wait_for_training(4))
     os.kill(children[3], signal.SIGSTOP)
 
     def work():
-        return sum(int(open(f'/proc/{pid}/stat').read().rpartition(')')[2].split()[11]) for pid in children[:3])
+        return [cpu_seconds(pid) for pid in children[:3]]
     before = work()
-    time.sleep(2)
-    gained = (work() - before) / os.sysconf('SC_CLK_TCK')
+    until(lambda: all(now > was + .2 for was, now in zip(before, work())), 7, lambda: f'{before}, {work()}: {run}')
     os.kill(children[3], signal.SIGCONT)
+    os.kill(run.pid, signal.SIGINT)
     survivors_agree(run.done(30))
-    assert gained > .5, 'three nodes in two seconds'
 
 
 def test_killed_while_the_others_wait_for_it(start, rows, tmp_path):

@@ -1,9 +1,15 @@
 """Wrong usage and wrong input: refused with file, line and remedy, with the right exit code, and nothing half-written."""
 import gzip
 import os
+import pathlib
+import shutil
 import stat
+import subprocess
+import tempfile
 
 import pytest
+
+import processes
 
 GOOD = '1 1:1 3:0.5\n-1 2:1 4:0.25\n'
 
@@ -75,12 +81,19 @@ def test_missing_file(run, small, tmp_path):
     nothing_left(tmp_path)
 
 
-def test_no_permission(run, tmp_path):
-    (tmp_path / 'rows.svm').write_text(GOOD)
-    os.chmod(tmp_path / 'rows.svm', 0)
-    if os.access(tmp_path / 'rows.svm', os.R_OK):
-        pytest.skip('needs the privilege of being nobody special: root may read everything')
-    check_refused(run('run', 'svm', '-n', 1, '--train', 'rows.svm'), 1, 'rows.svm', 'Permission denied')
+def test_no_permission(tmp_path):
+    """Root may read everything: the command is then run as nobody, who has to be able to reach it."""
+    as_nobody = ['setpriv', '--reuid', 65534, '--regid', 65534, '--clear-groups'] if os.geteuid() == 0 else []
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o755)
+        command = shutil.copy(processes.BINARY, folder)
+        rows = pathlib.Path(folder) / 'rows.svm'
+        rows.write_text(GOOD)
+        os.chmod(rows, 0)
+        done = subprocess.run([*map(str, as_nobody), command, 'run', 'svm', '-n', '1', '--train', rows], cwd=folder,
+                              capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1 and done.stdout == '', done
+    assert str(rows) in done.stderr and 'Permission denied' in done.stderr, done
 
 
 USAGE = [
