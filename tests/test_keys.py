@@ -161,7 +161,8 @@ def test_nobody_reads_along(start, rows, key, encrypted):
     check_mesh([first, second])
     relay.close()
     assert len(relay.seen) > 10000, 'the relay was passed by'
-    words = [b'node-of-anna', b'node-of-bob', b'workload', b'svm', b'lambda', b'tcp://127.0.0.1', b'time is up']
+    # Long enough not to be found in noise: three given bytes are, once in sixteen millions.
+    words = [b'node-of-anna', b'node-of-bob', b'workload', b'lambda', b'tcp://127.0.0.1', b'time is up']
     assert [word for word in words if word in relay.seen] == ([] if encrypted else words)
     assert (b'CURVE' in relay.seen) == encrypted
 
