@@ -38,8 +38,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     size_t left = fuzz_left(&fuzz), n = left < FILE_BYTES_MAX - PAGE ? left : FILE_BYTES_MAX - PAGE;
     assert(bytes);
     size_t head = n < HEADER_BYTES ? n : HEADER_BYTES;
-    memcpy(bytes, fuzz.at, head);
-    memcpy(bytes + PAGE, fuzz.at + head, n - head);
+    if (n) { /* else there may be no place where they are */
+        memcpy(bytes, fuzz.at, head);
+        memcpy(bytes + PAGE, fuzz.at + head, n - head);
+    }
     n = n > head ? n - head + PAGE : head;
     if (flags & 1)
         n = make_sound(bytes, n, flags);

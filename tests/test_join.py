@@ -229,7 +229,7 @@ def test_twelve_come_and_go(start, small):
     until(lambda: first.err.count('has left the mesh') == 12, 20, lambda: str(first))
     os.kill(first.pid, signal.SIGINT)
     summary = first.done()
-    assert summary['clean'] and summary['deltas']['lost'] == 0
+    assert summary['per_node'][0]['ended'] == 'left by request' and summary['deltas']['lost'] == 0
     assert published == {(link['from'], link['deltas']) for link in summary['links']}
 
 
