@@ -54,6 +54,9 @@ struct hm_train_options {
     uint64_t seed;
     struct hm_combine combine;
     int combine_given;
+    double
+        staleness_bound; /* batches of which a node may get ahead of the slowest; 0: synchronous */
+    int staleness_bound_given;
     enum hm_partition partition; /* which examples a node trains on */
     unsigned nodes;              /* expected at the start */
     unsigned threads;            /* of this node */
@@ -211,6 +214,7 @@ struct hm_model {
     size_t read_floats;        /* of each gradient; 0: apply does not look at them */
     size_t grad_max;           /* spans and values that the gradient of a batch may have */
     struct hm_combine combine; /* the mesh's rule, by adopt */
+    int64_t staleness_bound;   /* batches; below 0: none; 0: synchronous rounds. By adopt */
     float momentum;            /* of its steps; 0: none */
 };
 

@@ -10,6 +10,12 @@ static void set_rule(const struct hm_train_options *o, struct hm_fields *fields)
     hm_fields_set(fields, "amplify", "%.9g", (double)o->combine.amplify);
 }
 
+static void set_bound(const struct hm_train_options *o, struct hm_fields *fields)
+{
+    if (o->staleness_bound_given)
+        hm_fields_set(fields, "staleness_bound", "%.0f", o->staleness_bound);
+}
+
 void hm_plan_insist(const char *workload, const struct hm_train_options *o,
                     struct hm_fields *fields)
 {
@@ -26,6 +32,7 @@ void hm_plan_insist(const char *workload, const struct hm_train_options *o,
         hm_fields_set(fields, "batch", "%u", o->batch);
     if (o->combine_given)
         set_rule(o, fields);
+    set_bound(o, fields);
 }
 
 static uint64_t set_budget(const struct hm_train_options *o, uint64_t n, double epochs_default,
@@ -50,6 +57,7 @@ uint64_t hm_plan_found(const char *workload, const struct hm_train_options *o, u
     hm_fields_set(config, "batch", "%u", batch);
     hm_fields_set(config, "seed", "%llu", (unsigned long long)o->seed);
     set_rule(o, config);
+    set_bound(o, config);
     return set_budget(o, n, epochs_default, config);
 }
 
@@ -89,6 +97,24 @@ static enum hm_status adopt_rule(struct hm_model *model, const struct hm_fields 
                    name ? name : "");
 }
 
+/* A mesh without this field has no bound. */
+static enum hm_status adopt_bound(struct hm_model *model, const struct hm_fields *config,
+                                  struct hm_err *err)
+{
+    double bound = -1;
+    enum hm_status status = hm_fields_get(config, "staleness_bound")
+                                ? hm_fields_number(config, "staleness_bound", 0, 1e9, &bound, err)
+                                : HM_OK;
+    if (!status && bound == 0 && model->combine.rule != HM_RULE_MEAN &&
+        model->combine.rule != HM_RULE_SUM)
+        return hm_fail(
+            err, HM_EINPUT,
+            "field 'staleness_bound' is 0: synchronous rounds have the mean or the sum of "
+            "the nodes' gradients, no other combination");
+    model->staleness_bound = (int64_t)bound;
+    return status;
+}
+
 static int is_among(const char *name, const char *const *list, size_t n)
 {
     for (size_t i = 0; i < n; i++)
@@ -100,8 +126,9 @@ static int is_among(const char *name, const char *const *list, size_t n)
 static enum hm_status check_fields(const struct hm_fields *config, const char *const *own,
                                    size_t n_own, struct hm_err *err)
 {
-    static const char *const known[] = {"amplify", "batch",   "budget", "combine", "epochs",
-                                        "rows",    "seconds", "seed",   "steps",   "workload"};
+    static const char *const known[] = {"amplify",         "batch", "budget",  "combine",
+                                        "epochs",          "rows",  "seconds", "seed",
+                                        "staleness_bound", "steps", "workload"};
     for (size_t i = 0; i < config->n; i++) {
         const char *name = config->field[i].name;
         if (!is_among(name, known, sizeof known / sizeof known[0]) && !is_among(name, own, n_own))
@@ -128,7 +155,7 @@ enum hm_status hm_plan_adopt(const char *workload, const struct hm_fields *confi
         (status = hm_fields_u64(config, "budget", &model->budget_steps, err)) ||
         (status = hm_fields_u64(config, "seed", seed, err)) ||
         (status = hm_fields_number(config, "seconds", 0, 1e12, &model->seconds, err)) ||
-        (status = adopt_rule(model, config, err)))
+        (status = adopt_rule(model, config, err)) || (status = adopt_bound(model, config, err)))
         return status;
     model->batch = (unsigned)batch;
     return HM_OK;

@@ -20,8 +20,24 @@ static struct hm_event event_of(struct hm_node *node, enum hm_event_type type)
 static float reach(const struct hm_node *node)
 {
     const struct hm_model *model = node->model;
+    if (node->combiner.rule != HM_RULE_LOOKAHEAD)
+        return 0;
     double step_us = node->rate ? model->batch * 1e6 * node->n_workers / (double)node->rate : 0;
     return hm_combiner_reach(model->momentum, (double)hm_mesh_delay_us(node->mesh), step_us);
+}
+
+/* The examples that a staleness bound lets this node hand out. Where that is 0, a round is opened
+ * when nothing of the one before is missing; what belongs to it has been told by then. */
+static uint64_t claims_max(struct hm_node *node)
+{
+    uint64_t lead = hm_mesh_steps_lead(node->mesh);
+    if (!node->rounds.weights && hm_mesh_n_live(node->mesh) == 1)
+        return UINT64_MAX;
+    if (node->rounds.weights && lead < node->model->batch)
+        return node->taken; /* the last batches may be smaller: some lead is not the whole */
+    if (node->rounds.weights && hm_rounds_open(&node->rounds))
+        atomic_fetch_add_explicit(&node->shared.round, 1, memory_order_release);
+    return lead < UINT64_MAX ? node->taken + lead : lead;
 }
 
 /* Numbers that workers go by. */
@@ -29,14 +45,18 @@ static void tell_workers(struct hm_node *node)
 {
     struct for_workers *shared = &node->shared;
     struct hm_combination combination = hm_mesh_combination(node->mesh);
-    atomic_store_explicit(&shared->steps, hm_mesh_steps(node->mesh), memory_order_relaxed);
+    atomic_store_explicit(&shared->steps, hm_mesh_steps(node->mesh) - node->rounds.early_steps,
+                          memory_order_relaxed);
     atomic_store_explicit(&shared->taken, node->taken, memory_order_relaxed);
     atomic_store_explicit(&shared->scale, combination.step, memory_order_relaxed);
     atomic_store_explicit(&shared->divisor, combination.divisor, memory_order_relaxed);
     atomic_store_explicit(&shared->n_live, hm_mesh_n_live(node->mesh), memory_order_relaxed);
     atomic_store_explicit(&shared->steps_cap, hm_mesh_steps_cap(node->mesh), memory_order_relaxed);
     atomic_store_explicit(&shared->reach, reach(node), memory_order_relaxed);
-    hm_workers_open_gate(node);
+    atomic_store_explicit(&shared->claims_max, claims_max(node), memory_order_relaxed);
+    if (atomic_load_explicit(&node->gate.n_waiting, memory_order_seq_cst) &&
+        hm_workers_may_go(node))
+        hm_workers_open_gate(node);
 }
 
 static void measure_rate(struct hm_node *node, uint64_t steps)
@@ -125,6 +145,8 @@ static void extract(struct hm_node *node, const struct hm_action *action)
         event.extracted.digest =
             node->kernels->digest_dense(node->weights.b, node->layout.n_blocks);
     hm_mesh_step(node->mesh, &event);
+    if (steps)
+        hm_rounds_close(&node->rounds);
     atomic_fetch_add(&node->shared.extracts_done, 1);
 }
 
@@ -133,6 +155,7 @@ static void retract(struct hm_node *node, const struct hm_action *action)
     hm_delta_retract(action->delta, node->weights.b);
     hm_weights_settle(&node->weights);
     hm_combiner_forget(&node->combiner);
+    hm_rounds_close(&node->rounds);
 }
 
 static void apply(struct hm_node *node, const struct hm_action *action)
@@ -140,6 +163,8 @@ static void apply(struct hm_node *node, const struct hm_action *action)
     node->kernels->apply(action->delta, &node->weights, &node->n_sampled, &node->n_wiped);
     node->work.applied += action->delta->n_blocks;
     hm_combiner_note(&node->combiner, action->from, action->delta);
+    if (action->early)
+        hm_rounds_keep(&node->rounds, action->delta, action->steps);
     struct hm_event event = event_of(node, HM_EV_APPLIED);
     node->report.last_apply_us = event.now_us;
     hm_mesh_step(node->mesh, &event);
@@ -158,6 +183,7 @@ static void snapshot(struct hm_node *node)
 static void install(struct hm_node *node, const uint32_t *base)
 {
     hm_weights_install(node->kernels, &node->weights, base, &node->n_sampled, &node->n_wiped);
+    hm_rounds_close(&node->rounds);
     struct hm_event event = event_of(node, HM_EV_INSTALLED);
     node->report.last_apply_us = event.now_us;
     hm_mesh_step(node->mesh, &event);

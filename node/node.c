@@ -189,6 +189,7 @@ static uint64_t memory_bound(const struct hm_node *node)
     payload = payload < HM_PAYLOAD_MAX ? payload : HM_PAYLOAD_MAX;
     uint64_t copies = node->options.checkpoint_path ? 8 * n : 0; /* B and W - B of a checkpoint */
     copies += hm_combiner_bytes(node->model->combine.rule, n, (unsigned)peers);
+    copies += node->model->staleness_bound == 0 ? 2 * 4 * n : 0; /* of a round */
     return 8 * n + 2 * 4 * n + 2 * 4 * n + copies + node->report.log_budget + ((uint64_t)16 << 20) +
            peers * (64 + 128 + 16) * payload + HM_RAW_MAX +
            (uint64_t)node->options.train.threads *
@@ -207,6 +208,8 @@ static enum hm_status open_weights(struct hm_node *node, struct hm_err *err)
     node->model->ops->init(node->model, &node->weights);
     hm_weights_settle(&node->weights);
     status = hm_combiner_open(&node->combiner, node->model->combine.rule, &node->weights, err);
+    if (!status && node->model->staleness_bound == 0)
+        status = hm_rounds_init(&node->rounds, &node->weights, err);
     if (status)
         return status;
     node->report.log_budget = log_budget(node);
@@ -232,6 +235,10 @@ static enum hm_status open_mesh(struct hm_node *node, struct hm_err *err)
         .budget_steps = node->model->budget_steps,
         .flush_us = o->flush == HM_FLUSH_EVERY ? (uint64_t)(o->flush_interval * 1e6) : 0,
         .flush_step = o->flush == HM_FLUSH_STEP,
+        .lead_max = node->model->staleness_bound < 0
+                        ? 0
+                        : ((uint64_t)node->model->staleness_bound + 1) * node->model->batch,
+        .rounds = node->model->staleness_bound == 0,
         .bandwidth = (uint64_t)o->bandwidth,
         .log_bytes_max = node->report.log_budget,
         .suspect_us = (uint64_t)((o->suspect > 0 ? o->suspect : 2) * 1e6),
@@ -277,11 +284,24 @@ static void score_result(struct hm_node *node)
     node->report.score_seconds = (double)(hm_node_now(node) - from) / 1e6;
 }
 
+/* In synchronous rounds a node contributes one gradient, and publishes it at once. */
+static enum hm_status keep_rounds(struct hm_node *node, struct hm_err *err)
+{
+    if (node->model->staleness_bound != 0)
+        return HM_OK;
+    node->options.flush = HM_FLUSH_STEP;
+    if (node->options.train.threads > 1)
+        return hm_fail(err, HM_EUSAGE,
+                       "--staleness-bound 0: a node contributes one gradient to a round; give -t 1 "
+                       "and more nodes, or a larger --batch");
+    return HM_OK;
+}
+
 enum hm_status hm_node_prepare(struct hm_node *node, struct hm_err *err)
 {
     enum hm_status status;
-    if ((status = open_weights(node, err)) || (status = choose_shard(node, err)) ||
-        (status = open_mesh(node, err)))
+    if ((status = keep_rounds(node, err)) || (status = open_weights(node, err)) ||
+        (status = choose_shard(node, err)) || (status = open_mesh(node, err)))
         return status;
     return hm_workers_open(node, err);
 }
@@ -354,6 +374,7 @@ void hm_node_close(struct hm_node *node)
     if (node->model && !node->model_borrowed)
         node->model->ops->close(node->model);
     hm_combiner_close(&node->combiner);
+    hm_rounds_fini(&node->rounds);
     hm_delta_fini(&node->own_delta);
     hm_weights_fini(&node->weights);
     free(node->scorer.b);

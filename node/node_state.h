@@ -5,6 +5,7 @@
 #include "node/combiner.h"
 #include "node/env.h"
 #include "node/hogmesh.h"
+#include "node/rounds.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -18,6 +19,8 @@ struct for_workers {
     _Atomic uint64_t steps;       /* mesh-wide, published and applied here */
     _Atomic uint64_t taken;       /* own steps that have been published */
     _Atomic uint64_t steps_cap;   /* own unflushed steps at which a worker waits for the driver */
+    _Atomic uint64_t claims_max;  /* examples that a staleness bound lets be handed out */
+    _Atomic uint64_t round;       /* rounds opened. Release: what belongs to this one is there */
     _Atomic float scale, divisor; /* of the combination in force */
     _Atomic float reach;          /* of look-ahead */
     _Atomic uint32_t n_live;
@@ -46,6 +49,7 @@ struct worker {
     struct hm_node *node;
     pthread_t thread;
     struct pace pace;
+    uint64_t round;          /* the last one that it took part in */
     uint32_t extracts_begun; /* when the wait for a delta began */
     bool started, awaits_delta, settled_last;
 };
@@ -58,11 +62,19 @@ enum worker_says {
     WORKER_ENDED,   /* nothing any more */
 };
 
+/* What workers could go by when the gate was last opened for somebody. */
+struct seen {
+    bool valid;
+    uint64_t steps, taken, steps_cap, claims_max;
+    uint32_t n_live, extracts_done;
+};
+
 /* Where workers wait until the driver has done something for them. */
 struct gate {
+    struct seen seen; /* the driver's */
     pthread_mutex_t mutex;
     pthread_cond_t moved;
-    uint64_t generation; /* under mutex */
+    _Atomic uint64_t generation; /* times that it was opened; changes under mutex */
     atomic_uint
         n_waiting; /* relaxed: a driver that misses a newcomer opens the gate again a turn later */
 };
@@ -100,12 +112,14 @@ struct hm_node {
     struct hm_delta own_delta, *delta; /* of the running extract: the own one, or what nodes of one
                                           thread share */
     struct hm_combiner combiner;
+    struct hm_rounds rounds;
     struct hm_driver_work work;
     struct hm_shard shard;
 
     struct for_workers shared;
     _Alignas(CACHE_LINE) _Atomic uint64_t
         cursor;            /* examples of the shard handed out; relaxed, it only divides work */
+    uint64_t cursor_first; /* where it was when this process began */
     struct worker *worker; /* [threads] */
     unsigned n_workers;
     struct gate gate;
@@ -158,6 +172,10 @@ enum hm_status hm_workers_open(struct hm_node *node, struct hm_err *err);
 enum hm_status hm_workers_start(struct hm_node *node, struct hm_err *err);
 /* One chunk of work, or the news that there is none; never blocks. */
 enum worker_says hm_worker_step(struct worker *worker);
+/* Takes up to n examples of the shard, `from` its position on; 0: a staleness bound forbids it. */
+unsigned hm_worker_claim(struct hm_node *node, unsigned n, uint64_t *from);
+/* The driver has changed what workers that wait go by, since this was last true. */
+bool hm_workers_may_go(struct hm_node *node);
 void hm_workers_open_gate(struct hm_node *node);
 void hm_workers_join(struct hm_node *node);
 
@@ -188,8 +206,9 @@ enum hm_status hm_pace_open(struct worker *worker, struct hm_err *err);
 void hm_pace_close(struct worker *worker);
 unsigned
 hm_pace_chunk(const struct hm_node *node); /* examples that are worth waiting for at once */
-void hm_pace_begin(struct worker *worker, unsigned n); /* claims; takes the gradient now or later */
-uint64_t hm_pace_due_us(const struct worker *worker);  /* when the batch under way is over */
+/* Claims up to n examples, takes their gradient now or later; false: none can be had. */
+bool hm_pace_begin(struct worker *worker, unsigned n);
+uint64_t hm_pace_due_us(const struct worker *worker); /* when the batch under way is over */
 bool hm_pace_end(struct worker *worker); /* true: the time is over, and the step is in W */
 
 /* scorer.c */

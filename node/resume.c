@@ -204,7 +204,7 @@ void hm_resume_cursor(struct hm_node *node)
     const struct hm_checkpoint *c = &resumed->checkpoint;
     if (c->partition == node->options.train.partition && c->rank == node->rank &&
         c->ranks == node->ranks && c->shard_n == node->shard.n)
-        atomic_store(&node->cursor, c->cursor);
+        atomic_store(&node->cursor, node->cursor_first = c->cursor);
     else
         hm_node_log(
             node, HM_NOTE_INFO,

@@ -111,10 +111,19 @@ static void schedule_worker(struct sim_node *node, uint32_t which, uint64_t at)
             .at = at, .what = EV_WORK, .node = node->index, .epoch = node->epoch, .which = which});
 }
 
-/* The gate is open after every turn, as it is for threads. */
+static bool anyone_waits(const struct sim_node *node)
+{
+    for (uint32_t i = 0; i < node->node->n_workers; i++)
+        if (node->waiting[i])
+            return true;
+    return false;
+}
+
+/* The gate opens when there is something new, as it does for threads. */
 static void release_workers(struct sim_node *node)
 {
-    if (!atomic_load(&node->node->shared.running) || atomic_load(&node->node->shared.ended))
+    if (!atomic_load(&node->node->shared.running) || atomic_load(&node->node->shared.ended) ||
+        !anyone_waits(node) || !hm_workers_may_go(node->node))
         return;
     for (uint32_t i = 0; i < node->node->n_workers; i++)
         if (node->waiting[i]) {
@@ -200,6 +209,13 @@ static void work(struct sim_node *node, uint32_t which)
     case WORKER_ENDED:
         break;
     }
+}
+
+/* The node is paused: its worker goes on after the next turn, whatever that brings. */
+static void hold_back(struct sim_node *node, uint32_t which)
+{
+    node->waiting[which] = true;
+    node->node->gate.seen.valid = false;
 }
 
 /* ---- scoring ---- */
@@ -335,7 +351,7 @@ static void happen(struct hm_sim *sim, const struct event *event)
         if (is_current(sim, event))
             work(node, event->which);
         else if (node->up && event->epoch == node->epoch)
-            node->waiting[event->which] = true; /* paused: it goes on after the resumption's turn */
+            hold_back(node, event->which); /* until the resumption's turn */
         break;
     case EV_ARRIVAL:
         hm_sim_arrive(sim, event);

@@ -30,27 +30,39 @@ uint64_t hm_node_settled(const struct hm_node *node)
     return settled;
 }
 
-/* Blocks until the driver has taken a turn that matters to workers; wakes it first. */
-static void wait_for_driver(struct hm_node *node)
+/* Blocks until the gate has been opened since `generation`; wakes the driver first. */
+static void wait_for_driver(struct hm_node *node, uint64_t generation)
 {
     struct gate *gate = &node->gate;
     atomic_fetch_add_explicit(&gate->n_waiting, 1, memory_order_seq_cst);
     node->env->ops->wake(node->env);
     pthread_mutex_lock(&gate->mutex);
-    uint64_t generation = gate->generation;
-    while (gate->generation == generation && !atomic_load(&node->shared.ended))
+    while (atomic_load(&gate->generation) == generation && !atomic_load(&node->shared.ended))
         pthread_cond_wait(&gate->moved, &gate->mutex);
     pthread_mutex_unlock(&gate->mutex);
     atomic_fetch_sub_explicit(&gate->n_waiting, 1, memory_order_seq_cst);
 }
 
+bool hm_workers_may_go(struct hm_node *node)
+{
+    const struct for_workers *shared = &node->shared;
+    struct gate *gate = &node->gate;
+    uint64_t steps = load(&shared->steps), taken = load(&shared->taken),
+             cap = load(&shared->steps_cap), claims = load(&shared->claims_max);
+    uint32_t n_live = atomic_load_explicit(&shared->n_live, memory_order_relaxed),
+             extracts = atomic_load_explicit(&shared->extracts_done, memory_order_relaxed);
+    bool same = gate->seen.valid && steps == gate->seen.steps && taken == gate->seen.taken &&
+                cap == gate->seen.steps_cap && claims == gate->seen.claims_max &&
+                n_live == gate->seen.n_live && extracts == gate->seen.extracts_done;
+    gate->seen = (struct seen){true, steps, taken, cap, claims, n_live, extracts};
+    return !same;
+}
+
 void hm_workers_open_gate(struct hm_node *node)
 {
     struct gate *gate = &node->gate;
-    if (!atomic_load_explicit(&gate->n_waiting, memory_order_seq_cst))
-        return;
     pthread_mutex_lock(&gate->mutex);
-    gate->generation++;
+    atomic_fetch_add(&gate->generation, 1);
     pthread_cond_broadcast(&gate->moved);
     pthread_mutex_unlock(&gate->mutex);
 }
@@ -58,14 +70,32 @@ void hm_workers_open_gate(struct hm_node *node)
 /* Mesh-wide steps as far as this node can tell: what is published, and that the others make as many
  * unseen steps as this node. */
 struct view {
-    uint64_t steps, unflushed, n_live;
+    uint64_t round, steps, unflushed, n_live;
 };
 
 static struct view view_of(const struct hm_node *node)
 {
+    uint64_t round = atomic_load_explicit(&node->shared.round, memory_order_acquire); /* first */
     uint64_t taken = load(&node->shared.taken), made = hm_node_made(node);
-    return (struct view){load(&node->shared.steps), made > taken ? made - taken : 0,
+    return (struct view){round, load(&node->shared.steps), made > taken ? made - taken : 0,
                          atomic_load_explicit(&node->shared.n_live, memory_order_relaxed)};
+}
+
+/* Whether another thread's claim has used up what the bound allows shows only here. Whole batches:
+ * parts of them would breed parts everywhere. */
+unsigned hm_worker_claim(struct hm_node *node, unsigned n, uint64_t *from)
+{
+    uint64_t at = load(&node->cursor);
+    unsigned taken;
+    do {
+        uint64_t claimed = at - node->cursor_first, most = load(&node->shared.claims_max);
+        uint64_t left = most > claimed ? most - claimed : 0;
+        taken = left < n ? (unsigned)(left - left % node->model->batch) : n;
+    } while (taken &&
+             !atomic_compare_exchange_weak_explicit(&node->cursor, &at, at + taken,
+                                                    memory_order_relaxed, memory_order_relaxed));
+    *from = at;
+    return taken;
 }
 
 /* How many examples a thread may take now: 0 when it has to wait for the driver. */
@@ -165,12 +195,13 @@ static enum worker_says paced_step(struct worker *worker, struct view *view)
     for (unsigned i = 0; i < node->n_workers; i++)
         view->unflushed += atomic_load_explicit(&node->worker[i].claimed, memory_order_relaxed);
     unsigned n = allowance(node, view), most = hm_pace_chunk(node);
-    if (!n) {
-        settle(worker);
-        return WORKER_WAITS;
+    bool had_its_turn = node->rounds.weights && view->round == worker->round;
+    if (n && !had_its_turn && hm_pace_begin(worker, n < most ? n : most)) {
+        worker->round = view->round;
+        return WORKER_PAUSES;
     }
-    hm_pace_begin(worker, n < most ? n : most);
-    return WORKER_PAUSES;
+    settle(worker);
+    return WORKER_WAITS;
 }
 
 enum worker_says hm_worker_step(struct worker *worker)
@@ -183,13 +214,15 @@ enum worker_says hm_worker_step(struct worker *worker)
     struct view view = view_of(node);
     if (hm_is_paced(node))
         return paced_step(worker, &view);
+    uint64_t from;
     unsigned n = allowance(node, &view);
+    n = n ? hm_worker_claim(node, n, &from) : 0;
     if (!n) {
         settle(worker);
         return WORKER_WAITS;
     }
     look_around(worker, &view);
-    hm_worker_take(worker, atomic_fetch_add_explicit(&node->cursor, n, memory_order_relaxed), n);
+    hm_worker_take(worker, from, n);
     if (node->options.flush == HM_FLUSH_STEP)
         begin_to_await(worker);
     return WORKER_STEPPED;
@@ -219,14 +252,23 @@ static void sleep_until(const struct hm_node *node, uint64_t due_us)
 static void *worker_main(void *argument)
 {
     struct worker *worker = argument;
-    enum worker_says says;
-    make_way(worker->node);
-    while ((says = hm_worker_step(worker)) != WORKER_ENDED)
-        if (says == WORKER_WAITS)
-            wait_for_driver(worker->node);
-        else if (says == WORKER_PAUSES)
-            sleep_until(worker->node, hm_pace_due_us(worker));
-    return NULL;
+    struct hm_node *node = worker->node;
+    make_way(node);
+    for (;;) {
+        uint64_t generation = atomic_load(&node->gate.generation); /* before looking, not after */
+        switch (hm_worker_step(worker)) {
+        case WORKER_STEPPED:
+            break;
+        case WORKER_PAUSES:
+            sleep_until(node, hm_pace_due_us(worker));
+            break;
+        case WORKER_WAITS:
+            wait_for_driver(node, generation);
+            break;
+        case WORKER_ENDED:
+            return NULL;
+        }
+    }
 }
 
 /* Zeroed, a cache line longer than asked for, so that threads share none. */

@@ -1,7 +1,8 @@
 /* Workers whose batches take a set time: virtual time in the simulator, a floor under the real one
  * in processes. A batch is claimed when it begins and counts when it ends. With --step-time or
  * --delay its gradient is taken at the beginning and added at the end, as the workers of an
- * asynchronous system do; with nothing but a speed, small chunks take their steps at the end. */
+ * asynchronous system do, and so it is in synchronous rounds; with nothing but a speed, small
+ * chunks take their steps at the end. */
 #include "node/node_state.h"
 
 #include <math.h>
@@ -18,7 +19,7 @@ static bool said(const struct hm_dist *dist)
 
 static bool by_gradient(const struct hm_node *node)
 {
-    return said(node->options.step_time) || said(node->options.delay);
+    return said(node->options.step_time) || said(node->options.delay) || node->rounds.weights;
 }
 
 bool hm_is_paced(const struct hm_node *node)
@@ -107,21 +108,27 @@ void hm_pace_gradient(struct pace *pace, const struct hm_model *model, const str
     model->ops->grad(model, shard, &step, &pace->grad);
 }
 
-void hm_pace_begin(struct worker *worker, unsigned n)
+bool hm_pace_begin(struct worker *worker, unsigned n)
 {
     struct hm_node *node = worker->node;
     struct pace *pace = &worker->pace;
+    n = hm_worker_claim(node, n, &pace->from);
+    if (!n)
+        return false;
     uint64_t now_ns = hm_node_now(node) * 1000;
     /* What microseconds cut off is not lost: one batch begins where the one before ended. */
     if (pace->due_ns + 1000 <= now_ns || pace->due_ns > now_ns)
         pace->due_ns = now_ns;
     pace->due_ns += hm_pace_draw_ns(pace, &node->options, n);
-    pace->from = atomic_fetch_add_explicit(&node->cursor, n, memory_order_relaxed);
     pace->scale = worker->step.scale;
     pace->read_steps = atomic_load_explicit(&node->shared.steps, memory_order_relaxed);
     atomic_store_explicit(&worker->claimed, n, memory_order_relaxed);
-    if (pace->grad.value)
-        hm_pace_gradient(pace, node->model, &node->shard, worker->step, pace->from, n);
+    if (pace->grad.value) {
+        struct hm_step step = worker->step;
+        step.w = node->rounds.weights ? node->rounds.w : step.w;
+        hm_pace_gradient(pace, node->model, &node->shard, step, pace->from, n);
+    }
+    return true;
 }
 
 uint64_t hm_pace_due_us(const struct worker *worker)

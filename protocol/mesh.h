@@ -117,7 +117,10 @@ struct hm_action {
     } extract;
     const struct hm_delta *delta; /* valid until APPLIED; of RETRACT: the one of EXTRACTED */
     uint64_t from;                /* of APPLY: the life whose delta it is */
-    const uint32_t *base;         /* of INSTALL, [n]; valid until INSTALLED */
+    uint64_t steps;               /* of APPLY: that it stands for */
+    int early; /* of APPLY: made after more steps than this node has published, counted as for
+                  lead_max */
+    const uint32_t *base; /* of INSTALL, [n]; valid until INSTALLED */
     enum hm_note_level level;
     char note[HM_NOTE_MAX + 1];
 };
@@ -152,8 +155,11 @@ struct hm_mesh_params {
     uint64_t budget_steps;    /* mesh-wide; 0: no limit */
     uint64_t flush_us;        /* fixed interval; 0: adaptive */
     int flush_step;           /* 1: every batch is a delta */
-    uint64_t bandwidth;       /* bytes/s handed to sockets, all copies counted; 0: no limit */
-    uint64_t log_bytes_max;   /* of deltas kept for repair */
+    uint64_t lead_max;        /* steps, unpublished ones included, of which a node may get ahead of
+                                 the slowest that trains; 0: no bound */
+    int rounds; /* that is one batch, which is published at once: a budget ends with a round */
+    uint64_t bandwidth;     /* bytes/s handed to sockets, all copies counted; 0: no limit */
+    uint64_t log_bytes_max; /* of deltas kept for repair */
     uint64_t suspect_us,
         gone_us;           /* silence until a peer is re-dialled, and until it counts as dead */
     uint64_t seed;         /* of jitter and of further lives */
@@ -249,6 +255,8 @@ uint64_t hm_mesh_flush_interval_us(const struct hm_mesh *mesh);
 uint64_t hm_mesh_delay_us(const struct hm_mesh *mesh); /* one way to the farthest live peer */
 uint64_t hm_mesh_steps_cap(
     const struct hm_mesh *mesh); /* own unflushed steps at which workers wait for a flush */
+uint64_t hm_mesh_steps_lead(
+    const struct hm_mesh *mesh); /* own unflushed steps that lead_max allows; UINT64_MAX: any */
 uint64_t hm_mesh_log_bytes(const struct hm_mesh *mesh);
 const struct hm_counters *hm_mesh_counters(const struct hm_mesh *mesh);
 const struct hm_result *hm_mesh_result(const struct hm_mesh *mesh);

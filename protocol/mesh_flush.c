@@ -160,7 +160,9 @@ uint64_t hm_mesh_steps_cap(const struct hm_mesh *mesh)
         cap = CAP_FIRST;
     if (mesh->params.budget_steps)
         cap = fmin(cap, (double)mesh->params.budget_steps / (CAP_PARTS * n));
-    return (uint64_t)fmax(cap, CAP_LEAST);
+    uint64_t lead = hm_mesh_steps_lead(mesh);
+    cap = fmax(cap, CAP_LEAST);
+    return cap < (double)lead ? (uint64_t)cap : lead;
 }
 
 /* With the budget nearly used up, as far as one can tell, nobody should wait for a timer. */

@@ -292,6 +292,7 @@ bool hm_mesh_renew(struct hm_mesh *mesh, uint32_t renounced)
     mesh->params.life = life;
     mesh->counters.renewals++;
     forget_acknowledgements(mesh);
+    hm_mesh_step_anew(mesh);
     hm_mesh_say_yield(mesh);
     mesh->beat_soon = true;
     mesh->drained = false;

@@ -48,16 +48,6 @@ bool hm_member_live(const struct member *member)
     return member->life && member->heard_us && !member->gone && !member->left;
 }
 
-/* Whenever a member comes, goes or changes its phase. */
-static void count_live(struct hm_mesh *mesh)
-{
-    mesh->n_live = 0;
-    for (unsigned i = 0; i < mesh->n_slots; i++) {
-        const struct member *m = &mesh->member[i];
-        mesh->n_live += hm_member_live(m) && (m->phase == HM_READY || m->phase == HM_RUNNING);
-    }
-}
-
 static unsigned slot_of(const struct hm_mesh *mesh, const struct member *member)
 {
     return (unsigned)(member - mesh->member);
@@ -91,8 +81,8 @@ static void empty_slot(struct hm_mesh *mesh, struct member *member)
 {
     unsigned slot = slot_of(mesh, member);
     hm_vector_drop(member->vector);
-    *member = (struct member){0};
-    count_live(mesh);
+    *member = (struct member){.in_step = member->in_step};
+    hm_mesh_count(mesh, member);
     for (size_t i = 0; i < mesh->n_streams; i++)
         /* what the slot's former peer did not have says nothing of the next one */
         mesh->stream[i]->nohave[slot / 64] &= ~((uint64_t)1 << slot % 64);
@@ -119,7 +109,7 @@ static void replace(struct hm_mesh *mesh, struct member *member, const char *lab
                  member->label);
     member->replaced = member->gone = true;
     member->hears_us = false;
-    count_live(mesh);
+    hm_mesh_count(mesh, member);
 }
 
 /* `direct`: the life itself has spoken to us. What others say of an address may be old. */
@@ -166,7 +156,7 @@ void hm_mesh_hang_up(struct hm_mesh *mesh, struct member *member)
     if (member->hung_up)
         return;
     member->hung_up = true;
-    count_live(mesh);
+    hm_mesh_count(mesh, member);
     hm_mesh_act(mesh, HM_ACT_DISCONNECT)->slot = slot_of(mesh, member);
 }
 
@@ -184,7 +174,7 @@ void hm_mesh_succeed(struct hm_mesh *mesh, struct member *member, uint64_t life)
         return;
     successor->heard_us = mesh->now_us;
     successor->phase = HM_RUNNING;
-    count_live(mesh);
+    hm_mesh_count(mesh, successor);
 }
 
 /* ---- beats ---- */
@@ -457,7 +447,7 @@ void hm_mesh_on_beat(struct hm_mesh *mesh, const struct hm_event *event,
     member->dials = 0;
     member->phase = (enum hm_phase)beat->phase;
     if (moved)
-        count_live(mesh);
+        hm_mesh_count(mesh, member);
     member->digest = beat->digest;
     member->steps = beat->steps;
     memcpy(member->label, beat->label, sizeof member->label);
@@ -487,7 +477,7 @@ void hm_mesh_life_sign(struct hm_mesh *mesh, uint64_t life)
                      (double)(mesh->now_us - member->heard_us) / 1e6);
         member->gone = false;
         member->heard_us = mesh->now_us;
-        count_live(mesh);
+        hm_mesh_count(mesh, member);
     }
     member->heard_us = mesh->now_us;
 }
@@ -503,7 +493,7 @@ void hm_mesh_on_leave(struct hm_mesh *mesh, const struct hm_header *header)
     if (!member || member->left)
         return;
     member->left = true;
-    count_live(mesh);
+    hm_mesh_count(mesh, member);
     member->left_clean = header->leave.clean;
     member->left_digest = header->leave.digest;
     if (!header->leave.clean)
@@ -661,7 +651,7 @@ static void declare_gone(struct hm_mesh *mesh, struct member *member)
 {
     member->gone = true;
     member->hears_us = false;
-    count_live(mesh);
+    hm_mesh_count(mesh, member);
     mesh->counters.peers_gone++;
     mesh->beat_soon = true;
     hm_mesh_note(mesh, HM_NOTE_WARNING,

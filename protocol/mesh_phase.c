@@ -109,17 +109,27 @@ static void join(struct hm_mesh *mesh)
     bool gathered = enough && c.mutual == c.heard && quiet;
     if (gathered)
         mark_goal(mesh);
-    if (gathered && reached_goal(mesh))
+    if (gathered && reached_goal(mesh)) {
+        hm_mesh_step_anew(mesh); /* before anybody can count us */
+        mesh->ready_us = mesh->now_us;
         hm_mesh_enter(mesh, HM_READY);
-    else if (waited > mesh->params.join_timeout_us)
+    } else if (waited > mesh->params.join_timeout_us)
         give_up_joining(mesh, &c);
+}
+
+/* Who has died since we heard all that were expected is no obstacle. In rounds the first one counts
+ * like any other: that somebody runs says that all were ready, which we are then about to hear. */
+static bool may_start(const struct hm_mesh *mesh)
+{
+    struct census c = census(mesh);
+    bool patient = mesh->params.rounds && mesh->now_us - mesh->ready_us < JOIN_QUIET_US;
+    return c.ready == c.heard || (c.running && !patient);
 }
 
 static void start(struct hm_mesh *mesh)
 {
-    struct census c = census(mesh);
-    if (c.ready < c.heard && !c.running)
-        return; /* who has died since we heard all that were expected is no obstacle */
+    if (!may_start(mesh))
+        return;
     hm_mesh_enter(mesh, HM_RUNNING);
     mesh->combination = hm_combine(&mesh->params.combine, hm_mesh_n_live(mesh));
     hm_mesh_mark_start(mesh);
@@ -135,10 +145,19 @@ static void start(struct hm_mesh *mesh)
 
 /* ---- end ---- */
 
+/* Synchronous rounds end when everybody's part of the last one is here: what is learned is then the
+ * same whoever hears it first. Else a thousandth is not worth another flush. */
+static bool budget_used_up(const struct hm_mesh *mesh)
+{
+    uint64_t budget = mesh->params.budget_steps, steps = hm_mesh_steps(mesh);
+    if (!mesh->params.rounds)
+        steps += mesh->own_steps + budget / 1000;
+    return budget && steps >= budget;
+}
+
 static void run(struct hm_mesh *mesh)
 {
-    uint64_t budget = mesh->params.budget_steps;
-    if (budget && hm_mesh_steps(mesh) + mesh->own_steps + budget / 1000 >= budget)
+    if (budget_used_up(mesh))
         hm_mesh_raise_stop(mesh, "budget used up");
     if ((mesh->stop || mesh->leaving) && !mesh->ending) {
         mesh->ending = true;

@@ -130,6 +130,8 @@ static bool apply(struct hm_mesh *mesh, struct stream *stream, const struct hm_d
     struct hm_action *action = hm_mesh_act(mesh, HM_ACT_APPLY);
     action->delta = &decoded->delta;
     action->from = stream->link.from;
+    action->steps = head->steps - stream->link.steps;
+    action->early = hm_mesh_is_early(mesh, stream);
     return true;
 }
 

@@ -86,6 +86,8 @@ struct member {
     unsigned clones;          /* beats in a row that know more of our stream than we do */
     bool damaged;             /* its replica is wrong: it is not listened to any more */
     bool hung_up;             /* its connections are closed for good */
+    bool in_step;             /* it trains: counts as live, and for the bound on staleness */
+    int64_t ahead_at_first;   /* steps that its stream had more than ours when it began to count */
 };
 
 /* ---- state transfer ---- */
@@ -173,7 +175,7 @@ struct hm_mesh {
     bool finished;
     bool stop;
     char stop_reason[HM_REASON_MAX + 1];
-    uint64_t opened_us, exiting_us, leaving_us;
+    uint64_t opened_us, ready_us, exiting_us, leaving_us;
     bool withdrawn; /* leaving because something is wrong here; publishes nothing any more */
     enum hm_status withdrawn_status;
     char withdrawn_text[HM_NOTE_MAX + 1];
@@ -328,6 +330,13 @@ void hm_mesh_feel_lag(struct hm_mesh *mesh, struct member *member,
 void hm_mesh_spend(struct hm_mesh *mesh, size_t bytes);
 uint64_t hm_mesh_rtt_us(const struct hm_mesh *mesh); /* of the farthest live peer */
 bool hm_mesh_may_serve(struct hm_mesh *mesh);
+
+/* mesh_bound.c: how far ahead of the slowest a node may get */
+bool hm_member_trains(const struct member *member); /* or is about to */
+void hm_mesh_count(struct hm_mesh *mesh,
+                   struct member *member);    /* after it has come, gone, or changed its phase */
+void hm_mesh_step_anew(struct hm_mesh *mesh); /* this node is in step with all, now */
+bool hm_mesh_is_early(struct hm_mesh *mesh, const struct stream *stream);
 
 /* mesh_sanity.c: what is wrong with this node */
 void hm_mesh_tick_sanity(struct hm_mesh *mesh);

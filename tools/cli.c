@@ -34,6 +34,7 @@ enum kind {
     CLIP,
     PART,
     COMPENSATE,
+    BOUND,
 };
 
 struct flag {
@@ -102,6 +103,13 @@ static const struct flag flags[] = {
      'o', 0, COMBINE, 0},
     {"amplify", "auto|L", "factor of the amplified walk (default: the number of live nodes)", 'o',
      0, AMPLIFY, 0},
+    {"staleness-bound", "S",
+     "batches of which a node may get ahead of the slowest; 0: synchronous rounds, each the mean "
+     "of "
+     "one gradient per node (default: no bound)",
+     'o', 0, BOUND, AT(node.train.staleness_bound)},
+    {"sync-sum", NULL, "with --staleness-bound 0: the sum of the gradients, not their mean", 'o', 0,
+     FLAG, AT(sync_sum)},
     {"flush", "auto|20ms|step", "cadence of deltas (default auto)", 'm', 0, FLUSH, 0},
     {"bandwidth", "50MB", "cap on all bytes a node hands to its sockets a second", 'm', 0, BYTES,
      AT(node.bandwidth)},
@@ -321,6 +329,17 @@ static int set_optimiser(struct cli *cli, const struct flag *flag, const char *t
     return EXIT_DONE;
 }
 
+static int set_bound(struct cli *cli, const struct flag *flag, const char *text)
+{
+    double x = 0;
+    const char *rest = "";
+    if (!real(text, &x, &rest) || *rest || x < 0 || x > 1e9 || x != floor(x))
+        return bad(flag, text, "a whole number of batches, 0 for synchronous rounds,");
+    cli->node.train.staleness_bound = x;
+    cli->node.train.staleness_bound_given = 1;
+    return EXIT_DONE;
+}
+
 static int set_rank(struct cli *cli, const struct flag *flag, const char *text)
 {
     unsigned rank, ranks;
@@ -410,6 +429,8 @@ static int set(struct cli *cli, const struct flag *flag, const char *text)
     case PART:
     case COMPENSATE:
         return set_optimiser(cli, flag, text);
+    case BOUND:
+        return set_bound(cli, flag, text);
     default:
         return set_number(cli, flag, text);
     }
@@ -424,6 +445,31 @@ static int too_many(const char *what, unsigned n, unsigned most)
 {
     fprintf(stderr, "hogmesh: %u %s are more than can be had; the most are %u\n", n, what, most);
     return EXIT_USAGE;
+}
+
+/* Synchronous rounds settle how gradients are combined and when they are published. */
+static int settle_rounds(struct cli *cli)
+{
+    struct hm_train_options *train = &cli->node.train;
+    enum hm_rule rule = cli->sync_sum ? HM_RULE_SUM : HM_RULE_MEAN;
+    bool rounds = train->staleness_bound_given && train->staleness_bound == 0;
+    const char *wrong = NULL;
+    if (cli->sync_sum && !rounds)
+        wrong = "--sync-sum is about --staleness-bound 0";
+    else if (rounds && train->combine_given && train->combine.rule != rule)
+        wrong = "--staleness-bound 0 takes the mean of the gradients, or their sum (--sync-sum); "
+                "leave --combine and --amplify away";
+    else if (rounds && (cli->node.flush == HM_FLUSH_EVERY))
+        wrong = "--staleness-bound 0 publishes every step; leave --flush away";
+    if (wrong) {
+        fprintf(stderr, "hogmesh: %s\n", wrong);
+        return EXIT_USAGE;
+    }
+    if (rounds) {
+        train->combine = (struct hm_combine){.rule = rule};
+        train->combine_given = 1;
+    }
+    return EXIT_DONE;
 }
 
 static const struct flag *training_flag(const char *name)
@@ -551,6 +597,8 @@ int cli_parse(struct cli *cli, const struct command *command, int argc, char **a
         if (cli->n_arguments < ARGUMENTS_MAX)
             cli->argument[cli->n_arguments++] = argv[optind];
     }
+    if (settle_rounds(cli))
+        return EXIT_USAGE;
     if (cli->node.train.threads > THREADS_MAX)
         return too_many("threads", cli->node.train.threads, THREADS_MAX);
     unsigned nodes_max = strchr(command->flags, 'v') ? HM_PEERS_MAX : HM_NODES_MAX;

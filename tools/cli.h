@@ -31,7 +31,7 @@ struct cli {
     const char *key_first, *key_revoke; /* keygen: fingerprints */
     int report_fd;                      /* internal: where a node of `run` reports; -1: nowhere */
     int pausable;                       /* internal: the launcher may let this node stand still */
-    int rank_given;
+    int rank_given, sync_sum;
     uint64_t rows; /* synth */
     /* Work that takes a set time: as given, and read by cli_pace. */
     const char *step_time_text, *delay_text;

@@ -128,6 +128,11 @@ static enum hm_status check_topology(const struct cli *cli, struct hm_err *err)
     bool server = is_server(cli);
     if (cli->sim.serve && !server)
         return hm_fail(err, HM_EUSAGE, "--serve is about --topology server");
+    if (server && cli->node.train.staleness_bound_given)
+        return hm_fail(
+            err, HM_EUSAGE,
+            "--staleness-bound is about meshes: a server waits for nobody; leave it away, "
+            "or --topology server");
     if (server && (cli->sim.faults || cli->sim.drop > 0 || cli->sim.duplicate > 0 ||
                    cli->sim.reorder > 0 || cli->sim.bandwidth > 0))
         return hm_fail(err, HM_EUSAGE,
