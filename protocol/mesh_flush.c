@@ -7,7 +7,6 @@
 #include <string.h>
 
 enum {
-    RETAINED_US = 600000000,
     INTERVAL_MIN_US = 100,
     INTERVAL_MAX_US = 2000000,
     RTT_LEAST_US = 200,
@@ -17,7 +16,6 @@ enum {
     LAG_FLUSHES_MAX = 8,
     STARVED_US = 5000000, /* without a flush, for want of bandwidth, until that is said */
     CAP_LEAST = 1024,
-    TRIM_US = 50000, /* between two times that everybody's acknowledgements are looked at */
     CAP_FIRST = 16384,
     CAP_INTERVALS = 4,
     CAP_PARTS = 4,
@@ -370,74 +368,4 @@ void hm_mesh_feel_lag(struct hm_mesh *mesh, struct member *member, const struct 
     uint32_t end = decoded->span[lo].flush_end;
     if (end > member->flush_acked && end <= mesh->flush)
         member->flush_acked = end;
-}
-
-/* ---- the log is kept within its budget ---- */
-
-/* Without memory the log begins anew behind the gap: what it does not hold, others do. */
-void hm_mesh_log(struct hm_mesh *mesh, struct stream *stream, struct hm_log_entry *entry)
-{
-    if (entry && hm_log_append_entry(&stream->log, entry) == 0) {
-        mesh->log_bytes += hm_log_entry_bytes(entry);
-        return;
-    }
-    hm_log_entry_drop(entry);
-    mesh->log_bytes -= stream->log.bytes;
-    hm_log_fini(&stream->log);
-}
-
-/* Who has been silent for longer than that may come back, but logs do not wait for it. */
-static bool retained(const struct hm_mesh *mesh, const struct member *m)
-{
-    return m->life && m->beat && !m->left && mesh->now_us - m->heard_us < RETAINED_US;
-}
-
-/* The lowest seq of a stream that some retained member has acknowledged. */
-uint32_t hm_mesh_acknowledged(const struct hm_mesh *mesh, const struct stream *stream)
-{
-    uint32_t least = stream->link.seq;
-    for (unsigned i = 0; i < mesh->n_slots; i++) {
-        const struct member *m = &mesh->member[i];
-        if (!retained(mesh, m))
-            continue;
-        const struct hm_vv_entry *entry = hm_vector_find(m->vector, stream->link.from);
-        uint32_t seq = m->life == stream->link.from ? stream->link.seq : entry ? entry->seq : 0;
-        least = seq < least ? seq : least;
-    }
-    return least;
-}
-
-static void drop_acknowledged(struct hm_mesh *mesh, struct stream *stream, uint64_t target)
-{
-    uint32_t upto = hm_mesh_acknowledged(mesh, stream);
-    while (mesh->log_bytes > target && stream->log.n && hm_log_oldest(&stream->log) <= upto)
-        mesh->log_bytes -= hm_log_drop_oldest(&stream->log);
-}
-
-static struct stream *largest_log(struct hm_mesh *mesh)
-{
-    struct stream *largest = mesh->stream[0]; /* the own one goes last: nobody else may have it */
-    for (size_t i = 1; i < mesh->n_streams; i++)
-        if (mesh->stream[i]->log.bytes &&
-            (largest == mesh->stream[0] || mesh->stream[i]->log.bytes > largest->log.bytes))
-            largest = mesh->stream[i];
-    return largest;
-}
-
-/* Above half of the budget what every live member has acknowledged goes; above all of it, the
- * oldest of others. Below half everything stays: a late joiner can still be served from the log. */
-void hm_mesh_trim(struct hm_mesh *mesh)
-{
-    uint64_t most = mesh->params.log_bytes_max, target = most / 2;
-    if (mesh->log_bytes > target && mesh->now_us >= mesh->trim_due_us) {
-        for (size_t i = 0; i < mesh->n_streams; i++)
-            drop_acknowledged(mesh, mesh->stream[i], target);
-        mesh->trim_due_us = mesh->now_us + TRIM_US * hm_mesh_crowd(mesh);
-    }
-    while (mesh->log_bytes > most) {
-        uint64_t dropped = hm_log_drop_oldest(&largest_log(mesh)->log);
-        if (!dropped)
-            break;
-        mesh->log_bytes -= dropped;
-    }
 }

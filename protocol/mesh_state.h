@@ -320,16 +320,18 @@ hm_mesh_beat_soon_us(const struct hm_mesh *mesh); /* when the next beat may go o
 void hm_mesh_tick_flush(struct hm_mesh *mesh);
 void hm_mesh_pace(struct hm_mesh *mesh); /* says when the next flush is due */
 void hm_mesh_on_extracted(struct hm_mesh *mesh, const struct hm_event *event);
-void hm_mesh_trim(struct hm_mesh *mesh);
-uint32_t hm_mesh_acknowledged(const struct hm_mesh *mesh,
-                              const struct stream *stream); /* by all who live */
-void hm_mesh_log(struct hm_mesh *mesh, struct stream *stream,
-                 struct hm_log_entry *entry); /* takes its ownership; NULL: no memory */
 void hm_mesh_feel_lag(struct hm_mesh *mesh, struct member *member,
                       const struct hm_decoded *decoded);
 void hm_mesh_spend(struct hm_mesh *mesh, size_t bytes);
 uint64_t hm_mesh_rtt_us(const struct hm_mesh *mesh); /* of the farthest live peer */
 bool hm_mesh_may_serve(struct hm_mesh *mesh);
+
+/* mesh_log.c: what is kept for repair */
+void hm_mesh_log(struct hm_mesh *mesh, struct stream *stream,
+                 struct hm_log_entry *entry); /* takes its ownership; NULL: no memory */
+void hm_mesh_trim(struct hm_mesh *mesh);
+uint32_t hm_mesh_acknowledged(const struct hm_mesh *mesh,
+                              const struct stream *stream); /* by all who live */
 
 /* mesh_bound.c: how far ahead of the slowest a node may get */
 bool hm_member_trains(const struct member *member); /* or is about to */
