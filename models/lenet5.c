@@ -326,6 +326,8 @@ const struct hm_model_ops hm_lenet5 = {
     .apply = hm_lenet5_apply,
     .score = hm_lenet5_score,
     .confusion = hm_lenet5_confusion,
+    .parts = hm_lenet5_parts,
+    .weights = hm_lenet5_weights,
     .save = hm_lenet5_save,
     .close = close_model,
 };

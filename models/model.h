@@ -14,6 +14,7 @@
 #ifndef HM_MODELS_MODEL_H
 #define HM_MODELS_MODEL_H
 
+#include "models/parts.h"
 #include "sparse/cell.h"
 #include "sparse/combine.h"
 #include "sparse/fields.h"
@@ -187,6 +188,14 @@ struct hm_model_ops {
      * classes. NULL: not a workload of classes. */
     unsigned (*confusion)(struct hm_model *model, const uint32_t *b, enum hm_set set,
                           uint64_t table[HM_CLASSES_MAX][HM_CLASSES_MAX]);
+
+    /* The parts of the weights, in the order in which save writes them where its format has one.
+     * After adopt. */
+    void (*parts)(const struct hm_model *model, struct hm_parts *parts);
+
+    /* The weights that B stands for with the S mesh-wide steps that belong to it, part after part:
+     * out [hm_parts_numbers]. Any thread. */
+    void (*weights)(const struct hm_model *model, const uint32_t *b, uint64_t steps, float *out);
 
     /* For checkpoints: what training has beside W, B and the steps, such as velocities. state_get
      * returns its size and writes it to out [that size] unless that is NULL; driver thread, beside

@@ -391,6 +391,8 @@ const struct hm_model_ops hm_svm = {
     .grad = hm_svm_grad,
     .settle = hm_svm_settle,
     .score = hm_svm_score,
+    .parts = hm_svm_parts,
+    .weights = hm_svm_weights,
     .save = hm_svm_save,
     .close = close_model,
 };

@@ -61,6 +61,8 @@ enum hm_status hm_svm_score(struct hm_model *model, const uint32_t *b, uint64_t 
                             struct hm_err *err);
 
 /* svm_save.c */
+void hm_svm_parts(const struct hm_model *model, struct hm_parts *parts);
+void hm_svm_weights(const struct hm_model *model, const uint32_t *b, uint64_t steps, float *out);
 enum hm_status hm_svm_save(struct hm_model *model, const uint32_t *b, uint64_t steps,
                            const char *path, struct hm_err *err);
 

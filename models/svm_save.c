@@ -1,4 +1,5 @@
 /* The SVM in the formats of others: LIBLINEAR's model file, and numpy's .npy. */
+#include "models/npy.h"
 #include "models/svm.h"
 
 #include <errno.h>
@@ -7,22 +8,65 @@
 #include <string.h>
 #include <unistd.h>
 
+static const struct hm_svm_model *of(const struct hm_model *model)
+{
+    return (const struct hm_svm_model *)(const void *)model;
+}
+
+/* Features that the source has numbers for. */
+static uint32_t n_source_of(const struct hm_svm_model *svm)
+{
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < svm->n_features; i++)
+        n = svm->order[i] >= n ? svm->order[i] + 1 : n;
+    return n;
+}
+
+/* From units of V to w. */
+static double scale_at(const struct hm_svm_model *svm, uint64_t steps)
+{
+    return ldexp(1, svm->layout.tensor[0].grid_exp) / (svm->lambda * (svm->t0 + (double)steps));
+}
+
+static double bias_of(const struct hm_svm_model *svm, const uint32_t *b)
+{
+    const struct hm_tensor *bias = &svm->layout.tensor[1];
+    return ldexp((int32_t)b[hm_tensor_at(bias)], bias->grid_exp);
+}
+
 /* Weights by source feature number, the bias last: what both formats hold. [n_source + 1], to be
  * freed. */
 static double *in_source_order(const struct hm_svm_model *svm, const uint32_t *b, uint64_t steps,
                                uint32_t *n_source)
 {
-    const struct hm_tensor *v = &svm->layout.tensor[0], *bias = &svm->layout.tensor[1];
-    *n_source = 0;
-    for (uint32_t i = 0; i < svm->n_features; i++)
-        *n_source = svm->order[i] >= *n_source ? svm->order[i] + 1 : *n_source;
-    double *w = calloc((size_t)*n_source + 1, sizeof *w);
-    double scale = ldexp(1, v->grid_exp) / (svm->lambda * (svm->t0 + (double)steps));
+    const uint32_t *v = b + hm_tensor_at(&svm->layout.tensor[0]);
+    *n_source = n_source_of(svm);
+    double *w = calloc((size_t)*n_source + 1, sizeof *w), scale = scale_at(svm, steps);
     for (uint32_t i = 0; w && i < svm->n_features; i++)
-        w[svm->order[i]] = (int32_t)b[hm_tensor_at(v) + i] * scale;
+        w[svm->order[i]] = (int32_t)v[i] * scale;
     if (w)
-        w[*n_source] = ldexp((int32_t)b[hm_tensor_at(bias)], bias->grid_exp);
+        w[*n_source] = bias_of(svm, b);
     return w;
+}
+
+void hm_svm_parts(const struct hm_model *model, struct hm_parts *parts)
+{
+    uint32_t n = n_source_of(of(model)), one = 1;
+    *parts = (struct hm_parts){0};
+    hm_parts_add(parts, "w", 1, &n);
+    hm_parts_add(parts, "bias", 1, &one);
+}
+
+void hm_svm_weights(const struct hm_model *model, const uint32_t *b, uint64_t steps, float *out)
+{
+    const struct hm_svm_model *svm = of(model);
+    const uint32_t *v = b + hm_tensor_at(&svm->layout.tensor[0]);
+    uint32_t n = n_source_of(svm);
+    double scale = scale_at(svm, steps);
+    memset(out, 0, n * sizeof *out);
+    for (uint32_t i = 0; i < svm->n_features; i++)
+        out[svm->order[i]] = (float)((int32_t)v[i] * scale);
+    out[n] = (float)bias_of(svm, b);
 }
 
 static void write_liblinear(FILE *file, const double *w, uint32_t n)
@@ -34,16 +78,12 @@ static void write_liblinear(FILE *file, const double *w, uint32_t n)
         fprintf(file, "%.17g \n", w[i]);
 }
 
-/* Version 1.0 of the format: magic, header of a multiple of 64 bytes, then little-endian floats, (n
- * + 1,). */
+/* Little-endian floats, (n + 1,). */
 static void write_npy(FILE *file, const double *w, uint32_t n)
 {
-    char header[118];
-    int used = snprintf(header, sizeof header,
-                        "{'descr': '<f8', 'fortran_order': False, 'shape': (%u,), }", n + 1);
-    memset(header + used, ' ', sizeof header - (size_t)used);
-    header[sizeof header - 1] = '\n';
-    fwrite("\x93NUMPY\x01\x00\x76\x00", 1, 10, file);
+    char header[HM_NPY_HEADER], shape[16];
+    snprintf(shape, sizeof shape, "(%u,)", n + 1);
+    hm_npy_header("<f8", shape, header);
     fwrite(header, 1, sizeof header, file);
     fwrite(w, sizeof *w, (size_t)n + 1, file);
 }

@@ -50,6 +50,14 @@ def rows(tmp_path_factory):
 
 
 @pytest.fixture(scope='session')
+def images(tmp_path_factory):
+    """4,000 synthetic images to train on, 4,000 to test."""
+    folder = tmp_path_factory.mktemp('images')
+    subprocess.run([processes.BINARY, 'synth', 'lenet5', '--out', folder, '--rows', '4000', '--quiet'], check=True)
+    return folder
+
+
+@pytest.fixture(scope='session')
 def rcv1():
     """A subset of the real RCV1."""
     default = processes.ROOT.parent / 'shared' / 'data'

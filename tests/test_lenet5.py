@@ -1,18 +1,8 @@
 """LeNet5 as a workload: trained in a mesh, simulated, scored, exported, resumed; on images made here."""
 import json
 import struct
-import subprocess
 
 import pytest
-
-from processes import BINARY
-
-
-@pytest.fixture(scope='session')
-def images(tmp_path_factory):
-    folder = tmp_path_factory.mktemp('images')
-    subprocess.run([BINARY, 'synth', 'lenet5', '--out', folder, '--rows', '4000', '--quiet'], check=True)
-    return folder
 
 
 def check_end(summary, n):
