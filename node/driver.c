@@ -1,6 +1,7 @@
 /* The driver: feeds the mesh what happens, carries out what it says. The one thread that owns
  * sockets, B and the mesh. */
 #include "node/node_state.h"
+#include "node/recorder.h"
 #include "node/saver.h"
 #include "sparse/install.h"
 
@@ -326,6 +327,7 @@ uint64_t hm_driver_turn(struct hm_node *node)
     hm_node_tell_notes(node);
     hm_scorer_serve(node);
     hm_saver_serve(node);
+    hm_recorder_serve(node);
     tell_workers(node);
     if (tick.now_us >= node->status_due_us) {
         node->status_due_us = tick.now_us + STATUS_US;

@@ -10,7 +10,8 @@
  *         fprintf(stderr, "%s\n", err.text);
  *
  * The library reads no environment, installs no signal handlers, prints nothing and never exits:
- * what there is to say goes to the callbacks, from the thread that runs the node.
+ * what there is to say goes to the callbacks, from the thread that runs the node unless said
+ * otherwise.
  */
 #ifndef HM_NODE_HOGMESH_H
 #define HM_NODE_HOGMESH_H
@@ -44,6 +45,16 @@ struct hm_node_status {
     uint64_t repaired, bytes_sent, bytes_received;
 };
 
+/* One point of a learning curve. */
+struct hm_curve_point {
+    char label[HM_LABEL_MAX + 1]; /* of the node whose B it is */
+    double seconds;               /* of training, virtual or real */
+    uint64_t steps;               /* mesh-wide, of the vector that B stands at */
+    uint64_t own_steps;           /* of these, the node's */
+    struct hm_score score;
+    struct hm_norms norms; /* of the weights that B stands for */
+};
+
 struct hm_node_options {
     const char *workload;
     struct hm_train_options train;
@@ -69,33 +80,33 @@ struct hm_node_options {
     const struct hm_dist *delay;     /* between a gradient and its update; the same */
 
     enum hm_flush_mode flush;
-    double flush_interval;  /* seconds, of HM_FLUSH_EVERY */
-    double bandwidth;       /* bytes a second; 0: no limit */
-    uint64_t log_bytes;     /* 0: chosen from model, memory and nodes on this host */
-    unsigned local_nodes;   /* of the mesh on this host, for that choice; >= 1 */
-    double target_accuracy; /* 0: none */
-    double score_every;     /* seconds between scores for the curve; 0: no curve */
-    double suspect, gone;   /* seconds of silence; 0: 2 and 8 */
-    uint64_t life;          /* 0: random */
+    double flush_interval;      /* seconds, of HM_FLUSH_EVERY */
+    double bandwidth;           /* bytes a second; 0: no limit */
+    uint64_t log_bytes;         /* 0: chosen from model, memory and nodes on this host */
+    unsigned local_nodes;       /* of the mesh on this host, for that choice; >= 1 */
+    double target_accuracy;     /* 0: none */
+    double score_every;         /* seconds between scores for the curve; 0: no curve */
+    uint64_t score_every_steps; /* mesh-wide steps between them, instead; 0: by time */
+    double suspect, gone;       /* seconds of silence; 0: 2 and 8 */
+    uint64_t life;              /* 0: random */
 
     const char *checkpoint_path; /* "DIR/NAME.ckpt", the one before is "DIR/NAME.ckpt.prev"; NULL:
                                     no checkpoints */
     double checkpoint_every;     /* seconds of training; 0: only when the run ends or is stopped */
     int resume;                  /* go on from checkpoint_path, as a new life (see hm_node_run) */
 
+    const char *trajectory_path; /* "DIR/NAME": B is recorded in NAME.npy and NAME.jsonl (see
+                                    node/trajectory.h); NULL: not */
+    uint64_t trajectory_every;   /* mesh-wide steps between its points */
+
     struct hm_progress progress; /* of loading */
     void (*log)(void *context, enum hm_note_level level, const char *text);
     void (*bound)(void *context, const char *endpoint); /* once peers can reach this node */
+    void (*scored)(void *context,
+                   const struct hm_curve_point *point); /* from the thread that scores */
     void (*status)(void *context,
                    const struct hm_node_status *status); /* four times a second while it runs */
     void *context;
-};
-
-/* One point of the learning curve. */
-struct hm_curve_point {
-    double seconds;
-    uint64_t steps;
-    struct hm_score score;
 };
 
 /* How it went; valid until hm_node_close. */
@@ -128,8 +139,10 @@ struct hm_node_report {
     int is_first;
     uint64_t n_checkpoints, n_checkpoint_failures; /* written; not written, for a reason logged */
     uint64_t checkpoint_bytes, checkpoint_steps;   /* of the last one; its mesh-wide steps */
-    uint64_t resumed_steps; /* of the checkpoint that this node went on from; 0: of none */
-    uint64_t memory_bound;  /* bytes: model, log budget, held deltas, queues (see README, G9) */
+    uint64_t resumed_steps;       /* of the checkpoint that this node went on from; 0: of none */
+    uint64_t n_trajectory;        /* points recorded */
+    struct hm_err trajectory_err; /* why there are no more; empty: there are */
+    uint64_t memory_bound; /* bytes: model, log budget, held deltas, queues (see README, G9) */
     uint64_t log_bytes, log_budget;
 };
 

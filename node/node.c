@@ -1,5 +1,7 @@
 #include "node/node_state.h"
+#include "node/recorder.h"
 #include "node/saver.h"
+#include "node/trajectory.h"
 
 #include <assert.h>
 #include <stdarg.h>
@@ -14,6 +16,20 @@ enum { LINGER_MS = 1000 };
 uint64_t hm_node_now(const struct hm_node *node)
 {
     return node->env->ops->now_us(node->env);
+}
+
+double hm_node_trained_seconds(const struct hm_node *node)
+{
+    return node->train_us ? (double)(hm_node_now(node) - node->train_us) / 1e6 : 0;
+}
+
+struct hm_curve_point hm_node_point(const struct hm_node *node)
+{
+    struct hm_curve_point point = {.seconds = hm_node_trained_seconds(node),
+                                   .steps = hm_mesh_steps(node->mesh),
+                                   .own_steps = hm_mesh_own_published_steps(node->mesh)};
+    memcpy(point.label, node->options.label, sizeof point.label);
+    return point;
 }
 
 void hm_node_log(const struct hm_node *node, enum hm_note_level level, const char *format, ...)
@@ -188,6 +204,8 @@ static uint64_t memory_bound(const struct hm_node *node)
     uint64_t payload = hm_pack_bound(n / HM_BLOCK, n / HM_BLOCK);
     payload = payload < HM_PAYLOAD_MAX ? payload : HM_PAYLOAD_MAX;
     uint64_t copies = node->options.checkpoint_path ? 8 * n : 0; /* B and W - B of a checkpoint */
+    if (node->options.trajectory_path)                           /* B, and the weights of a point */
+        copies += 4 * n + hm_trajectory_bytes(node->model);
     copies += hm_combiner_bytes(node->model->combine.rule, n, (unsigned)peers);
     copies += node->model->staleness_bound == 0 ? 2 * 4 * n : 0; /* of a round */
     return 8 * n + 2 * 4 * n + 2 * 4 * n + copies + node->report.log_budget + ((uint64_t)16 << 20) +
@@ -312,7 +330,8 @@ static enum hm_status train(struct hm_node *node, struct hm_err *err)
     uint64_t from = hm_node_now(node);
     if ((status = hm_resume_load(node, err)) || (status = hm_node_configure(node, err)) ||
         (status = hm_node_prepare(node, err)) || (status = hm_saver_open(node, err)) ||
-        (status = hm_workers_start(node, err)) || (status = hm_scorer_start(node, err)))
+        (status = hm_recorder_open(node, err)) || (status = hm_workers_start(node, err)) ||
+        (status = hm_scorer_start(node, err)))
         return status;
     hm_driver_run(node);
     hm_scorer_stop(node);
@@ -335,6 +354,7 @@ enum hm_status hm_node_run(struct hm_node *node, struct hm_err *err)
     node->report.end_us = hm_node_now(node);
     if (node->mesh && !status) {
         hm_saver_finish(node);
+        hm_recorder_finish(node);
         score_result(node);
     }
     node->env = NULL; /* before it is closed: hm_node_stop may come at any time */
@@ -367,6 +387,7 @@ void hm_node_close(struct hm_node *node)
     }
     free(node->worker);
     hm_saver_close(node);
+    hm_recorder_close(node);
     hm_resume_close(node);
     hm_mesh_close(node->mesh);
     if (node->env)
@@ -378,7 +399,7 @@ void hm_node_close(struct hm_node *node)
     hm_delta_fini(&node->own_delta);
     hm_weights_fini(&node->weights);
     free(node->scorer.b);
-    free(node->scorer.curve);
+    hm_curve_fini(&node->scorer.curve);
     free(node->links);
     hm_tally_fini(&node->report.staleness);
     hm_tally_fini(&node->report.staleness_steps);

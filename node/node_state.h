@@ -3,6 +3,7 @@
 #define HM_NODE_NODE_STATE_H
 
 #include "node/combiner.h"
+#include "node/curve.h"
 #include "node/env.h"
 #include "node/hogmesh.h"
 #include "node/rounds.h"
@@ -83,13 +84,12 @@ struct scorer {
     pthread_t thread;
     bool started;
     atomic_bool wanted, ready,
-        end; /* ready: release by the driver, acquire by the scorer: B and steps are copied */
+        end; /* ready: release by the driver, acquire by the scorer: b and `at` are filled */
     uint32_t *b;
-    uint64_t steps;
-    pthread_mutex_t mutex; /* of what follows */
+    struct hm_curve_point at; /* where it stands */
+    pthread_mutex_t mutex;    /* of what follows */
     struct hm_score newest;
-    struct hm_curve_point *curve;
-    size_t n_curve;
+    struct hm_curve curve;
     atomic_bool target_reached;
 };
 
@@ -137,15 +137,20 @@ struct hm_node {
     uint64_t agree_us;         /* when agreement began */
     struct hm_link *links;
 
-    uint64_t digest0;           /* H(B0) */
-    unsigned rank, ranks;       /* of the shard */
-    struct hm_resumed *resumed; /* NULL: not asked for (saver.h) */
-    uint64_t trained_before_us; /* by former lives */
-    struct hm_saver *saver;     /* NULL: no checkpoints */
+    uint64_t digest0;             /* H(B0) */
+    unsigned rank, ranks;         /* of the shard */
+    struct hm_resumed *resumed;   /* NULL: not asked for (saver.h) */
+    uint64_t trained_before_us;   /* by former lives */
+    struct hm_saver *saver;       /* NULL: no checkpoints */
+    struct hm_recorder *recorder; /* NULL: no trajectory */
     struct hm_node_report report;
 };
 
 uint64_t hm_node_now(const struct hm_node *node);
+double hm_node_trained_seconds(const struct hm_node *node); /* 0 before training */
+
+/* Where B stands now, not scored. Driver, and after it. */
+struct hm_curve_point hm_node_point(const struct hm_node *node);
 void hm_node_log(const struct hm_node *node, enum hm_note_level level, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 

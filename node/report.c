@@ -33,8 +33,7 @@ void hm_node_tell_status(struct hm_node *node, const char *stage)
     }
     status.own_steps = hm_node_made(node);
     status.own_rate = node->rate;
-    if (node->train_us)
-        status.seconds = (double)(hm_node_now(node) - node->train_us) / 1e6;
+    status.seconds = hm_node_trained_seconds(node);
     pthread_mutex_lock(&node->scorer.mutex);
     status.score = node->scorer.newest;
     pthread_mutex_unlock(&node->scorer.mutex);
@@ -88,8 +87,8 @@ void hm_node_fill_report(struct hm_node *node)
     copy_links(node);
     hm_model_hash(&node->config, report->steps, node->weights.b, node->weights.n,
                   report->model_hash);
-    report->n_curve = node->scorer.n_curve;
-    report->curve = node->scorer.curve;
+    report->n_curve = node->scorer.curve.n;
+    report->curve = node->scorer.curve.point;
     if (report->first_step_us)
         report->train_seconds = (double)(report->last_apply_us - report->first_step_us) / 1e6;
     if (node->agree_us)

@@ -7,6 +7,8 @@
 #include <string.h>
 #include <time.h>
 
+static const double LOOK_SECONDS = .005;
+
 static void pause_seconds(const struct hm_node *node, double seconds)
 {
     /* In short naps, so that the end of the run is not held up. */
@@ -32,20 +34,37 @@ static bool fetch(struct hm_node *node)
     return true;
 }
 
-static void record(struct hm_node *node, const struct hm_score *score, uint64_t steps)
+static void record(struct hm_node *node, const struct hm_curve_point *point)
 {
     struct scorer *scorer = &node->scorer;
-    uint64_t began = node->train_us; /* 0 when the first score is over before training begins */
-    double seconds = began ? (double)(hm_node_now(node) - began) / 1e6 : 0;
     pthread_mutex_lock(&scorer->mutex);
-    scorer->newest = *score;
-    if (scorer->n_curve == HM_CURVE_MAX) { /* halve the resolution of what is past */
-        for (size_t i = 0; i < HM_CURVE_MAX / 2; i++)
-            scorer->curve[i] = scorer->curve[2 * i];
-        scorer->n_curve = HM_CURVE_MAX / 2;
-    }
-    scorer->curve[scorer->n_curve++] = (struct hm_curve_point){seconds, steps, *score};
+    scorer->newest = point->score;
+    hm_curve_add(&scorer->curve, point);
     pthread_mutex_unlock(&scorer->mutex);
+    if (node->options.scored)
+        node->options.scored(node->options.context, point);
+}
+
+/* Measures the copy of B. */
+static enum hm_status measure(struct hm_node *node, enum hm_set set, struct hm_curve_point *point)
+{
+    *point = node->scorer.at;
+    return hm_curve_measure(node->model, node->scorer.b, set, point, NULL);
+}
+
+/* Until the next score. One that is wanted at a number of steps is looked out for. */
+static void rest(struct hm_node *node, double cost)
+{
+    double target = node->options.target_accuracy;
+    uint64_t every = node->options.score_every_steps, last = node->scorer.at.steps;
+    double least = target > 0 ? .002 : node->options.score_every,
+           share = cost * (target > 0 ? 4 : 20);
+    if (!every)
+        pause_seconds(node, share > least ? share : least);
+    for (last -= every ? last % every : 0;
+         every && !atomic_load(&node->scorer.end) &&
+         atomic_load_explicit(&node->shared.steps, memory_order_relaxed) < last + every;)
+        pause_seconds(node, LOOK_SECONDS);
 }
 
 static void *scorer_main(void *argument)
@@ -56,21 +75,17 @@ static void *scorer_main(void *argument)
     while (!atomic_load(&node->scorer.end)) {
         if (!fetch(node))
             break;
-        struct hm_score score;
+        struct hm_curve_point point;
         uint64_t from = hm_node_now(node);
-        if (node->model->ops->score(node->model, node->scorer.b, node->scorer.steps, set, 1, &score,
-                                    NULL))
+        if (measure(node, set, &point))
             break;
-        record(node, &score, node->scorer.steps);
-        if (target > 0 && score.n && score.accuracy >= target) {
+        record(node, &point);
+        if (target > 0 && point.score.n && point.score.accuracy >= target) {
             atomic_store(&node->scorer.target_reached, true);
             node->env->ops->wake(node->env);
             break;
         }
-        double cost = (double)(hm_node_now(node) - from) / 1e6;
-        double least = target > 0 ? .002 : node->options.score_every;
-        pause_seconds(node,
-                      cost * (target > 0 ? 4 : 20) > least ? cost * (target > 0 ? 4 : 20) : least);
+        rest(node, (double)(hm_node_now(node) - from) / 1e6);
     }
     return NULL;
 }
@@ -78,12 +93,11 @@ static void *scorer_main(void *argument)
 enum hm_status hm_scorer_start(struct hm_node *node, struct hm_err *err)
 {
     struct scorer *scorer = &node->scorer;
-    if (node->options.target_accuracy <= 0 && node->options.score_every <= 0)
+    const struct hm_node_options *o = &node->options;
+    if (o->target_accuracy <= 0 && o->score_every <= 0 && !o->score_every_steps)
         return HM_OK;
     scorer->b = malloc(node->weights.n * sizeof *scorer->b);
-    scorer->curve = malloc(HM_CURVE_MAX * sizeof *scorer->curve);
-    if (!scorer->b || !scorer->curve ||
-        pthread_create(&scorer->thread, NULL, scorer_main, node) != 0)
+    if (!scorer->b || pthread_create(&scorer->thread, NULL, scorer_main, node) != 0)
         return hm_fail(err, HM_ENOMEM, "no memory to score while training");
     scorer->started = true;
     return HM_OK;
@@ -95,7 +109,7 @@ void hm_scorer_serve(struct hm_node *node)
     if (!atomic_load(&scorer->wanted))
         return;
     memcpy(scorer->b, node->weights.b, node->weights.n * sizeof *scorer->b);
-    scorer->steps = hm_mesh_steps(node->mesh);
+    scorer->at = hm_node_point(node);
     atomic_store(&scorer->wanted, false);
     atomic_store_explicit(&scorer->ready, true, memory_order_release);
 }

@@ -50,10 +50,12 @@ void hm_sim_happen(struct hm_sim *sim, const struct hm_sim_happening *happening)
 {
     struct hm_sim_happening h = *happening;
     h.at_us = sim->now_us;
-    mix(sim, h.at_us);
-    mix(sim, (uint64_t)h.what << 56 ^ (uint64_t)h.node << 32 ^ h.peer);
-    mix(sim, h.message ? h.message->hash : 0);
-    mix(sim, h.steps ^ hash_text(h.hash));
+    if (h.what != HM_SIM_SCORED) { /* who looks changes nothing */
+        mix(sim, h.at_us);
+        mix(sim, (uint64_t)h.what << 56 ^ (uint64_t)h.node << 32 ^ h.peer);
+        mix(sim, h.message ? h.message->hash : 0);
+        mix(sim, h.steps ^ hash_text(h.hash));
+    }
     if (sim->options.observe)
         sim->options.observe(sim->options.context, sim, &h);
 }
@@ -70,6 +72,45 @@ static void on_log(void *context, enum hm_note_level level, const char *text)
     const struct hm_sim_options *o = &node->sim->options;
     if (o->log)
         o->log(o->context, node->sim, node->index, level, text);
+}
+
+/* ---- trajectories ---- */
+
+/* Where a node stands; the time is the world's. */
+static struct hm_curve_point point_of(const struct sim_node *node)
+{
+    const struct hm_sim *sim = node->sim;
+    struct hm_curve_point point = hm_node_point(node->node);
+    point.seconds = (double)(sim->now_us - sim->train_us) / 1e6;
+    return point;
+}
+
+static enum hm_status begin_trajectory(struct sim_node *node, struct hm_err *err)
+{
+    const struct hm_sim_options *o = &node->sim->options;
+    const char *label = node->node->options.label;
+    char path[PATH_BYTES];
+    if (!o->trajectory_dir)
+        return HM_OK;
+    node->trajectory_due = 0;
+    snprintf(path, sizeof path, "%s/trajectory-%s", o->trajectory_dir, label);
+    return hm_trajectory_open(&node->trajectory, o->model, label, path, false, err);
+}
+
+static void record(struct sim_node *node, bool final)
+{
+    struct hm_node_report *report = &node->node->report;
+    struct hm_curve_point point = point_of(node);
+    uint64_t every = node->sim->options.trajectory_every;
+    if (!node->trajectory || report->trajectory_err.text[0] ||
+        (!final && (!node->trained || point.steps < node->trajectory_due)))
+        return;
+    node->trajectory_due = point.steps - point.steps % every + every;
+    if (hm_trajectory_add(node->trajectory, node->node->weights.b, &point, final,
+                          &report->trajectory_err))
+        hm_node_log(node->node, HM_NOTE_WARNING, "%s; no more points are taken",
+                    report->trajectory_err.text);
+    report->n_trajectory = hm_trajectory_points(node->trajectory);
 }
 
 /* ---- turns ---- */
@@ -142,7 +183,7 @@ static void begin_training(struct sim_node *node)
     sim->train_us = sim->now_us;
     hm_sim_plan(sim);
     if (sim->options.score_every > 0)
-        hm_sim_push(sim, (struct event){.at = sim->now_us, .what = EV_SCORE});
+        sim->score_next_us = sim->now_us;
 }
 
 static void end_life(struct sim_node *node)
@@ -179,6 +220,8 @@ static void turn(struct sim_node *node)
         begin_training(node);
     if (n->ended) {
         end_life(node);
+        if (!n->report.status)
+            record(node, true);
         return;
     }
     wake -= (uint64_t)node->clock_us;
@@ -254,8 +297,8 @@ enum hm_status hm_sim_conclude(struct hm_sim *sim, struct hm_node **scored, stru
     if (!node)
         return HM_OK;
     struct hm_node_report *report = &node->report;
-    report->curve = sim->curve;
-    report->n_curve = sim->n_curve;
+    report->curve = sim->curve.point;
+    report->n_curve = sim->curve.n;
     const uint32_t *b = node->weights.b;
     enum hm_status status =
         model->ops->score(model, b, report->steps, HM_TEST_SET, 1, &report->test, err);
@@ -271,35 +314,47 @@ uint64_t hm_sim_steps(struct hm_sim *sim, uint64_t *budget)
     return node ? hm_mesh_steps(node->node->mesh) : 0;
 }
 
-static void add_point(struct hm_sim *sim, const struct hm_score *score, uint64_t steps)
+/* False: it cannot be scored. */
+static bool measure(const struct sim_node *node, struct hm_curve_point *point)
 {
-    if (!sim->curve)
-        sim->curve = hm_sim_must(malloc(HM_CURVE_MAX * sizeof *sim->curve));
-    if (sim->n_curve == HM_CURVE_MAX) { /* halve the resolution of what is past */
-        for (size_t i = 0; i < HM_CURVE_MAX / 2; i++)
-            sim->curve[i] = sim->curve[2 * i];
-        sim->n_curve = HM_CURVE_MAX / 2;
+    const struct hm_sim_options *o = &node->sim->options;
+    *point = point_of(node);
+    return !hm_curve_measure(o->model, node->node->weights.b, o->score_set, point, NULL) &&
+           point->score.n;
+}
+
+/* The other nodes, for curves of their own. */
+static void score_others(struct hm_sim *sim, const struct sim_node *first)
+{
+    const struct hm_sim_options *o = &sim->options;
+    struct hm_curve_point point;
+    for (uint32_t i = 0; i < sim->n_max; i++) {
+        const struct sim_node *node = &sim->node[i];
+        if (node != first && node->up && node->trained && measure(node, &point))
+            o->scored(o->context, i, &point);
     }
-    double seconds = (double)(sim->now_us - sim->train_us) / 1e6;
-    sim->curve[sim->n_curve++] = (struct hm_curve_point){seconds, steps, *score};
 }
 
 static void score(struct hm_sim *sim)
 {
     const struct hm_sim_options *o = &sim->options;
     struct sim_node *node = first_up(sim);
-    struct hm_score result;
-    uint64_t steps;
-    if (!node || hm_sim_score(sim, o->score_set, &result, &steps, NULL) || !result.n)
+    struct hm_curve_point point;
+    if (!node || !measure(node, &point))
         return;
-    add_point(sim, &result, steps);
+    hm_curve_add(&sim->curve, &point);
     hm_sim_happen(sim, &(struct hm_sim_happening){.what = HM_SIM_SCORED,
                                                   .node = node->index,
                                                   .peer = UINT32_MAX,
-                                                  .steps = steps,
-                                                  .score = &result});
-    if (sim->stopped || !((o->target_cost > 0 && result.cost <= o->target_cost) ||
-                          (o->target_accuracy > 0 && result.accuracy >= o->target_accuracy)))
+                                                  .steps = point.steps,
+                                                  .score = &point.score});
+    if (o->scored) {
+        o->scored(o->context, node->index, &point);
+        score_others(sim, node);
+    }
+    const struct hm_score *result = &point.score;
+    if (sim->stopped || !((o->target_cost > 0 && result->cost <= o->target_cost) ||
+                          (o->target_accuracy > 0 && result->accuracy >= o->target_accuracy)))
         return;
     sim->stopped = true;
     atomic_store(&node->node->scorer.target_reached, true);
@@ -318,12 +373,16 @@ static void score_when_due(struct hm_sim *sim, struct sim_node *node)
     score(sim);
 }
 
+/* Between events, not as one of them: a world that is looked at goes as one that is not. */
 static void score_in_time(struct hm_sim *sim)
 {
-    score(sim);
     uint64_t every = (uint64_t)(sim->options.score_every * 1e6);
-    if (!sim->stopped && sim->n_up)
-        hm_sim_push(sim, (struct event){.at = sim->now_us + (every ? every : 1), .what = EV_SCORE});
+    while (sim->score_next_us && sim->score_next_us <= sim->heap[0].at && !sim->stopped) {
+        if (sim->now_us < sim->score_next_us)
+            sim->now_us = sim->score_next_us;
+        sim->score_next_us += every ? every : 1;
+        score(sim);
+    }
 }
 
 /* ---- running ---- */
@@ -345,6 +404,8 @@ static void happen(struct hm_sim *sim, const struct event *event)
             turn(node);
             if (node->up)
                 score_when_due(sim, node);
+            if (node->up)
+                record(node, false);
         }
         break;
     case EV_WORK:
@@ -363,9 +424,6 @@ static void happen(struct hm_sim *sim, const struct event *event)
     case EV_FAULT:
         hm_sim_fault(sim, event->which);
         break;
-    case EV_SCORE:
-        score_in_time(sim);
-        break;
     }
 }
 
@@ -379,6 +437,7 @@ bool hm_sim_step(struct hm_sim *sim)
 {
     if (!goes_on(sim))
         return false;
+    score_in_time(sim);
     struct event event = hm_sim_pop(sim);
     sim->now_us = event.at;
     sim->n_events++;
@@ -421,6 +480,9 @@ static struct hm_node_options options_of(struct sim_node *node)
     o.expect = sim->options.n;
     o.local_nodes = 1;
     o.score_every = o.target_accuracy = 0;
+    o.score_every_steps = 0;
+    o.scored = NULL;
+    o.trajectory_path = NULL;
     o.progress = (struct hm_progress){0};
     o.bound = NULL;
     o.status = NULL;
@@ -486,6 +548,8 @@ static void forget_life(struct sim_node *node)
         hm_node_close(node->node);
     }
     node->node = NULL;
+    hm_trajectory_close(node->trajectory);
+    node->trajectory = NULL;
     free(node->waiting);
     node->waiting = NULL;
 }
@@ -516,6 +580,8 @@ enum hm_status hm_sim_start(struct hm_sim *sim, uint32_t index, struct hm_err *e
     node->node->peers = NULL; /* the mesh has read them */
     node->node->n_peers = 0;
     free(peer);
+    if (!status)
+        status = begin_trajectory(node, err);
     if (status)
         return status;
     node->waiting = hm_sim_must(malloc(node->node->n_workers * sizeof *node->waiting));
@@ -668,8 +734,8 @@ const struct hm_sim_dead *hm_sim_dead(const struct hm_sim *sim, size_t index)
 
 const struct hm_curve_point *hm_sim_curve(const struct hm_sim *sim, size_t *n)
 {
-    *n = sim->n_curve;
-    return sim->curve;
+    *n = sim->curve.n;
+    return sim->curve.point;
 }
 
 /* ---- opening ---- */
@@ -748,6 +814,6 @@ void hm_sim_close(struct hm_sim *sim)
     hm_delta_fini(&sim->delta);
     free(sim->node);
     free(sim->dead);
-    free(sim->curve);
+    hm_curve_fini(&sim->curve);
     free(sim);
 }

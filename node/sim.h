@@ -13,7 +13,7 @@
  *
  * A driver's turn takes the time that its work is reckoned at (SIM_..._NS below), a worker's batch
  * what the speed, the step time and the delay of the node say. Each thread has a processor of its
- * own; scoring takes no time.
+ * own; scoring takes no time and leaves no mark: with and without it the same happens.
  *
  *     hm_sim_open(&sim, &options, &err);
  *     hm_sim_start_all(sim, &err);
@@ -82,7 +82,7 @@ enum hm_sim_what {
     HM_SIM_RESET,   /* connections between node and peer are broken */
     HM_SIM_FLIPPED, /* a bit of what node sends */
     HM_SIM_CLOCK,   /* node's clock has jumped */
-    HM_SIM_SCORED,
+    HM_SIM_SCORED,  /* for the observer alone: no part of hm_sim_hash */
     HM_SIM_UPDATED, /* the server's weights, by a gradient of worker `node` */
     HM_SIM_ENDED,   /* node's run is over */
     HM_SIM_WHATS,
@@ -118,6 +118,11 @@ struct hm_sim_options {
     double score_every;         /* virtual seconds; 0: not */
     uint64_t score_every_steps; /* mesh-wide; 0: not */
     enum hm_set score_set;
+
+    /* Each node's trajectory (node/trajectory.h): DIR/trajectory-LABEL, of a server
+     * DIR/trajectory-server. It takes no time either. NULL: none. */
+    const char *trajectory_dir;
+    uint64_t trajectory_every;           /* mesh-wide steps between points */
     double target_cost, target_accuracy; /* reached: the run is stopped; 0: none */
 
     /* Hooks. The filter sees every message before a link does, once for each receiver; it may
@@ -129,6 +134,9 @@ struct hm_sim_options {
     void (*inspect)(void *context, struct hm_sim *sim, uint32_t node);
     void (*log)(void *context, const struct hm_sim *sim, uint32_t node, enum hm_note_level level,
                 const char *text);
+    /* When B of the first live node is scored, that of each is, at its own vector. NULL: only that
+     * one's is. Of a server: the server's. */
+    void (*scored)(void *context, uint32_t node, const struct hm_curve_point *point);
     void *context;
 };
 

@@ -33,8 +33,9 @@ struct hm_server {
     uint64_t now_ns, order, updates, steps, hash;
     uint64_t score_next_steps, score_next_ns;
     uint32_t *b; /* weights on the grid, for scores */
-    struct hm_curve_point *curve;
-    size_t n_curve;
+    struct hm_curve curve;
+    struct hm_trajectory *trajectory;
+    uint64_t trajectory_due; /* steps */
 };
 
 static void happen(struct hm_server *server, struct hm_sim_happening h)
@@ -42,7 +43,7 @@ static void happen(struct hm_server *server, struct hm_sim_happening h)
     h.at_us = hm_server_now(server);
     h.peer = UINT32_MAX;
     uint64_t words[] = {h.at_us, (uint64_t)h.what << 32 | h.node, h.steps, h.staleness};
-    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+    for (size_t i = 0; h.what != HM_SIM_SCORED && i < sizeof words / sizeof *words; i++)
         server->hash = hm_mix(server->hash ^ words[i]) + 0x9E3779B97F4A7C15u;
     if (server->options.observe)
         server->options.observe(server->options.context, NULL, &h);
@@ -117,22 +118,50 @@ static void round_weights(struct hm_server *server)
     }
 }
 
+static double seconds_of(const struct hm_server *server)
+{
+    return (double)server->now_ns / 1e9 - HM_SIM_BORN_US / 1e6;
+}
+
+static struct hm_curve_point point_of(const struct hm_server *server)
+{
+    return (struct hm_curve_point){.label = "server",
+                                   .seconds = seconds_of(server),
+                                   .steps = server->steps,
+                                   .own_steps = server->steps};
+}
+
+/* The server's trajectory, reported by the first worker. */
+static void record(struct hm_server *server, bool final)
+{
+    struct hm_node_report *report = &server->pupil[0].report;
+    struct hm_curve_point point = point_of(server);
+    uint64_t every = server->options.trajectory_every;
+    if (!server->trajectory || report->trajectory_err.text[0] ||
+        (!final && server->steps < server->trajectory_due))
+        return;
+    server->trajectory_due = server->steps - server->steps % every + every;
+    round_weights(server);
+    hm_trajectory_add(server->trajectory, server->b, &point, final, &report->trajectory_err);
+    report->n_trajectory = hm_trajectory_points(server->trajectory);
+}
+
 static void score(struct hm_server *server)
 {
     const struct hm_sim_options *o = &server->options;
-    struct hm_score result;
+    const struct hm_score *result;
+    struct hm_curve_point point = point_of(server);
     round_weights(server);
-    if (o->model->ops->score(o->model, server->b, server->steps, o->score_set, 1, &result, NULL) ||
-        !result.n)
+    if (hm_curve_measure(o->model, server->b, o->score_set, &point, NULL) || !point.score.n)
         return;
-    if (server->n_curve < HM_CURVE_MAX) {
-        double seconds = (double)server->now_ns / 1e9 - HM_SIM_BORN_US / 1e6;
-        server->curve[server->n_curve++] = (struct hm_curve_point){seconds, server->steps, result};
-    }
+    result = &point.score;
+    hm_curve_add(&server->curve, &point);
     happen(server, (struct hm_sim_happening){
-                       .what = HM_SIM_SCORED, .steps = server->steps, .score = &result});
-    server->stopped |= (o->target_cost > 0 && result.cost <= o->target_cost) ||
-                       (o->target_accuracy > 0 && result.accuracy >= o->target_accuracy);
+                       .what = HM_SIM_SCORED, .steps = server->steps, .score = result});
+    if (o->scored)
+        o->scored(o->context, 0, &point);
+    server->stopped |= (o->target_cost > 0 && result->cost <= o->target_cost) ||
+                       (o->target_accuracy > 0 && result->accuracy >= o->target_accuracy);
 }
 
 static void score_when_due(struct hm_server *server)
@@ -155,8 +184,7 @@ static bool is_over(const struct hm_server *server)
 {
     const struct hm_model *model = server->options.model;
     return server->stopped || (model->budget_steps && server->steps >= model->budget_steps) ||
-           (model->seconds > 0 &&
-            (double)server->now_ns / 1e9 - HM_SIM_BORN_US / 1e6 >= model->seconds);
+           (model->seconds > 0 && seconds_of(server) >= model->seconds);
 }
 
 bool hm_server_step(struct hm_server *server)
@@ -164,10 +192,13 @@ bool hm_server_step(struct hm_server *server)
     if (is_over(server))
         return false;
     struct pupil *pupil = next(server);
+    if (!server->steps)
+        record(server, false);
     if (pupil->due_ns > server->now_ns)
         server->now_ns = pupil->due_ns;
     serve(server, pupil);
     score_when_due(server);
+    record(server, false);
     return !is_over(server);
 }
 
@@ -195,8 +226,9 @@ enum hm_status hm_server_conclude(struct hm_server *server, struct hm_err *err)
         r->n_links = 1;
         snprintf(r->text, sizeof r->text, "the run is over");
     }
-    first->curve = server->curve;
-    first->n_curve = server->n_curve;
+    record(server, true);
+    first->curve = server->curve.point;
+    first->n_curve = server->curve.n;
     happen(server, (struct hm_sim_happening){
                        .what = HM_SIM_ENDED, .steps = server->steps, .hash = first->model_hash});
     enum hm_status status =
@@ -235,8 +267,8 @@ const struct hm_weights *hm_server_weights(const struct hm_server *server)
 
 const struct hm_curve_point *hm_server_curve(const struct hm_server *server, size_t *n)
 {
-    *n = server->n_curve;
-    return server->curve;
+    *n = server->curve.n;
+    return server->curve.point;
 }
 
 const struct hm_node_report *hm_server_report(const struct hm_server *server, uint32_t worker)
@@ -267,11 +299,20 @@ static enum hm_status open_pupil(struct hm_server *server, uint32_t index, const
     return o->model->ops->shard(o->model, o->node.train.partition, index, o->n, &pupil->shard, err);
 }
 
+static enum hm_status open_trajectory(struct hm_server *server, struct hm_err *err)
+{
+    const struct hm_sim_options *o = &server->options;
+    char path[PATH_BYTES];
+    snprintf(path, sizeof path, "%s/trajectory-server", o->trajectory_dir);
+    return hm_trajectory_open(&server->trajectory, o->model, "server", path, false, err);
+}
+
 static enum hm_status open_all(struct hm_server *server, struct hm_err *err)
 {
     const struct hm_sim_options *o = &server->options;
     struct hm_model *model = o->model;
-    const struct hm_kernels *kernels = hm_kernels_find(o->node.train.isa ? o->node.train.isa : "auto");
+    const struct hm_kernels *kernels =
+        hm_kernels_find(o->node.train.isa ? o->node.train.isa : "auto");
     enum hm_status status;
     if (!kernels)
         return hm_fail(err, HM_EUSAGE, "--isa %s: this processor does not have it; use auto",
@@ -285,11 +326,12 @@ static enum hm_status open_all(struct hm_server *server, struct hm_err *err)
     hm_weights_settle(&server->weights);
     server->b = calloc(server->weights.n, sizeof *server->b);
     server->pupil = calloc(o->n, sizeof *server->pupil);
-    server->curve = malloc(HM_CURVE_MAX * sizeof *server->curve);
-    if (!server->b || !server->pupil || !server->curve)
+    if (!server->b || !server->pupil)
         return hm_fail(err, HM_ENOMEM, "no memory for a server of %u workers", o->n);
     for (uint32_t i = 0; i < o->n && !status; i++)
         status = open_pupil(server, i, kernels->name, err);
+    if (!status && o->trajectory_dir)
+        status = open_trajectory(server, err);
     for (uint32_t i = 0; i < o->n && !status; i++)
         fetch(server, &server->pupil[i]);
     return status;
@@ -326,7 +368,8 @@ void hm_server_close(struct hm_server *server)
     hm_step_close(&server->step);
     hm_weights_fini(&server->weights);
     free(server->pupil);
-    free(server->curve);
+    hm_curve_fini(&server->curve);
+    hm_trajectory_close(server->trajectory);
     free(server->b);
     free(server);
 }

@@ -4,6 +4,7 @@
 
 #include "node/node_state.h"
 #include "node/sim.h"
+#include "node/trajectory.h"
 #include "protocol/decoded.h"
 
 enum {
@@ -11,9 +12,10 @@ enum {
     RECONNECT_MIN_US = 2000,
     RECONNECT_MAX_US = 2000000,
     CHANNELS = 3,
+    PATH_BYTES = 4096,
 };
 
-enum event_what { EV_TURN, EV_ARRIVAL, EV_CONNECT, EV_WORK, EV_FAULT, EV_SCORE };
+enum event_what { EV_TURN, EV_ARRIVAL, EV_CONNECT, EV_WORK, EV_FAULT };
 
 struct event {
     uint64_t at, order;
@@ -67,6 +69,8 @@ struct sim_node {
     uint32_t n_subscribers, subscribers_room;
     struct pair *pair; /* [n_max] */
     bool *waiting;     /* [threads] workers that wait for a turn */
+    struct hm_trajectory *trajectory;
+    uint64_t trajectory_due; /* steps */
 };
 
 struct hm_sim {
@@ -89,10 +93,9 @@ struct hm_sim {
     size_t n_heap, heap_room;
     struct hm_rng rng;
 
-    uint32_t n_restarts; /* that the plan has yet to bring */
-    uint64_t score_next_steps;
-    struct hm_curve_point *curve;
-    size_t n_curve;
+    uint32_t n_restarts;                      /* that the plan has yet to bring */
+    uint64_t score_next_steps, score_next_us; /* us 0: not by time, or not yet */
+    struct hm_curve curve;
     bool stopped; /* by a target */
 };
 

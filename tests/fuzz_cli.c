@@ -10,13 +10,13 @@ enum { ARGUMENTS = 64 };
 
 /* The groups of flags of the commands in tools/main.c. */
 static const struct command commands[] = {
-    {.name = "run", .flags = "domenrwk"},
-    {.name = "join", .flags = "domenjwk"},
+    {.name = "run", .flags = "domenrwkc"},
+    {.name = "join", .flags = "domenjwkc"},
     {.name = "eval", .flags = "dwm", .n_arguments = 1},
     {.name = "export", .flags = "x", .n_arguments = 1},
     {.name = "inspect", .flags = "", .n_arguments = -1},
     {.name = "synth", .flags = "s"},
-    {.name = "sim", .flags = "domevw"},
+    {.name = "sim", .flags = "domevwc"},
     {.name = "keygen", .flags = "g", .n_arguments = 1},
 };
 

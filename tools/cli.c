@@ -40,7 +40,7 @@ enum kind {
 struct flag {
     const char *name, *value, *help;
     /* d data, o optimisation, m mesh, n keys of run and join, r run, w results, s synth, g keygen,
-     * k kept state, i internal */
+     * k kept state, c curves, i internal */
     char group;
     char letter; /* short form, or 0 */
     enum kind kind;
@@ -151,8 +151,6 @@ static const struct flag flags[] = {
     {"serve", "time|turns",
      "server: whose gradient comes next, the earliest or one worker after the other (default time)",
      'v', 0, TEXT, AT(sim.serve)},
-    {"score-every", "10ms|50k", "score in virtual time, or after so many examples, for the curve",
-     'v', 0, TEXT, AT(sim.score_every)},
     {"target-cost", "C", "stop when the objective on the training rows is at or below", 'v', 0,
      POSITIVE, AT(sim.target_cost)},
     {"trace", "FILE", "write what happened, one JSON object a line", 'v', 0, TEXT, AT(sim.trace)},
@@ -179,6 +177,16 @@ static const struct flag flags[] = {
     {"resume", NULL,
      "go on from DIR/LABEL.ckpt; --epochs, --steps or --seconds give a new budget, for all nodes",
      'k', 0, FLAG, AT(node.resume)},
+    {"score-every", "10ms|50k",
+     "score B that often, or after so many examples mesh-wide, for the curve (run and join: 500ms)",
+     'c', 0, TEXT, AT(score_every)},
+    {"node-curves", NULL,
+     "with --out, keep DIR/curve-LABEL.jsonl: each node's own B, scored at its own vector", 'c', 0,
+     FLAG, AT(node_curves)},
+    {"trajectory", "50k",
+     "with --out, keep each node's weights after every so many examples mesh-wide: "
+     "DIR/trajectory-LABEL.npy",
+     'c', 0, LONG_COUNT, AT(trajectory)},
     {"json", NULL, "print the summary as one JSON object, the last line of stdout", 'w', 0, FLAG,
      AT(json)},
     {"quiet", NULL, "no progress, no tables", 'w', 0, FLAG, AT(quiet)},
@@ -538,6 +546,35 @@ enum hm_status cli_pace(struct cli *cli, struct hm_err *err)
     cli->node.step_time = &cli->step_time;
     cli->node.delay = &cli->delay;
     return HM_OK;
+}
+
+/* "10ms" or "50k". */
+static enum hm_status read_cadence(struct cli *cli, struct hm_err *err)
+{
+    const char *text = cli->score_every;
+    size_t n = text ? strlen(text) : 0;
+    double x;
+    if (!text)
+        return HM_OK;
+    if (n && strchr("smh", text[n - 1]) && parse_seconds(text, &x) && x > 0)
+        cli->node.score_every = x;
+    else if (parse_scaled(text, &x) && x >= 1 && x < 1e18)
+        cli->node.score_every_steps = (uint64_t)x;
+    else
+        return hm_fail(err, HM_EUSAGE,
+                       "--score-every '%s': a time such as 10ms or a number of examples such as "
+                       "50k is expected",
+                       text);
+    return HM_OK;
+}
+
+enum hm_status cli_curves(struct cli *cli, struct hm_err *err)
+{
+    enum hm_status status = read_cadence(cli, err);
+    if (!status && (cli->node_curves || cli->trajectory) && !cli->out)
+        status = hm_fail(err, HM_EUSAGE, "--%s writes files; say by --out DIR where to",
+                         cli->node_curves ? "node-curves" : "trajectory");
+    return status;
 }
 
 int cli_parse(struct cli *cli, const struct command *command, int argc, char **argv)

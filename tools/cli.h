@@ -21,9 +21,9 @@ enum { ARGUMENTS_MAX = 16 };
 
 struct cli {
     struct hm_node_options node;
-    unsigned n;      /* -n */
-    const char *out; /* --out DIR */
-    const char *to;  /* --to FILE */
+    unsigned n;                                 /* -n */
+    const char *out;                            /* --out DIR */
+    const char *to;                             /* --to FILE */
     const char *config;                         /* --config FILE */
     const struct config_entry *config_workload; /* what it says of the workload; NULL: nothing */
     int json, quiet, no_color;
@@ -31,6 +31,9 @@ struct cli {
     const char *key_first, *key_revoke; /* keygen: fingerprints */
     int report_fd;                      /* internal: where a node of `run` reports; -1: nowhere */
     int pausable;                       /* internal: the launcher may let this node stand still */
+    const char *score_every;            /* as given, and read by cli_curves */
+    int node_curves;
+    uint64_t trajectory; /* steps between points; 0: none */
     int rank_given, sync_sum;
     uint64_t rows; /* synth */
     /* Work that takes a set time: as given, and read by cli_pace. */
@@ -38,7 +41,7 @@ struct cli {
     struct hm_dist step_time, delay;
     struct hm_node_set step_time_nodes, delay_nodes;
     struct { /* sim */
-        const char *latency, *faults, *trace, *replay, *score_every, *topology, *serve;
+        const char *latency, *faults, *trace, *replay, *topology, *serve;
         double bandwidth, drop, duplicate, reorder, target_cost;
     } sim;
     const struct command *command;
@@ -72,6 +75,9 @@ int cli_fail(enum hm_status status, const struct hm_err *err);
 
 /* Reads --step-time and --delay and has nodes go by them. */
 enum hm_status cli_pace(struct cli *cli, struct hm_err *err);
+
+/* Reads --score-every and sees to it that what wants a folder has one. */
+enum hm_status cli_curves(struct cli *cli, struct hm_err *err);
 
 /* "20ms" to seconds; 0 when it is none. */
 int cli_seconds(const char *text, double *seconds);

@@ -1,6 +1,7 @@
 /* hogmesh join: one node of a mesh, in the foreground; also what `run` starts, then with a pipe to
  * report to. */
 #include "tools/cli.h"
+#include "tools/curve_file.h"
 #include "tools/screen.h"
 #include "tools/summary.h"
 
@@ -17,6 +18,7 @@ static struct {
     struct cli *cli;
     struct screen screen;
     struct hm_node *node;
+    struct curve_file curve; /* the scorer's thread's while the node runs */
     volatile sig_atomic_t interrupts;
 } self;
 
@@ -111,6 +113,13 @@ static void on_status(void *context, const struct hm_node_status *s)
                      "repaired", (json_int_t)s->repaired, "bytes_sent", (json_int_t)s->bytes_sent));
 }
 
+/* From the thread that scores. */
+static void on_scored(void *context, const struct hm_curve_point *point)
+{
+    (void)context;
+    curve_file_add(&self.curve, self.cli->out, self.cli->node.resume, point);
+}
+
 static int on_progress(void *context, const char *what, double done, double total, const char *unit)
 {
     (void)context;
@@ -152,6 +161,9 @@ static void keep(const struct cli *cli, const json_t *summary, struct hm_err *er
 static enum hm_status conclude(const struct cli *cli, enum hm_status status, struct hm_err *err)
 {
     json_t *node = summary_of_node(hm_node_report(self.node));
+    struct hm_err curve_err = {""};
+    if (curve_file_close(&self.curve, &curve_err))
+        json_object_set_new(node, "output_error", json_string(curve_err.text));
     if (cli->report_fd >= 0) {
         keep(cli, NULL, err, &status);
         json_object_set_new(node, "event", json_string(status ? "failed" : "end"));
@@ -169,6 +181,8 @@ static enum hm_status conclude(const struct cli *cli, enum hm_status status, str
     json_t *summary = summary_of_run(cli, "join", nodes);
     json_decref(nodes);
     keep(cli, summary, err, &status);
+    if (!status)
+        status = summary_outputs(json_object_get(summary, "per_node"), err);
     if (!cli->quiet)
         summary_print(summary, cli->json ? stderr : stdout);
     if (cli->json) {
@@ -228,10 +242,10 @@ static enum hm_status find_label(struct cli *cli, struct hm_err *err)
                    cli->out);
 }
 
-/* DIR/LABEL.ckpt */
-static enum hm_status name_checkpoint(struct cli *cli, struct hm_err *err)
+/* DIR/LABEL.ckpt, and DIR/trajectory-LABEL */
+static enum hm_status name_files(struct cli *cli, struct hm_err *err)
 {
-    static char path[4200];
+    static char path[4200], trajectory[4200];
     if (!cli->out && cli->node.resume)
         return hm_fail(err, HM_EUSAGE, "--resume needs --out DIR, where the checkpoint is");
     if (!cli->out)
@@ -243,6 +257,29 @@ static enum hm_status name_checkpoint(struct cli *cli, struct hm_err *err)
         hm_node_default_label(cli->node.label);
     snprintf(path, sizeof path, "%s/%s.ckpt", cli->out, cli->node.label);
     cli->node.checkpoint_path = path;
+    if (!cli->trajectory)
+        return status;
+    snprintf(trajectory, sizeof trajectory, "%s/trajectory-%s", cli->out, cli->node.label);
+    cli->node.trajectory_path = trajectory;
+    cli->node.trajectory_every = cli->trajectory;
+    return status;
+}
+
+/* The curve of the mesh is drawn by one of the nodes of a run: the others would draw nearly the
+ * same. */
+static enum hm_status choose_curves(struct cli *cli, struct hm_err *err)
+{
+    struct hm_node_options *o = &cli->node;
+    enum hm_status status = cli_curves(cli, err);
+    bool of_mesh = (!cli->quiet || cli->out) && (cli->report_fd < 0 || o->rank <= 0);
+    if (!of_mesh && !cli->node_curves)
+        o->score_every_steps = 0;
+    if (!of_mesh && !cli->node_curves)
+        o->score_every = 0;
+    else if (!cli->score_every)
+        o->score_every = .5;
+    if (cli->node_curves)
+        o->scored = on_scored;
     return status;
 }
 
@@ -260,13 +297,11 @@ int cmd_join(struct cli *cli)
     cli->node.status = on_status;
     cli->node.progress = (struct hm_progress){on_progress, NULL};
     cli->node.train.nodes = cli->node.expect;
-    /* Of the nodes of a run one draws the curve: the others would draw the same. */
-    if ((!cli->quiet || cli->out) && (cli->report_fd < 0 || cli->node.rank <= 0))
-        cli->node.score_every = .5;
-    if (cli->out)
+    status = choose_curves(cli, &err);
+    if (!status && cli->out)
         status = make_directory(cli->out, &err);
     if (!status)
-        status = name_checkpoint(cli, &err);
+        status = name_files(cli, &err);
     if (!status)
         status = hm_node_open(&self.node, &cli->node, &err);
     if (!status) {

@@ -444,6 +444,8 @@ static int conclude(const struct cli *cli)
                  json_is_true(json_object_get(summary, "equal_hashes"));
     int any = json_is_string(json_object_get(summary, "model_hash"));
     enum hm_status kept = any && cli->out ? summary_keep(summary, NULL, cli->out, &err) : HM_OK;
+    if (!kept)
+        kept = summary_outputs(json_object_get(summary, "per_node"), &err);
     if (kept)
         fprintf(stderr, "hogmesh: %s\n", err.text);
     if (any && !cli->quiet)
@@ -503,7 +505,9 @@ int cmd_run(struct cli *cli)
     if (cli->node.resume && !cli->n)
         cli->n = count_checkpoints(cli->out);
     run.n = cli->n ? cli->n : 2;
-    enum hm_status status = run_faults_open(&err);
+    enum hm_status status = cli_curves(cli, &err);
+    if (!status)
+        status = run_faults_open(&err);
     if (!status && cli->out)
         status = make_directory(cli->out, &err);
     if (status)

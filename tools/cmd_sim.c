@@ -2,6 +2,7 @@
  * world went. */
 #include "node/sim_server.h"
 #include "tools/cli.h"
+#include "tools/curve_file.h"
 #include "tools/screen.h"
 #include "tools/summary.h"
 #include "tools/trace.h"
@@ -21,7 +22,8 @@ static struct {
     struct hm_server *server; /* of a server */
     struct hm_faults faults;
     struct trace trace;
-    json_t *head; /* of a replayed trace */
+    struct curve_file *curves; /* [HM_PEERS_MAX + 1] of nodes; NULL: not wanted */
+    json_t *head;              /* of a replayed trace */
     double began;
     volatile sig_atomic_t interrupts;
     int told;
@@ -38,8 +40,17 @@ static void on_happening(void *context, const struct hm_sim *sim, const struct h
     (void)context;
     (void)sim;
     char line[HM_SIM_LINE_MAX];
+    if (h->what == HM_SIM_SCORED) /* who looks changes nothing: traces are the same */
+        return;
     hm_sim_line(h, line);
     trace_line(&self.trace, line);
+}
+
+/* A node that begins another life has another label, and with it another file. */
+static void on_scored(void *context, uint32_t node, const struct hm_curve_point *point)
+{
+    (void)context;
+    curve_file_add(&self.curves[node], self.cli->out, 0, point);
 }
 
 static void on_log(void *context, const struct hm_sim *sim, uint32_t node, enum hm_note_level level,
@@ -64,27 +75,25 @@ static enum hm_status read_link(const struct cli *cli, struct hm_err *err)
     return status ? hm_context(err, HM_EUSAGE, "--latency") : HM_OK;
 }
 
-/* "10ms" or "50k". */
-static enum hm_status read_cadence(const struct cli *cli, struct hm_err *err)
+static enum hm_status read_cadence(struct cli *cli, struct hm_err *err)
 {
-    const char *text = cli->sim.score_every;
-    double x = 0;
-    if (!text) {
-        if (cli->sim.target_cost > 0 || cli->node.target_accuracy > 0)
-            self.options.score_every = .005;
+    struct hm_sim_options *o = &self.options;
+    enum hm_status status = cli_curves(cli, err);
+    if (status)
+        return status;
+    o->score_every = cli->node.score_every;
+    o->score_every_steps = cli->node.score_every_steps;
+    if (!cli->score_every && (cli->sim.target_cost > 0 || cli->node.target_accuracy > 0))
+        o->score_every = .005;
+    if (cli->node_curves && o->score_every <= 0 && !o->score_every_steps)
+        return hm_fail(err, HM_EUSAGE, "--node-curves needs --score-every, such as 50k or 10ms");
+    o->trajectory_dir = cli->trajectory ? cli->out : NULL;
+    o->trajectory_every = cli->trajectory;
+    if (!cli->node_curves)
         return HM_OK;
-    }
-    size_t n = strlen(text);
-    if (n && strchr("smh", text[n - 1]) && cli_seconds(text, &x) && x > 0)
-        self.options.score_every = x;
-    else if (cli_amount(text, &x) && x >= 1)
-        self.options.score_every_steps = (uint64_t)x;
-    else
-        return hm_fail(err, HM_EUSAGE,
-                       "--score-every '%s': a time such as 10ms or a number of examples such as "
-                       "50k is expected",
-                       text);
-    return HM_OK;
+    o->scored = on_scored;
+    self.curves = calloc(HM_PEERS_MAX + 1, sizeof *self.curves);
+    return self.curves ? HM_OK : hm_fail(err, HM_ENOMEM, "no memory for curves");
 }
 
 static enum hm_status read_faults(const struct cli *cli, struct hm_err *err)
@@ -179,7 +188,8 @@ static int is_private(const char *flag, int *takes_value)
     static const struct {
         const char *name;
         int value;
-    } names[] = {{"--json", 0}, {"--quiet", 0}, {"--trace", 1}, {"--out", 1}, {"--isa", 1}};
+    } names[] = {{"--json", 0}, {"--quiet", 0},       {"--trace", 1},     {"--out", 1},
+                 {"--isa", 1},  {"--node-curves", 0}, {"--trajectory", 1}};
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         size_t n = strlen(names[i].name);
         if (strncmp(flag, names[i].name, n) == 0 && (!flag[n] || flag[n] == '=')) {
@@ -238,6 +248,10 @@ static enum hm_status begin_replay(struct cli *cli, struct hm_err *err)
     recorded.json = cli->json;
     recorded.quiet = cli->quiet;
     recorded.out = cli->out;
+    recorded.node_curves = cli->node_curves;
+    recorded.trajectory = cli->trajectory;
+    if (!recorded.score_every)
+        recorded.score_every = cli->score_every;
     recorded.command = cli->command;
     *cli = recorded;
     return HM_OK;
@@ -371,10 +385,7 @@ static json_t *curve_json(void)
         self.server ? hm_server_curve(self.server, &n) : hm_sim_curve(self.sim, &n);
     json_t *curve = json_array();
     for (size_t i = 0; i < n; i++)
-        json_array_append_new(
-            curve, json_pack("{s:f, s:I, s:f, s:f, s:f}", "seconds", point[i].seconds, "steps",
-                             (json_int_t)point[i].steps, "loss", point[i].score.loss, "cost",
-                             point[i].score.cost, "accuracy", point[i].score.accuracy));
+        json_array_append_new(curve, curve_point_json(&point[i]));
     return curve;
 }
 
@@ -432,6 +443,15 @@ static void say_what_failed(void)
     }
 }
 
+/* Whether all that was to be written beside the model is. */
+static enum hm_status check_outputs(const json_t *summary, struct hm_err *err)
+{
+    enum hm_status status = HM_OK;
+    for (uint32_t i = 0; self.curves && i <= HM_PEERS_MAX && !status; i++)
+        status = curve_file_close(&self.curves[i], err);
+    return status ? status : summary_outputs(json_object_get(summary, "per_node"), err);
+}
+
 static int conclude(struct cli *cli)
 {
     struct hm_err err = {""};
@@ -453,6 +473,8 @@ static int conclude(struct cli *cli)
         say_what_failed();
     if (!status)
         status = keep(cli, summary, scored, &err);
+    if (!status)
+        status = check_outputs(summary, &err);
     print(cli, summary);
     json_decref(summary);
     struct hm_err trace_err = {""};
@@ -503,6 +525,7 @@ static void close_world(struct cli *cli)
     hm_node_set_fini(&cli->step_time_nodes);
     hm_node_set_fini(&cli->delay_nodes);
     json_decref(self.head);
+    free(self.curves);
 }
 
 int cmd_sim(struct cli *cli)

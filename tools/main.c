@@ -10,20 +10,20 @@ static const struct command commands[] = {
      "hogmesh run svm --train train.svm --out out --resume --epochs 20      goes on where a run "
      "with "
      "--out out stopped",
-     "domenrwk", 1, 0, cmd_run},
+     "domenrwkc", 1, 0, cmd_run},
     {"join", "WORKLOAD [--peer HOST:PORT ...] [flags]", "one node of a mesh, in the foreground",
      "hogmesh join svm --train train.svm --expect 2 --bind 192.168.1.7:7000 --key mesh.key    the "
      "first node\n"
      "hogmesh join svm --train train.svm --peer 192.168.1.7:7000 --bind 192.168.1.8:7000 --key "
      "mesh.key    another",
-     "domenjwk", 1, 0, cmd_join},
+     "domenjwkc", 1, 0, cmd_join},
     {"sim", "WORKLOAD -n N [flags]",
      "N virtual nodes in one process, virtual time, seeded, repeatable",
      "hogmesh sim svm -n 64 --train train.svm --latency lognormal:200us,0.5 --drop 0.01    a large "
      "mesh on a bad network\n"
      "hogmesh sim svm -n 8 --train train.svm --batch 32 --step-time const:17ms --delay "
      "const:90ms@3    with one slow node",
-     "domevw", 1, 0, cmd_sim},
+     "domevwc", 1, 0, cmd_sim},
     {"eval", "WORKLOAD DIR|FILE.hm|FILE.ckpt --test FILE", "scores a saved model",
      "hogmesh eval svm out --test test.svm               accuracy and cost of the model in out/\n"
      "hogmesh eval svm out/model.hm --test test.svm --json",

@@ -1,5 +1,7 @@
 #include "tools/summary.h"
 
+#include "tools/curve_file.h"
+
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>
@@ -171,11 +173,27 @@ json_t *summary_of_node(const struct hm_node_report *r)
                   (json_int_t)r->n_checkpoint_failures, "bytes", (json_int_t)r->checkpoint_bytes,
                   "steps", (json_int_t)r->checkpoint_steps, "resumed_steps",
                   (json_int_t)r->resumed_steps));
+    json_object_set_new(json, "trajectory_points", integer(r->n_trajectory));
+    json_object_set_new(json, "output_error",
+                        r->trajectory_err.text[0] ? json_string(r->trajectory_err.text)
+                                                  : json_null());
     json_object_set_new(json, "memory",
                         json_pack("{s:I, s:I, s:I}", "bound", (json_int_t)r->memory_bound, "log",
                                   (json_int_t)r->log_bytes, "log_budget",
                                   (json_int_t)r->log_budget));
     return json;
+}
+
+enum hm_status summary_outputs(const json_t *nodes, struct hm_err *err)
+{
+    for (size_t i = 0; i < json_array_size(nodes); i++) {
+        const json_t *node = json_array_get(nodes, i);
+        const char *text = json_string_value(json_object_get(node, "output_error"));
+        if (text)
+            return hm_fail(err, HM_EIO, "%s: %s", json_string_value(json_object_get(node, "label")),
+                           text);
+    }
+    return HM_OK;
 }
 
 /* ---- all nodes ---- */
@@ -512,11 +530,8 @@ enum hm_status summary_keep(const json_t *summary, const struct hm_node_report *
     if (!file)
         return hm_fail(err, HM_EIO, "%s: %s", path, strerror(errno));
     for (size_t i = 0; i < report->n_curve; i++)
-        fprintf(file,
-                "{\"seconds\": %.6f, \"steps\": %llu, \"loss\": %.9g, \"cost\": %.9g, "
-                "\"accuracy\": %.9g}\n",
-                report->curve[i].seconds, (unsigned long long)report->curve[i].steps,
-                report->curve[i].score.loss, report->curve[i].score.cost,
-                report->curve[i].score.accuracy);
-    return fclose(file) == 0 ? HM_OK : hm_fail(err, HM_EIO, "%s: cannot write", path);
+        curve_point_write(&report->curve[i], file);
+    int failed = ferror(file);
+    failed |= fclose(file) != 0;
+    return failed ? hm_fail(err, HM_EIO, "%s: cannot write", path) : HM_OK;
 }

@@ -13,6 +13,9 @@ json_t *summary_of_node(const struct hm_node_report *report);
  * `mode` is "run" or "join". The caller owns the result. */
 json_t *summary_of_run(const struct cli *cli, const char *mode, json_t *nodes);
 
+/* HM_EIO when a node could not write what it was to write beside the model; err names it. */
+enum hm_status summary_outputs(const json_t *nodes, struct hm_err *err);
+
 /* Tables for people, to `out`. */
 void summary_print(const json_t *summary, FILE *out);
 
