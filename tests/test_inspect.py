@@ -4,6 +4,7 @@ HOGMESH names the binary (default: build/tools/hogmesh); HOGMESH_SEED repeats a 
 with a binary built by -Db_sanitize=address,undefined now and then.
 """
 
+import ctypes
 import hashlib
 import json
 import math
@@ -256,6 +257,75 @@ def test_damaged_cache(run, tmp_path):
         assert not inspect(path, status=1)[0]
 
 
+@pytest.fixture(scope="module")
+def image_cache(tmp_path_factory):
+    """The cache of 300 images, and their labels."""
+    folder = tmp_path_factory.mktemp("images")
+    subprocess.run([BINARY, "synth", "lenet5", "--out", folder, "--rows", "300", "--quiet"], check=True, timeout=120)
+    for name in folder.glob("t10k*"):
+        name.unlink()
+    subprocess.run([BINARY, "sim", "lenet5", "-n", "1", "--data", folder, "--steps", "32", "--quiet"], check=True, timeout=120,
+                   capture_output=True)
+    (cache,) = folder.glob("*.hmcache")
+    return cache, (folder / "train-labels-idx1-ubyte").read_bytes()[8:]
+
+
+def test_image_cache(image_cache):
+    path, labels = image_cache
+    (cache,), _ = inspect(path)
+    assert cache["kind"] == "image cache"
+    assert (cache["images"], cache["channels"], cache["height"], cache["width"]) == (300, 1, 28, 28)
+    assert cache["classes"] == [labels.count(i) for i in range(10)] and min(cache["classes"]) > 0
+    assert cache["checksums_hold"] and {n: s["bytes"] for n, s in cache["sections"].items()} == {"pixel": 300 * 784, "label": 300}
+    assert len(cache["sources_fingerprint"]) == 2
+
+
+def xxh3(data):
+    hash64 = ctypes.CDLL("libxxhash.so.0").XXH3_64bits  # the library that hogmesh itself is linked with
+    hash64.restype, hash64.argtypes = ctypes.c_uint64, (ctypes.c_char_p, ctypes.c_size_t)
+    return hash64(data, len(data)).to_bytes(8, "little")
+
+
+def sealed_images(data):
+    """With the checksum of the header set right."""
+    return data[:64] + xxh3(data[:64]) + data[72:]
+
+
+def test_damaged_image_cache(image_cache, tmp_path):
+    data = image_cache[0].read_bytes()
+    path = tmp_path / "x.hmcache"
+    for at in range(8, 72):
+        path.write_bytes(data[:at] + bytes([data[at] ^ 4]) + data[at + 1:])
+        lines, said = inspect(path, status=1)
+        assert not lines and str(path) in said
+    for at, name in (4096 + 100, "pixel"), (len(data) - 1, "label"):
+        path.write_bytes(data[:at] + bytes([data[at] ^ 4]) + data[at + 1:])
+        (line,), said = inspect(path, status=1)
+        assert f"section '{name}'" in said and str(path) in said and not line["checksums_hold"]
+        assert [n for n, s in line["sections"].items() if not s["checksum_holds"]] == [name]
+    for cut in (1, 300, 4096, len(data) - 4096, len(data) - 100, len(data) - 20):
+        path.write_bytes(data[:-cut])
+        lines, said = inspect(path, status=1)
+        assert not lines and "truncated" in said
+
+
+def test_image_cache_with_a_good_checksum_and_bad_insides(image_cache, tmp_path):
+    data = image_cache[0].read_bytes()
+    path = tmp_path / "x.hmcache"
+    for shape in ((0, 1, 28, 28), (300, 0, 28, 28), (300, 5, 28, 28), (300, 1, 4097, 28), (300, 1, 28, 0), (1 << 31, 1, 28, 28)):
+        path.write_bytes(sealed_images(data[:32] + struct.pack("<4I", *shape) + data[48:]))
+        lines, said = inspect(path, status=1)
+        assert not lines and "which cannot be" in said
+    for shape in ((299, 1, 28, 28), (300, 2, 28, 28), (2 ** 31 - 1, 4, 4096, 4096)):
+        path.write_bytes(sealed_images(data[:32] + struct.pack("<4I", *shape) + data[48:]))
+        lines, said = inspect(path, status=1)
+        assert not lines and "truncated or altered" in said
+    labels = data[-300:-1] + b"\x0a"
+    path.write_bytes(sealed_images(data[:56] + xxh3(labels) + data[64:-300] + labels))
+    (line,), said = inspect(path, status=1)
+    assert "the label of image 299 of the cache is 10; 0 to 9 is expected" in said and line["checksums_hold"]
+
+
 # ---- what is none of ours ----
 
 
@@ -353,4 +423,10 @@ def test_mutated_models(run, tmp_path):
 def test_mutated_caches(run, tmp_path):
     rng = random.Random(SEED + 3)
     data = (run[0] / "train.svm.hmcache").read_bytes()[:200000]
+    survive(tmp_path, [mutate(rng, data) for _ in range(100)])
+
+
+def test_mutated_image_caches(image_cache, tmp_path):
+    rng = random.Random(SEED + 4)
+    data = image_cache[0].read_bytes()
     survive(tmp_path, [mutate(rng, data) for _ in range(100)])

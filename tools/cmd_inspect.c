@@ -11,7 +11,8 @@
 #include <sys/stat.h>
 
 static const char model_magic[] = "hogmesh model ", checkpoint_magic[] = "hogmesh checkpoint ",
-                  cache_magic[] = "hmrows\r\n", capture_magic[] = "hogmesh capture 1\n";
+                  cache_magic[] = "hmrows\r\n", images_magic[] = "hmimgs\r\n",
+                  capture_magic[] = "hogmesh capture 1\n";
 
 enum {
     SNIFF_BYTES = 32,
@@ -309,6 +310,8 @@ static enum hm_status inspect(const char *path, struct hm_err *err)
         status = inspect_capture(path, err);
     else if (starts_with(first, cache_magic))
         status = inspect_cache(path, &json, err);
+    else if (starts_with(first, images_magic))
+        status = inspect_images(path, &json, err);
     else
         status = inspect_raw(path, &json, err);
     if (json)

@@ -13,6 +13,7 @@
 #include "protocol/wire.h"
 
 #include <jansson.h>
+#include <stdio.h>
 
 /* In each case *json is a new object of the caller's. Where only a part could be decoded it is what
  * that part says, and the status is not HM_OK; NULL when nothing could be. */
@@ -30,8 +31,24 @@ enum hm_status inspect_model(const char *path, json_t **json, struct hm_err *err
 /* A checkpoint, NAME.ckpt. */
 enum hm_status inspect_checkpoint(const char *path, json_t **json, struct hm_err *err);
 
-/* A dataset's cache, FILE.hmcache. */
+/* A dataset's cache, FILE.hmcache: of rows, of images. */
 enum hm_status inspect_cache(const char *path, json_t **json, struct hm_err *err);
+enum hm_status inspect_images(const char *path, json_t **json, struct hm_err *err);
+
+/* Parts of caches. What all headers begin with: magic, version, byte order; XXH3 of the header at
+ * its end, at self_at. */
+enum hm_status inspect_cache_head(const uint8_t *bytes, size_t self_at, unsigned version,
+                                  struct hm_err *err);
+
+struct inspect_section {
+    const char *name;
+    uint64_t at, bytes, checksum;
+};
+
+/* Reads the sections of the file and puts them into *json, with what their checksums say; the error
+ * is about the first one that fails. */
+enum hm_status inspect_sections(json_t *json, FILE *file, const struct inspect_section *section,
+                                unsigned n, struct hm_err *err);
 
 /* Parts of models and checkpoints. */
 json_t *inspect_config(const struct hm_fields *config);

@@ -22,8 +22,8 @@ enum {
 };
 
 struct head {
-    uint32_t version, byte_order, n_features, id_bytes;
-    uint64_t fingerprint[2], n_rows, n_nonzero, n_positive, order_hash, checksum[HM_SECTIONS], self;
+    uint32_t n_features, id_bytes;
+    uint64_t fingerprint[2], n_rows, n_nonzero, n_positive, order_hash, checksum[HM_SECTIONS];
 };
 
 static uint32_t get_u32(struct hm_reader *r)
@@ -37,9 +37,7 @@ static uint32_t get_u32(struct hm_reader *r)
 static struct head head_of(const uint8_t bytes[HEADER_BYTES])
 {
     struct head h;
-    struct hm_reader r = hm_reader_of(bytes + 8, HEADER_BYTES - 8);
-    h.version = get_u32(&r);
-    h.byte_order = get_u32(&r);
+    struct hm_reader r = hm_reader_of(bytes + 16, HEADER_BYTES - 16);
     h.fingerprint[0] = hm_get_u64(&r);
     h.fingerprint[1] = hm_get_u64(&r);
     h.n_rows = hm_get_u64(&r);
@@ -50,7 +48,6 @@ static struct head head_of(const uint8_t bytes[HEADER_BYTES])
     h.id_bytes = get_u32(&r);
     for (int s = 0; s < HM_SECTIONS; s++)
         h.checksum[s] = hm_get_u64(&r);
-    h.self = hm_get_u64(&r);
     return h;
 }
 
@@ -64,16 +61,27 @@ static int fits(const struct head *h, uint64_t size, struct hm_image *image)
     return image->total == size && image->id_bytes == h->id_bytes;
 }
 
+enum hm_status inspect_cache_head(const uint8_t *bytes, size_t self_at, unsigned version,
+                                  struct hm_err *err)
+{
+    struct hm_reader r = hm_reader_of(bytes + 8, 8), end = hm_reader_of(bytes + self_at, 8);
+    uint32_t is = get_u32(&r);
+    if (get_u32(&r) != BYTE_ORDER_MARK)
+        return hm_fail(err, HM_EINPUT, "a cache of a machine with another byte order");
+    if (is != version)
+        return hm_fail(err, HM_EINPUT, "a cache of version %u; version %u is expected", is,
+                       version);
+    if (hm_get_u64(&end) != XXH3_64bits(bytes, self_at))
+        return hm_fail(err, HM_ECORRUPT, "the first page of the cache fails its checksum");
+    return HM_OK;
+}
+
 static enum hm_status check_head(const struct head *h, const uint8_t *bytes, uint64_t size,
                                  struct hm_image *image, struct hm_err *err)
 {
-    if (h->byte_order != BYTE_ORDER_MARK)
-        return hm_fail(err, HM_EINPUT, "a cache of a machine with another byte order");
-    if (h->version != VERSION)
-        return hm_fail(err, HM_EINPUT, "a cache of version %u; version %d is expected", h->version,
-                       VERSION);
-    if (h->self != XXH3_64bits(bytes, SELF_AT))
-        return hm_fail(err, HM_ECORRUPT, "the first page of the cache fails its checksum");
+    enum hm_status status = inspect_cache_head(bytes, SELF_AT, VERSION, err);
+    if (status)
+        return status;
     if (!fits(h, size, image))
         return hm_fail(err, HM_ECORRUPT,
                        "a cache of %llu rows and %llu non-zeros is not %llu bytes long: it was "
@@ -141,16 +149,15 @@ static json_t *head_json(const struct head *h)
     return json;
 }
 
-static enum hm_status put_sections(json_t *json, FILE *file, const struct head *h,
-                                   const struct hm_image *image, struct hm_err *err)
+enum hm_status inspect_sections(json_t *json, FILE *file, const struct inspect_section *section,
+                                unsigned n, struct hm_err *err)
 {
-    static const char *const name[HM_SECTIONS] = {"order", "label", "start", "id", "value"};
     enum hm_status status = HM_OK;
     json_t *sections = json_object();
-    for (int s = 0; s < HM_SECTIONS; s++) {
-        int holds = section_holds(file, image->at[s], image->bytes[s], h->checksum[s]);
-        json_object_set_new(sections, name[s],
-                            json_pack("{s:I, s:b}", "bytes", (json_int_t)image->bytes[s],
+    for (unsigned s = 0; s < n; s++) {
+        int holds = section_holds(file, section[s].at, section[s].bytes, section[s].checksum);
+        json_object_set_new(sections, section[s].name,
+                            json_pack("{s:I, s:b}", "bytes", (json_int_t)section[s].bytes,
                                       "checksum_holds", holds > 0));
         if (holds < 0)
             status = hm_fail(err, HM_ENOMEM, "no memory to check the cache");
@@ -158,11 +165,22 @@ static enum hm_status put_sections(json_t *json, FILE *file, const struct head *
             status = hm_fail(err, HM_ECORRUPT,
                              "section '%s' of the cache fails its checksum; delete the file, it is "
                              "made anew from its source",
-                             name[s]);
+                             section[s].name);
     }
     json_object_set_new(json, "sections", sections);
     json_object_set_new(json, "checksums_hold", json_boolean(!status));
     return status;
+}
+
+static enum hm_status put_sections(json_t *json, FILE *file, const struct head *h,
+                                   const struct hm_image *image, struct hm_err *err)
+{
+    static const char *const name[HM_SECTIONS] = {"order", "label", "start", "id", "value"};
+    struct inspect_section section[HM_SECTIONS];
+    for (int s = 0; s < HM_SECTIONS; s++)
+        section[s] =
+            (struct inspect_section){name[s], image->at[s], image->bytes[s], h->checksum[s]};
+    return inspect_sections(json, file, section, HM_SECTIONS, err);
 }
 
 static enum hm_status inspect(FILE *file, const char *path, json_t **json, struct hm_err *err)
