@@ -80,7 +80,8 @@ struct hm_step {
     float scale;      /* factor on a local step (the combination rule's) */
     float t_per_step; /* mesh-wide steps that pass for each own one */
     void *scratch;    /* [scratch_bytes] of this thread, zeroed at the start, 64-byte aligned */
-    float *state;     /* [state_floats] of whoever steps: velocities; zeroed, aligned the same */
+    float *state;     /* [state_floats] of whoever steps: velocities; zeroed or as a checkpoint has
+                         them, aligned the same */
     const hm_cell *ahead; /* a gradient is taken at w + reach * ahead; NULL: at w */
     float reach;
     float *read;      /* [read_floats] what a gradient was taken at, between grad and apply */
@@ -196,13 +197,6 @@ struct hm_model_ops {
     /* The weights that B stands for with the S mesh-wide steps that belong to it, part after part:
      * out [hm_parts_numbers]. Any thread. */
     void (*weights)(const struct hm_model *model, const uint32_t *b, uint64_t steps, float *out);
-
-    /* For checkpoints: what training has beside W, B and the steps, such as velocities. state_get
-     * returns its size and writes it to out [that size] unless that is NULL; driver thread, beside
-     * running workers. state_set takes it back before training begins. Both NULL: nothing. */
-    size_t (*state_get)(const struct hm_model *model, uint8_t *out);
-    enum hm_status (*state_set)(struct hm_model *model, const uint8_t *bytes, size_t n,
-                                struct hm_err *err);
 
     /* Writes the model to `path`, in the format that its extension names. */
     enum hm_status (*save)(struct hm_model *model, const uint32_t *b, uint64_t steps,

@@ -92,6 +92,32 @@ static void put_owed(const struct hm_checkpoint *c, const struct hm_sink *sink)
     }
 }
 
+/* What is no number would be refused. */
+static void put_floats(const struct hm_sink *sink, const float *from, size_t n)
+{
+    float block[HM_BLOCK] = {0};
+    for (size_t at = 0; at < n; at += HM_BLOCK) {
+        size_t some = n - at < HM_BLOCK ? n - at : HM_BLOCK;
+        memcpy(block, from + at, some * sizeof *from);
+        make_finite(block);
+        hm_sink_bytes(sink, block, some * sizeof *from);
+    }
+}
+
+static void put_states(const struct hm_checkpoint *c, const struct hm_sink *sink)
+{
+    uint8_t head[2 * HM_VARINT_MAX];
+    struct hm_writer w = hm_writer_of(head, sizeof head);
+    size_t n = c->n_states * c->state_floats;
+    if (n) {
+        hm_put_varint(&w, c->n_states);
+        hm_put_varint(&w, c->state_floats);
+    }
+    hm_sink_varint(sink, (size_t)(w.at - head) + n * sizeof *c->state);
+    hm_sink_bytes(sink, head, (size_t)(w.at - head));
+    put_floats(sink, c->state, n);
+}
+
 enum hm_status hm_checkpoint_encode(const struct hm_checkpoint *c, const struct hm_sink *sink,
                                     struct hm_err *err)
 {
@@ -115,7 +141,7 @@ enum hm_status hm_checkpoint_encode(const struct hm_checkpoint *c, const struct 
     hm_sink_varint(sink, c->cursor);
     hm_kept_put_b(sink, c->b, hm_layout_n(&c->layout));
     put_owed(c, sink);
-    hm_sink_string(sink, c->state, c->state_n);
+    put_states(c, sink);
     hm_mesh_resume_encode(&c->mesh, sink);
     return HM_OK;
 }
@@ -188,18 +214,36 @@ static enum hm_status get_owed(struct hm_reader *r, struct hm_checkpoint *c, str
     return status;
 }
 
-static enum hm_status get_state(struct hm_reader *r, struct hm_checkpoint *c, struct hm_err *err)
+static int all_finite(const float *x, size_t n)
 {
-    size_t n = (size_t)hm_get_varint(r);
-    const uint8_t *bytes = hm_get_bytes(r, n);
+    for (size_t i = 0; i < n; i++)
+        if (!isfinite(x[i]))
+            return 0;
+    return 1;
+}
+
+static enum hm_status get_states(struct hm_reader *r, struct hm_checkpoint *c, struct hm_err *err)
+{
+    static const char malformed[] = "the state of the optimiser is malformed";
+    size_t n_bytes = (size_t)hm_get_varint(r);
+    const uint8_t *bytes = hm_get_bytes(r, n_bytes);
     if (!bytes)
-        return hm_fail(err, HM_ECORRUPT, "the state of the model is malformed");
-    c->state = malloc(n + 1);
+        return hm_fail(err, HM_ECORRUPT, malformed);
+    if (!n_bytes)
+        return HM_OK;
+    struct hm_reader inner = hm_reader_of(bytes, n_bytes);
+    uint64_t n_states = hm_get_varint(&inner), each = hm_get_varint(&inner);
+    size_t left = hm_reader_left(&inner), n = left / sizeof *c->state;
+    if (inner.bad || !n_states || n_states > HM_STATES_MAX || !each || each > n ||
+        each * n_states * sizeof *c->state != left)
+        return hm_fail(err, HM_ECORRUPT, malformed);
+    c->state = malloc(left);
     if (!c->state)
-        return hm_fail(err, HM_ENOMEM, "no memory for the state of the model");
-    memcpy(c->state, bytes, n);
-    c->state_n = n;
-    return HM_OK;
+        return hm_fail(err, HM_ENOMEM, "no memory for the state of the optimiser");
+    memcpy(c->state, inner.at, left);
+    c->n_states = (unsigned)n_states;
+    c->state_floats = each;
+    return all_finite(c->state, n) ? HM_OK : hm_fail(err, HM_ECORRUPT, malformed);
 }
 
 static enum hm_status check_base(const struct hm_checkpoint *c, const struct hm_kernels *kernels,
@@ -222,7 +266,7 @@ static enum hm_status get_all(struct hm_reader *r, const struct hm_progress *pro
     enum hm_status status;
     if ((status = hm_kept_get_config(r, &c->config, &c->layout, &c->bulk, &c->bulk_n, err)) ||
         (status = get_head(r, c, err)) || (status = hm_kept_get_b(r, &c->layout, &c->b, err)) ||
-        (status = get_owed(r, c, err)) || (status = get_state(r, c, err)) ||
+        (status = get_owed(r, c, err)) || (status = get_states(r, c, err)) ||
         (status = hm_mesh_resume_decode(r, &c->layout, kernels, progress, &c->mesh, err)))
         return status;
     if (hm_reader_left(r))

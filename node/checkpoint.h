@@ -11,13 +11,18 @@
  *     configuration and bulk data
  *     label (string), life (u64), seconds since 1970 (varint), number of the save (varint)
  *     H(B0) (u64), divisor (the bits of a float32, u64), own steps not published (varint)
- *     training time in microseconds, partition, rank, ranks, examples of the shard, cursor
- * (varints) number of coordinates (u64), B (u32 each) what is owed: number of blocks (varint), then
- * for each the distance to the one before (varint, the first counts from -1) and 64 float32; blocks
- * without any are left out state of the model (string) vector and logs (protocol/resume.h)
+ *     training time in microseconds, partition, rank, ranks (varints)
+ *     examples of the shard, cursor (varints)
+ *     number of coordinates (u64), B (u32 each)
+ *     what is owed: number of blocks (varint), then for each the distance to the one before
+ *         (varint, the first counts from -1) and 64 float32; blocks without any are left out
+ *     states of the optimiser (string): empty, or number of workers, numbers of each (varints,
+ *         from 1 on), and so many float32, worker after worker: velocities, mean squares
+ *     vector and logs (protocol/resume.h)
  *
- * All integers little-endian. What is read is checked whole: H(B) = H(B0) + the sum over the
- * vector, and each log against itself and the vector.
+ * All integers little-endian. A program that knows no states refuses a file that has some. What is
+ * read is checked whole: H(B) = H(B0) + the sum over the vector, and each log against itself and
+ * the vector.
  */
 #ifndef HM_NODE_CHECKPOINT_H
 #define HM_NODE_CHECKPOINT_H
@@ -27,6 +32,8 @@
 #include "protocol/resume.h"
 
 #define HM_CHECKPOINT_KIND "checkpoint"
+
+enum { HM_STATES_MAX = 4096 }; /* workers of a node whose states are kept */
 
 struct hm_checkpoint {
     struct hm_fields config;
@@ -43,10 +50,11 @@ struct hm_checkpoint {
     uint64_t trained_us;
     unsigned partition, rank, ranks; /* which examples, and of them how many were handed out */
     uint64_t shard_n, cursor;
-    uint32_t *b;    /* [hm_layout_n] */
-    float *owed;    /* [hm_layout_n] W - B * grid; NULL: nothing any more */
-    uint8_t *state; /* [state_n] of the model */
-    size_t state_n;
+    uint32_t *b;       /* [hm_layout_n] */
+    float *owed;       /* [hm_layout_n] W - B * grid; NULL: nothing any more */
+    float *state;      /* [n_states][state_floats] of the optimiser, one of each worker */
+    unsigned n_states; /* 0: none */
+    size_t state_floats;
     struct hm_mesh_resume mesh;
 };
 

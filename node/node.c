@@ -208,10 +208,12 @@ static uint64_t memory_bound(const struct hm_node *node)
         copies += 4 * n + hm_trajectory_bytes(node->model);
     copies += hm_combiner_bytes(node->model->combine.rule, n, (unsigned)peers);
     copies += node->model->staleness_bound == 0 ? 2 * 4 * n : 0; /* of a round */
+    /* The optimiser's state; for checkpoints the thread's own copy, and that which is written. */
+    uint64_t states = (node->options.checkpoint_path ? 3 : 1) * node->model->state_floats;
     return 8 * n + 2 * 4 * n + 2 * 4 * n + copies + node->report.log_budget + ((uint64_t)16 << 20) +
            peers * (64 + 128 + 16) * payload + HM_RAW_MAX +
            (uint64_t)node->options.train.threads *
-               (node->model->scratch_bytes + node->model->state_floats * sizeof(float));
+               (node->model->scratch_bytes + states * sizeof(float));
 }
 
 static enum hm_status open_weights(struct hm_node *node, struct hm_err *err)
@@ -321,7 +323,10 @@ enum hm_status hm_node_prepare(struct hm_node *node, struct hm_err *err)
     if ((status = keep_rounds(node, err)) || (status = open_weights(node, err)) ||
         (status = choose_shard(node, err)) || (status = open_mesh(node, err)))
         return status;
-    return hm_workers_open(node, err);
+    status = hm_workers_open(node, err);
+    if (!status)
+        hm_resume_states(node);
+    return status;
 }
 
 static enum hm_status train(struct hm_node *node, struct hm_err *err)
@@ -383,6 +388,7 @@ void hm_node_close(struct hm_node *node)
     hm_workers_join(node);
     for (unsigned i = 0; i < node->n_workers; i++) {
         hm_pace_close(&node->worker[i]);
+        free(node->worker[i].state_kept);
         hm_step_close(&node->worker[i].step);
     }
     free(node->worker);

@@ -51,7 +51,11 @@ struct worker {
     pthread_t thread;
     struct pace pace;
     uint64_t round;          /* the last one that it took part in */
-    uint32_t extracts_begun; /* when the wait for a delta began */
+    float *state_kept; /* [state_floats] a copy of the step's state, for checkpoints; NULL: none are
+                          taken. The thread's between asked and given, else the driver's. */
+    _Atomic uint32_t state_asked, state_given; /* counts; the driver writes asked, the thread given,
+                                                  release: state_kept is filled */
+    uint32_t extracts_begun;                   /* when the wait for a delta began */
     bool started, awaits_delta, settled_last;
 };
 
@@ -188,6 +192,16 @@ void hm_workers_join(struct hm_node *node);
 enum hm_status hm_step_open(struct hm_step *step, const struct hm_model *model, hm_cell *w,
                             struct hm_err *err);
 void hm_step_close(struct hm_step *step);
+
+/* The optimisers' states, for checkpoints. A thread that runs copies its own, between two steps:
+ * open makes room for that, ask has them do it, and given tells whether all have. copy puts them
+ * into out [n_workers][state_floats]: what was given, or, before the threads begin and once they
+ * have ended, what they have; what a thread has been asked for and not given yet stays as it was in
+ * out. Driver, and before and after it. */
+enum hm_status hm_states_open(struct hm_node *node, struct hm_err *err);
+void hm_states_ask(struct hm_node *node);
+bool hm_states_given(const struct hm_node *node);
+void hm_states_copy(const struct hm_node *node, float *out);
 
 void hm_worker_take(struct worker *worker, uint64_t from, unsigned n); /* steps and counts */
 void hm_worker_show(struct worker *worker); /* to the driver, what has been done */

@@ -230,21 +230,12 @@ enum hm_status hm_resume_install(struct hm_node *node, struct hm_mesh_params *pa
     if (!resumed || !resumed->found)
         return HM_OK;
     struct hm_checkpoint *c = &resumed->checkpoint;
-    const struct hm_model_ops *ops = node->model->ops;
     if (c->digest0 != params->digest0)
         return hm_fail(
             err, HM_EREFUSED,
             "%s began with other weights than this program begins with; it is of another "
             "version",
             node->options.checkpoint_path);
-    if (c->state_n && !ops->state_set)
-        return hm_fail(err, HM_EREFUSED, "%s has a state of the model that this program lacks",
-                       node->options.checkpoint_path);
-    if (ops->state_set) {
-        enum hm_status status = ops->state_set(node->model, c->state, c->state_n, err);
-        if (status)
-            return hm_context(err, status, "%s", node->options.checkpoint_path);
-    }
     hm_checkpoint_install(c, &node->weights);
     shorten(node, c->trained_us);
     params->resume = &c->mesh;
@@ -259,6 +250,27 @@ void hm_resume_installed(struct hm_node *node)
     hm_mesh_resume_drop_logs(&node->resumed->checkpoint.mesh);
     free(node->resumed->checkpoint.b);
     node->resumed->checkpoint.b = NULL;
+}
+
+/* Without them workers begin at rest, as after a pause that was long enough to forget. */
+void hm_resume_states(struct hm_node *node)
+{
+    if (!node->resumed || !node->resumed->found)
+        return;
+    struct hm_checkpoint *c = &node->resumed->checkpoint;
+    size_t each = node->model->state_floats;
+    if (c->n_states == node->n_workers && c->state_floats == each)
+        for (unsigned i = 0; i < node->n_workers; i++)
+            memcpy(node->worker[i].step.state, c->state + i * each, each * sizeof *c->state);
+    else if (c->n_states || each)
+        hm_node_log(node, HM_NOTE_WARNING,
+                    "%s has velocities of %u threads, %zu numbers each; here are %u with %zu: "
+                    "they begin with none",
+                    node->options.checkpoint_path, c->n_states, c->state_floats, node->n_workers,
+                    each);
+    free(c->state);
+    c->state = NULL;
+    c->n_states = 0;
 }
 
 void hm_resume_hand_over(struct hm_node *node)

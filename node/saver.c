@@ -41,6 +41,7 @@ struct hm_saver {
     uint64_t number, due_us, warned_us;
     uint32_t extracts_seen;
     bool stop_seen;
+    bool asked; /* threads, for the states of their optimisers */
     struct hm_vv_entry
         *mark[2]; /* vectors of an earlier one that was written, and of that before */
     size_t n_mark[2];
@@ -84,36 +85,21 @@ static void *saver_main(void *argument)
 
 /* ---- taking ---- */
 
-static enum hm_status take_state(struct hm_node *node, struct hm_checkpoint *c, struct hm_err *err)
-{
-    const struct hm_model_ops *ops = node->model->ops;
-    size_t n = ops->state_get ? ops->state_get(node->model, NULL) : 0;
-    free(c->state);
-    c->state_n = 0;
-    c->state = malloc(n + 1);
-    if (!c->state)
-        return hm_fail(err, HM_ENOMEM, "no memory for a copy of the model's state");
-    if (n)
-        c->state_n = ops->state_get(node->model, c->state);
-    return HM_OK;
-}
-
 /* Steps first: each that is counted is in W then, and in the copy. */
 static enum hm_status take(struct hm_node *node, struct hm_err *err)
 {
     struct hm_saver *saver = node->saver;
     struct hm_checkpoint *c = &saver->checkpoint;
     hm_combiner_release_all(&node->combiner); /* it is no part of what this node owes */
-    c->life = hm_mesh_life(node->mesh); /* a node that yields goes on as another */
+    c->life = hm_mesh_life(node->mesh);       /* a node that yields goes on as another */
     c->owed_steps = hm_node_settled(node) - node->taken;
     c->time_s = (uint64_t)time(NULL);
     c->number = ++saver->number;
     c->trained_us = node->trained_before_us + hm_node_now(node) - node->train_us;
     c->cursor = atomic_load_explicit(&node->cursor, memory_order_relaxed);
-    enum hm_status status = take_state(node, c, err);
-    return status ? status
-                  : hm_checkpoint_take(c, node->mesh, &node->weights, saver->mark[1],
-                                       saver->n_mark[1], err);
+    if (c->state)
+        hm_states_copy(node, c->state);
+    return hm_checkpoint_take(c, node->mesh, &node->weights, saver->mark[1], saver->n_mark[1], err);
 }
 
 static void warn(struct hm_node *node)
@@ -174,7 +160,8 @@ static void collect(struct hm_node *node)
 }
 
 /* With a flush just published next to nothing is owed. A node that does not flush, for want of
- * bandwidth say, is saved with what it owes. */
+ * bandwidth say, is saved with what it owes; a thread that is held up, with the state of its
+ * optimiser that it gave last. */
 static bool is_due(struct hm_node *node)
 {
     struct hm_saver *saver = node->saver;
@@ -190,13 +177,19 @@ static bool is_due(struct hm_node *node)
     }
     if (!saver->due_us || now < saver->due_us)
         return false;
-    return flushed || hm_node_settled(node) == node->taken || now > saver->due_us + LATE_US;
+    if (!saver->asked)
+        hm_states_ask(node);
+    saver->asked = true;
+    if (now > saver->due_us + LATE_US)
+        return true;
+    return hm_states_given(node) && (flushed || hm_node_settled(node) == node->taken);
 }
 
 static void set_due(struct hm_node *node)
 {
     uint64_t every_us = (uint64_t)(node->options.checkpoint_every * 1e6);
     node->saver->due_us = every_us ? hm_node_now(node) + every_us : 0;
+    node->saver->asked = false;
 }
 
 /* The first one comes earlier, by a part of the interval that is the node's own. */
@@ -234,6 +227,21 @@ void hm_saver_serve(struct hm_node *node)
 
 /* ---- beginning and end ---- */
 
+static enum hm_status open_states(struct hm_node *node, struct hm_err *err)
+{
+    struct hm_checkpoint *c = &node->saver->checkpoint;
+    size_t each = node->model->state_floats;
+    if (!each)
+        return HM_OK;
+    c->state = malloc(node->n_workers * each * sizeof *c->state);
+    if (!c->state)
+        return hm_fail(err, HM_ENOMEM, "no memory for a copy of the optimiser's state");
+    c->n_states = node->n_workers;
+    c->state_floats = each;
+    hm_states_copy(node, c->state);
+    return hm_states_open(node, err);
+}
+
 static enum hm_status describe(struct hm_node *node, struct hm_err *err)
 {
     struct hm_checkpoint *c = &node->saver->checkpoint;
@@ -251,7 +259,7 @@ static enum hm_status describe(struct hm_node *node, struct hm_err *err)
         return hm_fail(err, HM_ENOMEM, "no memory for checkpoints");
     if (node->bulk_n)
         memcpy(c->bulk, node->bulk, node->bulk_n);
-    return HM_OK;
+    return open_states(node, err);
 }
 
 /* What is there already: the checkpoint that this run goes on from, a damaged one, or that of

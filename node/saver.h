@@ -37,6 +37,10 @@ enum hm_status hm_resume_install(struct hm_node *node, struct hm_mesh_params *pa
                                  struct hm_err *err);
 void hm_resume_installed(struct hm_node *node); /* hm_mesh_open has what it needs */
 
+/* The optimisers' states of the workers, which are open and do not run yet. Those of another number
+ * of threads, or of another size, are left aside with a warning. */
+void hm_resume_states(struct hm_node *node);
+
 /* Before the first step or the first delta: what the former life owed is this one's now. Driver;
  * nothing when it has been done. */
 void hm_resume_hand_over(struct hm_node *node);

@@ -204,9 +204,71 @@ static enum worker_says paced_step(struct worker *worker, struct view *view)
     return WORKER_WAITS;
 }
 
+/* ---- the optimiser's state ---- */
+
+static size_t state_bytes(const struct hm_node *node)
+{
+    return node->model->state_floats * sizeof(float);
+}
+
+static void give_state(struct worker *worker)
+{
+    uint32_t asked = atomic_load_explicit(&worker->state_asked, memory_order_relaxed);
+    if (asked == atomic_load_explicit(&worker->state_given, memory_order_relaxed))
+        return;
+    memcpy(worker->state_kept, worker->step.state, state_bytes(worker->node));
+    atomic_store_explicit(&worker->state_given, asked, memory_order_release);
+}
+
+static bool has_given(const struct worker *worker)
+{
+    return atomic_load_explicit(&worker->state_asked, memory_order_relaxed) ==
+           atomic_load_explicit(&worker->state_given, memory_order_acquire);
+}
+
+enum hm_status hm_states_open(struct hm_node *node, struct hm_err *err)
+{
+    size_t n = state_bytes(node);
+    for (unsigned i = 0; n && i < node->n_workers; i++) {
+        struct worker *worker = &node->worker[i];
+        worker->state_kept = malloc(n);
+        if (!worker->state_kept)
+            return hm_fail(err, HM_ENOMEM, "no memory for a copy of the optimiser's state");
+        memcpy(worker->state_kept, worker->step.state, n);
+    }
+    return HM_OK;
+}
+
+void hm_states_ask(struct hm_node *node)
+{
+    for (unsigned i = 0; i < node->n_workers; i++)
+        if (node->worker[i].state_kept && has_given(&node->worker[i]))
+            atomic_fetch_add_explicit(&node->worker[i].state_asked, 1, memory_order_relaxed);
+}
+
+bool hm_states_given(const struct hm_node *node)
+{
+    bool given = true;
+    for (unsigned i = 0; i < node->n_workers; i++)
+        given &= has_given(&node->worker[i]);
+    return given;
+}
+
+void hm_states_copy(const struct hm_node *node, float *out)
+{
+    for (unsigned i = 0; i < node->n_workers; i++, out += node->model->state_floats) {
+        const struct worker *worker = &node->worker[i];
+        if (!worker->started)
+            memcpy(out, worker->step.state, state_bytes(node));
+        else if (has_given(worker))
+            memcpy(out, worker->state_kept, state_bytes(node));
+    }
+}
+
 enum worker_says hm_worker_step(struct worker *worker)
 {
     struct hm_node *node = worker->node;
+    give_state(worker);
     if (atomic_load_explicit(&node->shared.ended, memory_order_relaxed))
         return end(worker);
     if (!atomic_load(&node->shared.running) || awaits_delta(worker))

@@ -169,22 +169,85 @@ static void what_is_written_is_read(void **state)
     assert_true(checkpoint_check(made.contents, made.contents_n));
 }
 
-static void state_of_the_model_is_kept(void **state)
+/* The contents with states of the optimiser, and where these begin in them. */
+static struct checkpoint_bytes with_states(const float *x, unsigned threads, size_t each,
+                                           size_t *at)
 {
-    (void)state;
-    static uint8_t velocity[] = {1, 2, 3, 0, 255};
-    struct hm_checkpoint c, back;
+    struct hm_checkpoint c;
     assert_int_equal(hm_checkpoint_decode(made.file, made.n, NULL, &c, NULL), HM_OK);
-    free(c.state);
-    c.state = velocity;
-    c.state_n = sizeof velocity;
+    assert_int_equal(c.n_states, 0); /* one byte says so: the length of nothing */
+    struct checkpoint_bytes without = checkpoint_contents(&c);
+    c.state = (float *)(uintptr_t)x;
+    c.n_states = threads;
+    c.state_floats = each;
     struct checkpoint_bytes bytes = checkpoint_contents(&c);
+    for (*at = 0; bytes.at[*at] == without.at[*at];)
+        ++*at;
     c.state = NULL;
     hm_checkpoint_fini(&c);
+    free(without.at);
+    return bytes;
+}
+
+static void states_of_the_optimiser_are_kept(void **state)
+{
+    (void)state;
+    float velocity[3 * 70];
+    size_t at;
+    for (unsigned i = 0; i < 210; i++)
+        velocity[i] = (float)i * -.3f;
+    for (unsigned threads = 1; threads <= 3; threads++) {
+        size_t each = threads == 2 ? 70 : threads == 1 ? 64 : 1;
+        struct hm_checkpoint back;
+        struct checkpoint_bytes bytes = with_states(velocity, threads, each, &at);
+        assert_int_equal(checkpoint_decode(bytes.at, bytes.n, &back, NULL), HM_OK);
+        assert_int_equal(back.n_states, threads);
+        assert_int_equal(back.state_floats, each);
+        assert_memory_equal(back.state, velocity, threads * each * sizeof *velocity);
+        hm_checkpoint_fini(&back);
+        assert_true(checkpoint_check(bytes.at, bytes.n));
+        free(bytes.at);
+    }
+    velocity[5] = (float)NAN; /* it diverged: the file would be refused for it */
+    struct hm_checkpoint back;
+    struct checkpoint_bytes bytes = with_states(velocity, 1, 70, &at);
     assert_int_equal(checkpoint_decode(bytes.at, bytes.n, &back, NULL), HM_OK);
-    assert_int_equal(back.state_n, sizeof velocity);
-    assert_memory_equal(back.state, velocity, sizeof velocity);
+    assert_true(back.state[5] == 0 && back.state[6] == velocity[6] &&
+                back.state[69] == velocity[69]);
     hm_checkpoint_fini(&back);
+    free(bytes.at);
+}
+
+/* Damage under a hash that is right: of the length, of the counts, of a number. */
+static void damaged_states_are_refused(void **state)
+{
+    (void)state;
+    float velocity[10] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10}, infinite = (float)INFINITY;
+    size_t at;
+    struct checkpoint_bytes bytes = with_states(velocity, 2, 5, &at);
+    const struct {
+        size_t at;
+        uint8_t byte;
+    } damage[] = {{at, 41},    {at + 1, 1}, {at + 1, 0}, {at + 1, 5},
+                  {at + 1, 3}, {at + 2, 4}, {at + 2, 0}, {at + 2, 10}};
+    assert_int_equal(bytes.at[at], 42);
+    assert_int_equal(bytes.at[at + 1], 2);
+    for (unsigned i = 0; i < sizeof damage / sizeof *damage; i++) {
+        struct hm_checkpoint back;
+        struct hm_err err = {""};
+        uint8_t was = bytes.at[damage[i].at];
+        bytes.at[damage[i].at] = damage[i].byte;
+        assert_int_equal(checkpoint_decode(bytes.at, bytes.n, &back, &err), HM_ECORRUPT);
+        if (!strstr(err.text, "the state of the optimiser is malformed"))
+            fail_msg("damage %u: '%s'", i, err.text);
+        assert_null(back.state);
+        bytes.at[damage[i].at] = was;
+    }
+    memcpy(bytes.at + at + 3 + 7 * sizeof infinite, &infinite, sizeof infinite);
+    struct hm_checkpoint back;
+    struct hm_err err = {""};
+    assert_int_equal(checkpoint_decode(bytes.at, bytes.n, &back, &err), HM_ECORRUPT);
+    assert_non_null(strstr(err.text, "the state of the optimiser is malformed"));
     free(bytes.at);
 }
 
@@ -387,7 +450,8 @@ int main(void)
     };
     const struct CMUnitTest checkpoints[] = {
         cmocka_unit_test(what_is_written_is_read),
-        cmocka_unit_test(state_of_the_model_is_kept),
+        cmocka_unit_test(states_of_the_optimiser_are_kept),
+        cmocka_unit_test(damaged_states_are_refused),
         cmocka_unit_test(what_is_no_number_is_not_owed),
         cmocka_unit_test(every_truncation_is_refused),
         cmocka_unit_test(every_flipped_byte_is_refused),

@@ -1,12 +1,15 @@
 """Checkpoints of real processes: power fails, disks are full, files are damaged; what is resumed agrees and has more
 steps than any of the files."""
 import errno
+import hashlib
 import json
+import math
 import os
 import pathlib
 import random
 import re
 import signal
+import struct
 import subprocess
 import time
 
@@ -393,6 +396,84 @@ def test_folder_vanishes(start, rows, tmp_path):
     process.wait_for('checkpoints can be written again')
     check_end(process.done())
     assert inspect(tmp_path / 'out' / 'node0.ckpt')['model_hash'] == process.summary['model_hash']
+
+
+# ---- velocities ----
+
+def lenet5(images, *flags):
+    return ['run', 'lenet5', '--data', images, '--out', 'out', '--json', *flags]
+
+
+MOMENTUM = ('-n', 2, '-t', 2, '--momentum', '.9', '--flush', '5ms')
+
+
+def varint(x):
+    return bytes([x & 0x7f | 0x80]) + varint(x >> 7) if x > 0x7f else bytes([x])
+
+
+def reseal(path, change):
+    """Changes the contents of a checkpoint, and sets its hash right."""
+    data = bytearray(path.read_bytes()[:-32])
+    change(data)
+    path.write_bytes(bytes(data) + hashlib.blake2b(data, digest_size=32).digest())
+
+
+def test_velocities_outlive_the_process(run, images, tmp_path):
+    run(*lenet5(images, *MOMENTUM, '--epochs', 1)).done()
+    before = whole(tmp_path / 'out', 2)
+    for state in before:
+        assert state['optimiser']['threads'] == 2 and state['optimiser']['numbers'] > 61706
+        assert state['optimiser']['norm'] > 0
+    assert len({state['optimiser']['hash'] for state in before}) == 2, 'each thread of each node has its own'
+    # The budget is used up: no step is made.
+    summary = run(*lenet5(images, '-t', 2, '--resume')).done()
+    check_end(summary)
+    after = whole(tmp_path / 'out', 2)
+    assert [s['steps'] for s in after] == [s['steps'] for s in before]
+    assert [s['optimiser'] for s in after] == [s['optimiser'] for s in before]
+    assert {s['life'] for s in after}.isdisjoint({s['life'] for s in before})
+    # And with steps they change.
+    run(*lenet5(images, '-t', 2, '--resume', '--epochs', 2)).done()
+    assert not {s['optimiser']['hash'] for s in whole(tmp_path / 'out', 2)} & {s['optimiser']['hash'] for s in before}
+
+
+def test_velocities_are_kept_while_it_trains(start, images, tmp_path):
+    process = start(*lenet5(images, *MOMENTUM, '--seconds', 60, '--schedule', 'constant', '--checkpoint-every', '200ms'))
+    wait_for_files(tmp_path / 'out', 2, '.ckpt.prev')
+    until(lambda: all(s['optimiser']['norm'] > 0 for s in whole(tmp_path / 'out', 2)), 20, lambda: str(process))
+    kill_all(process)
+    assert all(s['optimiser']['threads'] == 2 for s in whole(tmp_path / 'out', 2))
+
+
+def test_velocities_of_other_threads_are_left_aside(run, images, tmp_path):
+    run(*lenet5(images, *MOMENTUM, '--epochs', 1)).done()
+    process = run(*lenet5(images, '-t', 1, '--resume'))
+    check_end(process.done())
+    said = re.findall(r'node\d: .*has velocities of 2 threads, \d+ numbers each; here are 1 with', process.err)
+    assert len(said) == 2, process
+    for state in whole(tmp_path / 'out', 2):
+        assert state['optimiser']['threads'] == 1 and state['optimiser']['norm'] == 0
+
+
+def test_damaged_velocities(run, images, tmp_path):
+    """The file before is taken, for all that is in the other one."""
+    run(*lenet5(images, *MOMENTUM, '--epochs', 1)).done()
+    path = tmp_path / 'out' / 'node1.ckpt'
+    (tmp_path / 'out' / 'node1.ckpt.prev').write_bytes(path.read_bytes())
+    state = inspect(path)['optimiser']
+    head = varint(2) + varint(state['numbers'])
+    head = varint(len(head) + 8 * state['numbers']) + head
+
+    def damage(data):
+        at = data.index(head) + len(head) + 4 * 1000
+        data[at:at + 4] = struct.pack('<f', math.inf)
+    reseal(path, damage)
+    done = subprocess.run([processes.BINARY, 'inspect', path], capture_output=True, text=True, timeout=30)
+    assert done.returncode == 1 and 'the state of the optimiser is malformed' in done.stderr
+    process = run(*lenet5(images, '-t', 2, '--resume'))
+    check_end(process.done())
+    assert re.search(r'node1: .*node1.ckpt: .*the state of the optimiser is malformed', process.err), process
+    assert inspect(path)['optimiser'] == state
 
 
 # ---- what else reads them ----

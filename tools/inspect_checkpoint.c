@@ -35,6 +35,26 @@ static json_t *owed_json(const struct hm_checkpoint *c)
                      (json_int_t)n_nonzero, "norm", sqrt(square), "divisor", (double)c->divisor);
 }
 
+/* The states of the workers' optimisers. */
+static json_t *states_json(const struct hm_checkpoint *c)
+{
+    uint8_t digest[HM_HASH_BYTES];
+    char hex[HM_HASH_HEX];
+    struct hm_hash hash;
+    size_t n = c->n_states * c->state_floats;
+    double square = 0;
+    if (!n)
+        return json_null();
+    hm_hash_init(&hash);
+    hm_hash_update(&hash, c->state, n * sizeof *c->state);
+    hm_hash_final(&hash, digest);
+    hm_hash_hex(digest, hex);
+    for (size_t i = 0; i < n; i++)
+        square += (double)c->state[i] * (double)c->state[i];
+    return json_pack("{s:i, s:I, s:f, s:s}", "threads", (int)c->n_states, "numbers",
+                     (json_int_t)c->state_floats, "norm", sqrt(square), "hash", hex);
+}
+
 static json_t *position_json(const struct hm_checkpoint *c)
 {
     static const char *const name[] = {"none", "split", "labels"};
@@ -64,7 +84,7 @@ static json_t *checkpoint_json(const struct hm_checkpoint *c, size_t bytes)
     json_object_set_new(json, "fingerprint", inspect_hex64(hm_config_fingerprint(&c->config)));
     json_object_set_new(json, "config", inspect_config(&c->config));
     json_object_set_new(json, "bulk_bytes", json_integer((json_int_t)c->bulk_n));
-    json_object_set_new(json, "state_bytes", json_integer((json_int_t)c->state_n));
+    json_object_set_new(json, "optimiser", states_json(c));
     json_object_set_new(json, "tensors", inspect_tensors(&c->layout, c->b));
     json_object_set_new(json, "owed", owed_json(c));
     json_object_set_new(json, "data", position_json(c));
