@@ -133,6 +133,8 @@ struct hm_node_report {
     size_t n_links;
     const struct hm_link *link;  /* [n_links] of other origins */
     struct hm_score test, train; /* n = 0: not scored here */
+    unsigned n_classes;          /* of the table; 0: no workload of classes, or not scored here */
+    uint64_t confusion[HM_CLASSES_MAX][HM_CLASSES_MAX]; /* of the test set, as in hm_model_ops */
     size_t n_curve;
     const struct hm_curve_point *curve;
     const char *isa;

@@ -294,13 +294,10 @@ static enum hm_status choose_shard(struct hm_node *node, struct hm_err *err)
 
 static void score_result(struct hm_node *node)
 {
-    uint64_t from = hm_node_now(node), steps = node->report.steps;
-    unsigned threads = node->options.train.threads;
-    const struct hm_model_ops *ops = node->model->ops;
-    ops->score(node->model, node->weights.b, steps, HM_TEST_SET, threads, &node->report.test, NULL);
-    if (node->report.is_first) /* long and the same on every node: one does it */
-        ops->score(node->model, node->weights.b, steps, HM_TRAIN_SET, threads, &node->report.train,
-                   NULL);
+    uint64_t from = hm_node_now(node);
+    /* What takes long and is the same on every node one of them does. */
+    hm_report_scores(&node->report, node->model, node->weights.b, node->options.train.threads,
+                     node->report.is_first, NULL);
     node->report.score_seconds = (double)(hm_node_now(node) - from) / 1e6;
 }
 

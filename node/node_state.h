@@ -243,6 +243,11 @@ uint64_t hm_driver_turn(struct hm_node *node);
 void hm_driver_run(struct hm_node *node);
 
 /* report.c */
+/* Scores b with the report's steps on both sets, the training set only where `all`, and counts what
+ * is taken for what on the test set. */
+enum hm_status hm_report_scores(struct hm_node_report *report, struct hm_model *model,
+                                const uint32_t *b, unsigned threads, bool all, struct hm_err *err);
+
 void hm_node_fill_report(struct hm_node *node);
 void hm_node_tell_status(struct hm_node *node, const char *stage);
 

@@ -61,6 +61,19 @@ static void copy_links(struct hm_node *node)
     report->link = node->links;
 }
 
+enum hm_status hm_report_scores(struct hm_node_report *report, struct hm_model *model,
+                                const uint32_t *b, unsigned threads, bool all, struct hm_err *err)
+{
+    const struct hm_model_ops *ops = model->ops;
+    uint64_t steps = report->steps;
+    enum hm_status status = ops->score(model, b, steps, HM_TEST_SET, threads, &report->test, err);
+    if (!status && all)
+        status = ops->score(model, b, steps, HM_TRAIN_SET, threads, &report->train, err);
+    if (!status && all && report->test.n && ops->confusion)
+        report->n_classes = ops->confusion(model, b, HM_TEST_SET, report->confusion);
+    return status;
+}
+
 void hm_node_fill_report(struct hm_node *node)
 {
     struct hm_node_report *report = &node->report;

@@ -299,12 +299,7 @@ enum hm_status hm_sim_conclude(struct hm_sim *sim, struct hm_node **scored, stru
     struct hm_node_report *report = &node->report;
     report->curve = sim->curve.point;
     report->n_curve = sim->curve.n;
-    const uint32_t *b = node->weights.b;
-    enum hm_status status =
-        model->ops->score(model, b, report->steps, HM_TEST_SET, 1, &report->test, err);
-    if (!status)
-        status = model->ops->score(model, b, report->steps, HM_TRAIN_SET, 1, &report->train, err);
-    return status;
+    return hm_report_scores(report, model, node->weights.b, 1, true, err);
 }
 
 uint64_t hm_sim_steps(struct hm_sim *sim, uint64_t *budget)

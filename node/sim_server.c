@@ -231,12 +231,7 @@ enum hm_status hm_server_conclude(struct hm_server *server, struct hm_err *err)
     first->n_curve = server->curve.n;
     happen(server, (struct hm_sim_happening){
                        .what = HM_SIM_ENDED, .steps = server->steps, .hash = first->model_hash});
-    enum hm_status status =
-        model->ops->score(model, server->b, server->steps, HM_TEST_SET, 1, &first->test, err);
-    if (!status)
-        status =
-            model->ops->score(model, server->b, server->steps, HM_TRAIN_SET, 1, &first->train, err);
-    return status;
+    return hm_report_scores(first, model, server->b, 1, true, err);
 }
 
 uint64_t hm_server_now(const struct hm_server *server)

@@ -1,5 +1,6 @@
 """LeNet5 as a workload: trained in a mesh, simulated, scored, exported, resumed; on images made here."""
 import json
+import re
 import struct
 
 import pytest
@@ -24,6 +25,7 @@ def test_two_nodes_learn(run, images, tmp_path):
     assert sets['test']['accuracy'] == pytest.approx(summary['test']['accuracy'], abs=1e-9)
     assert sets['train']['loss'] == pytest.approx(summary['train']['loss'], rel=1e-6)
     report = sets['test']['report']
+    assert summary['report'] == report == json.loads((tmp_path / 'out' / 'summary.json').read_text())['report']
     table = report['confusion']
     assert sum(map(sum, table)) == 4000
     assert sum(table[i][i] for i in range(10)) == round(4000 * sets['test']['accuracy'])
@@ -33,6 +35,17 @@ def test_two_nodes_learn(run, images, tmp_path):
         assert figures['precision'] == pytest.approx(table[i][i] / sum(row[i] for row in table))
         assert figures['f1'] == pytest.approx(2 / (1 / figures['recall'] + 1 / figures['precision']))
     assert 'precision' in run('eval', 'lenet5', 'out', '--data', images).wait().out
+
+
+def test_report_for_people(run, images):
+    for command in ('sim', '-n', 2), ('run', '-n', 2), ('sim', '--topology', 'server'):
+        process = run(command[0], 'lenet5', *command[1:], '--data', images, '--epochs', 1, '--flush', 'step')
+        assert process.code == 0, process
+        head, *rows = process.out[process.out.index('class  precision'):].splitlines()[:11]
+        assert head.split() == ['class', 'precision', 'recall', 'f1', 'taken', 'for', *map(str, range(10))]
+        assert sum(int(x) for row in rows for x in row.split()[4:]) == 4000
+        accuracy = float(re.search(r'test +accuracy ([0-9.]+)', process.out)[1])
+        assert accuracy == pytest.approx(sum(int(row.split()[4 + i]) for i, row in enumerate(rows)) / 40, abs=.01)
 
 
 def test_threads_share_weights(run, images):

@@ -1,4 +1,5 @@
 /* hogmesh eval, export and synth: what is done with models and data outside of a run. */
+#include "tools/class_report.h"
 #include "tools/cli.h"
 #include "tools/screen.h"
 
@@ -50,76 +51,22 @@ static enum hm_status load(struct cli *cli, const struct hm_progress *progress,
     return status;
 }
 
-/* Of one class: how many of those taken for it were, how many of it were found, and both in one. */
-struct class_figures {
-    uint64_t n;
-    double precision, recall, f1;
-};
-
-static struct class_figures figures_of(uint64_t table[HM_CLASSES_MAX][HM_CLASSES_MAX], unsigned n,
-                                       unsigned which)
+/* Takes the report, which may be NULL. */
+static void print_score(const char *set, const struct hm_score *score, json_t *report, int json)
 {
-    uint64_t right = table[which][which], taken = 0;
-    struct class_figures f = {0};
-    for (unsigned i = 0; i < n; i++) {
-        f.n += table[which][i];
-        taken += table[i][which];
-    }
-    f.precision = taken ? (double)right / (double)taken : 0;
-    f.recall = f.n ? (double)right / (double)f.n : 0;
-    f.f1 = right ? 2 * f.precision * f.recall / (f.precision + f.recall) : 0;
-    return f;
-}
-
-static json_t *report_json(uint64_t table[HM_CLASSES_MAX][HM_CLASSES_MAX], unsigned n)
-{
-    json_t *classes = json_array(), *rows = json_array();
-    for (unsigned i = 0; i < n; i++) {
-        struct class_figures f = figures_of(table, n, i);
-        json_array_append_new(classes, json_pack("{s:i, s:I, s:f, s:f, s:f}", "class", (int)i, "n",
-                                                 (json_int_t)f.n, "precision", f.precision,
-                                                 "recall", f.recall, "f1", f.f1));
-        json_t *row = json_array();
-        for (unsigned k = 0; k < n; k++)
-            json_array_append_new(row, json_integer((json_int_t)table[i][k]));
-        json_array_append_new(rows, row);
-    }
-    return json_pack("{s:o, s:o}", "classes", classes, "confusion", rows);
-}
-
-static void print_report(uint64_t table[HM_CLASSES_MAX][HM_CLASSES_MAX], unsigned n)
-{
-    printf("class  precision  recall      f1   taken for");
-    for (unsigned i = 0; i < n; i++)
-        printf(" %6u", i);
-    printf("\n");
-    for (unsigned i = 0; i < n; i++) {
-        struct class_figures f = figures_of(table, n, i);
-        printf("%5u     %6.4f  %6.4f  %6.4f            ", i, f.precision, f.recall, f.f1);
-        for (unsigned k = 0; k < n; k++)
-            printf(" %6llu", (unsigned long long)table[i][k]);
-        printf("\n");
-    }
-}
-
-static void print_score(const char *set, const struct hm_score *score,
-                        uint64_t table[HM_CLASSES_MAX][HM_CLASSES_MAX], unsigned n_classes,
-                        int json)
-{
-    if (!score->n)
-        return;
     if (!json) {
         printf("%s: accuracy %.4f %% (%llu of %llu), cost %.6f, loss %.6f\n", set,
                100 * score->accuracy, (unsigned long long)(score->accuracy * (double)score->n + .5),
                (unsigned long long)score->n, score->cost, score->loss);
-        if (n_classes)
-            print_report(table, n_classes);
+        if (report)
+            class_report_print(report, stdout);
+        json_decref(report);
         return;
     }
     json_t *object = json_pack("{s:s, s:f, s:f, s:f, s:I}", "set", set, "accuracy", score->accuracy,
                                "cost", score->cost, "loss", score->loss, "n", (json_int_t)score->n);
-    if (n_classes)
-        json_object_set_new(object, "report", report_json(table, n_classes));
+    if (report)
+        json_object_set_new(object, "report", report);
     json_dumpf(object, stdout, JSON_COMPACT);
     json_decref(object);
     printf("\n");
@@ -146,8 +93,8 @@ int cmd_eval(struct cli *cli)
         unsigned n = 0;
         if (!status && score.n && loaded.model->ops->confusion)
             n = loaded.model->ops->confusion(loaded.model, loaded.file.b, (enum hm_set)set, table);
-        if (!status)
-            print_score(name[set], &score, table, n, cli->json);
+        if (!status && score.n)
+            print_score(name[set], &score, n ? class_report(table, n) : NULL, cli->json);
     }
     unload(&loaded);
     return status ? cli_fail(status, &err) : EXIT_DONE;

@@ -1,5 +1,6 @@
 #include "tools/summary.h"
 
+#include "tools/class_report.h"
 #include "tools/curve_file.h"
 
 #include <errno.h>
@@ -159,6 +160,10 @@ json_t *summary_of_node(const struct hm_node_report *r)
                         json_real(isfinite(r->residual_norm) ? r->residual_norm : 0));
     json_object_set_new(json, "test", score_json(&r->test));
     json_object_set_new(json, "train", score_json(&r->train));
+    uint64_t table[HM_CLASSES_MAX][HM_CLASSES_MAX];
+    memcpy(table, r->confusion, sizeof table);
+    json_object_set_new(json, "report",
+                        r->n_classes ? class_report(table, r->n_classes) : json_null());
     json_object_set_new(json, "isa", json_string(r->isa));
     json_object_set_new(
         json, "times",
@@ -260,7 +265,7 @@ static struct ledger ledger_of(const json_t *nodes)
     return l;
 }
 
-/* The score that one node made for all: equal models score equally. */
+/* The score, or report, that one node made for all: equal models score equally. */
 static json_t *one_score(const json_t *nodes, const char *set)
 {
     for (size_t i = 0; i < json_array_size(nodes); i++) {
@@ -381,6 +386,7 @@ json_t *summary_of_run(const struct cli *cli, const char *mode, json_t *nodes)
     json_object_set_new(s, "equal_hashes", json_boolean(ledger.equal));
     json_object_set_new(s, "test", one_score(nodes, "test"));
     json_object_set_new(s, "train", one_score(nodes, "train"));
+    json_object_set_new(s, "report", one_score(nodes, "report"));
     json_object_set_new(s, "deltas", ledger_json(&ledger, nodes));
     json_object_set_new(s, "balanced", json_boolean(ledger.balanced));
     json_object_set_new(s, "race_loss", json_real(sampled ? (double)wiped / (double)sampled : 0));
@@ -393,9 +399,11 @@ json_t *summary_of_run(const struct cli *cli, const char *mode, json_t *nodes)
                         json_pack("{s:f, s:I}", "norm", largest_residual(nodes), "oldest_flushes",
                                   (json_int_t)oldest_residual(nodes)));
     json_object_set_new(s, "bytes", bytes_json(nodes, examples));
-    for (size_t i = 0; i < json_array_size(nodes); i++)
+    for (size_t i = 0; i < json_array_size(nodes); i++) {
         json_object_del(json_array_get(nodes, i),
                         "links"); /* they are above, merged into quantiles */
+        json_object_del(json_array_get(nodes, i), "report"); /* the same */
+    }
     json_object_set(s, "per_node", nodes);
     return s;
 }
@@ -481,6 +489,11 @@ void summary_print(const json_t *s, FILE *out)
     fputc('\n', out);
     print_score(s, "test", out);
     print_score(s, "train", out);
+    if (json_is_object(json_object_get(s, "report"))) {
+        fputc('\n', out);
+        class_report_print(json_object_get(s, "report"), out);
+        fputc('\n', out);
+    }
     fprintf(out, "model       %s, %s\n", hash ? hash : "(none)",
             json_is_true(json_object_get(s, "equal_hashes")) ? "the same on every node"
                                                              : "NOT the same on every node");
