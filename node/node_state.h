@@ -53,8 +53,8 @@ struct worker {
     uint64_t round;          /* the last one that it took part in */
     float *state_kept; /* [state_floats] a copy of the step's state, for checkpoints; NULL: none are
                           taken. The thread's between asked and given, else the driver's. */
-    _Atomic uint32_t state_asked, state_given; /* counts; the driver writes asked, the thread given,
-                                                  release: state_kept is filled */
+    _Atomic uint32_t state_asked, state_given; /* counts; the driver writes asked, the thread given;
+                                                  release: it is done with state_kept */
     uint32_t extracts_begun;                   /* when the wait for a delta began */
     bool started, awaits_delta, settled_last;
 };

@@ -52,19 +52,25 @@ static enum hm_status measure(struct hm_node *node, enum hm_set set, struct hm_c
     return hm_curve_measure(node->model, node->scorer.b, set, point, NULL);
 }
 
-/* Until the next score. One that is wanted at a number of steps is looked out for. */
-static void rest(struct hm_node *node, double cost)
+/* Looks out for the next multiple of so many steps. */
+static void await_steps(const struct hm_node *node, uint64_t every)
+{
+    uint64_t last = node->scorer.at.steps, next = last - last % every + every;
+    while (!atomic_load(&node->scorer.end) &&
+           atomic_load_explicit(&node->shared.steps, memory_order_relaxed) < next)
+        pause_seconds(node, LOOK_SECONDS);
+}
+
+/* Until the next score, by what this one has cost, in seconds. */
+static void rest(const struct hm_node *node, double cost)
 {
     double target = node->options.target_accuracy;
-    uint64_t every = node->options.score_every_steps, last = node->scorer.at.steps;
     double least = target > 0 ? .002 : node->options.score_every,
            share = cost * (target > 0 ? 4 : 20);
-    if (!every)
+    if (node->options.score_every_steps)
+        await_steps(node, node->options.score_every_steps);
+    else
         pause_seconds(node, share > least ? share : least);
-    for (last -= every ? last % every : 0;
-         every && !atomic_load(&node->scorer.end) &&
-         atomic_load_explicit(&node->shared.steps, memory_order_relaxed) < last + every;)
-        pause_seconds(node, LOOK_SECONDS);
 }
 
 static void *scorer_main(void *argument)

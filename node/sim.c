@@ -100,11 +100,11 @@ static enum hm_status begin_trajectory(struct sim_node *node, struct hm_err *err
 static void record(struct sim_node *node, bool final)
 {
     struct hm_node_report *report = &node->node->report;
-    struct hm_curve_point point = point_of(node);
     uint64_t every = node->sim->options.trajectory_every;
     if (!node->trajectory || report->trajectory_err.text[0] ||
-        (!final && (!node->trained || point.steps < node->trajectory_due)))
+        (!final && (!node->trained || hm_mesh_steps(node->node->mesh) < node->trajectory_due)))
         return;
+    struct hm_curve_point point = point_of(node);
     node->trajectory_due = point.steps - point.steps % every + every;
     if (hm_trajectory_add(node->trajectory, node->node->weights.b, &point, final,
                           &report->trajectory_err))

@@ -213,7 +213,8 @@ static size_t state_bytes(const struct hm_node *node)
 
 static void give_state(struct worker *worker)
 {
-    uint32_t asked = atomic_load_explicit(&worker->state_asked, memory_order_relaxed);
+    /* Acquire: the driver has read what was given before. */
+    uint32_t asked = atomic_load_explicit(&worker->state_asked, memory_order_acquire);
     if (asked == atomic_load_explicit(&worker->state_given, memory_order_relaxed))
         return;
     memcpy(worker->state_kept, worker->step.state, state_bytes(worker->node));
@@ -243,7 +244,7 @@ void hm_states_ask(struct hm_node *node)
 {
     for (unsigned i = 0; i < node->n_workers; i++)
         if (node->worker[i].state_kept && has_given(&node->worker[i]))
-            atomic_fetch_add_explicit(&node->worker[i].state_asked, 1, memory_order_relaxed);
+            atomic_fetch_add_explicit(&node->worker[i].state_asked, 1, memory_order_release);
 }
 
 bool hm_states_given(const struct hm_node *node)

@@ -407,6 +407,16 @@ static void log_that_does_not_fit_the_vector(void **state)
     }
 }
 
+static void write_input(const char *folder, const char *name, const uint8_t *bytes, size_t n)
+{
+    char path[4400];
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    FILE *file = fopen(path, "wb");
+    assert_non_null(file);
+    assert_int_equal(fwrite(bytes, 1, n, file), n);
+    fclose(file);
+}
+
 /* The first inputs of the fuzzer are made here: HOGMESH_GOLDEN=write. */
 static void corpus(void **state)
 {
@@ -417,11 +427,12 @@ static void corpus(void **state)
     char folder[4096], path[4400];
     snprintf(folder, sizeof folder, "%s/tests/golden/fuzz/checkpoint", source);
     if (mode && strcmp(mode, "write") == 0) {
-        snprintf(path, sizeof path, "%s/three-nodes", folder);
-        FILE *file = fopen(path, "wb");
-        assert_non_null(file);
-        assert_int_equal(fwrite(made.contents, 1, made.contents_n, file), made.contents_n);
-        fclose(file);
+        float velocity[] = {1, -2, .5f, 0, 1e-20f, 3e20f};
+        size_t at;
+        struct checkpoint_bytes states = with_states(velocity, 2, 3, &at);
+        write_input(folder, "three-nodes", made.contents, made.contents_n);
+        write_input(folder, "two-threads", states.at, states.n);
+        free(states.at);
     }
     DIR *dir = opendir(folder);
     if (!dir)
