@@ -521,16 +521,6 @@ static int take_config(struct cli *cli, const char *const *given)
     return status;
 }
 
-int cli_seconds(const char *text, double *seconds)
-{
-    return parse_seconds(text, seconds);
-}
-
-int cli_amount(const char *text, double *amount)
-{
-    return parse_scaled(text, amount);
-}
-
 enum hm_status cli_pace(struct cli *cli, struct hm_err *err)
 {
     enum hm_status status = HM_OK;

@@ -79,11 +79,6 @@ enum hm_status cli_pace(struct cli *cli, struct hm_err *err);
 /* Reads --score-every and sees to it that what wants a folder has one. */
 enum hm_status cli_curves(struct cli *cli, struct hm_err *err);
 
-/* "20ms" to seconds; 0 when it is none. */
-int cli_seconds(const char *text, double *seconds);
-/* "50k", "1MB" to a number; 0 when it is none. */
-int cli_amount(const char *text, double *amount);
-
 int cmd_run(struct cli *cli);
 int cmd_sim(struct cli *cli);
 int cmd_join(struct cli *cli);

@@ -250,7 +250,9 @@ static enum hm_status begin_replay(struct cli *cli, struct hm_err *err)
     recorded.out = cli->out;
     recorded.node_curves = cli->node_curves;
     recorded.trajectory = cli->trajectory;
-    if (!recorded.score_every)
+    /* Unless the cadence decides when the run ends. */
+    if (!recorded.score_every && recorded.sim.target_cost <= 0 &&
+        recorded.node.target_accuracy <= 0)
         recorded.score_every = cli->score_every;
     recorded.command = cli->command;
     *cli = recorded;
