@@ -157,10 +157,11 @@ static enum hm_status count_points(struct hm_trajectory *t, struct hm_err *err)
     if (shape)
         n = strtoull(shape + strlen("'shape': ("), NULL, 10);
     head_of(t, n, same);
-    t->n_points = n;
     off_t size = lseek(fd, 0, SEEK_END);
     close(fd);
-    if (shape && memcmp(head, same, sizeof same) == 0 && (uint64_t)size >= end_of(t))
+    t->n_points = n;
+    if (shape && memcmp(head, same, sizeof same) == 0 &&
+        n <= ((uint64_t)size - HM_NPY_HEADER) / (t->n * sizeof *t->row))
         return HM_OK;
     return hm_fail(err, HM_EINPUT,
                    "%s: an array of points of %zu float32 is expected, to which more can be added; "

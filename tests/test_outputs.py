@@ -17,16 +17,18 @@ def lines_of(path):
 
 
 def check_curve(path, label, norms):
-    """The points, in order, each with all that it is to have."""
+    """The points, in order, each with all that it is to have. No label: of whoever was scored for all."""
     points = lines_of(path)
     assert points, path
     for point in points:
         assert set(point) == {'label', 'seconds', 'steps', 'own_steps', 'loss', 'cost', 'accuracy', 'norm', 'norms'}
-        assert point['label'] == label and list(point['norms']) == norms
+        assert point['label'] == label or not label
+        assert list(point['norms']) == norms
         assert point['norm'] == pytest.approx(math.hypot(*point['norms'].values()), rel=1e-6)
         assert 0 <= point['accuracy'] <= 1 and point['loss'] > 0 and point['own_steps'] <= point['steps']
     for a, b in zip(points, points[1:]):
-        assert a['steps'] <= b['steps'] and a['seconds'] <= b['seconds'] and a['own_steps'] <= b['own_steps']
+        assert a['steps'] <= b['steps'] and a['seconds'] <= b['seconds']
+        assert a['own_steps'] <= b['own_steps'] or a['label'] != b['label']
     return points
 
 
@@ -111,8 +113,9 @@ def test_who_looks_changes_nothing(run, images, looked_at, tmp_path):
 def test_curves_of_virtual_nodes(looked_at):
     out, summary = looked_at
     curves = [check_curve(out / f'curve-node{i}.jsonl', f'node{i}', NORMS) for i in range(3)]
-    mesh = check_curve(out / 'curve.jsonl', 'node0', NORMS)
-    assert 7 <= len(mesh) <= 9 and curves[0] == mesh and len(summary['curve']) == len(mesh)
+    mesh = check_curve(out / 'curve.jsonl', None, NORMS)
+    assert 7 <= len(mesh) <= 9 and len(summary['curve']) == len(mesh)
+    assert all(point in curves[int(point['label'][4:])] for point in mesh) and mesh[-1] in curves[0]
     at = [{point['seconds']: point for point in curve} for curve in curves]
     together = set(at[0]) & set(at[1]) & set(at[2])
     assert len(together) >= 7, 'nodes are scored at the same moments'
@@ -180,10 +183,10 @@ def test_server(run, images, tmp_path):
 
 def test_lives_have_files_of_their_own(run, small, tmp_path):
     plan = tmp_path / 'plan.json'
-    plan.write_text(json.dumps({'events': [{'at': '10ms', 'do': 'kill', 'node': 1, 'restart_after': '5ms'}]}))
+    plan.write_text(json.dumps({'events': [{'at': '1s', 'do': 'kill', 'node': 1, 'restart_after': '500ms'}]}))
     out = tmp_path / 'out'
-    run('sim', 'svm', '-n', 3, '--train', small.train, '--epochs', 60, '--speed', '1M', '--json', '--out', out, '--trajectory',
-        '1k', '--score-every', '1ms', '--node-curves', '--faults', plan).done()
+    run('sim', 'svm', '-n', 3, '--train', small.train, '--epochs', 400, '--speed', '20k', '--json', '--out', out, '--trajectory',
+        '20k', '--score-every', '200ms', '--node-curves', '--faults', plan).done()
     first, second, other = (Trajectory(out, label) for label in ('node1', 'node1.2', 'node0'))
     assert not first.index[-1]['final'] and second.index[-1]['final']
     assert second.steps()[0] >= first.steps()[-1] > 0

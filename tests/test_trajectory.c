@@ -66,7 +66,7 @@ static size_t read_file(const char *name, char *bytes, size_t room)
 /* The array has so many points, by its header and its size, the k-th of them after 10 k steps. */
 static void holds(unsigned n)
 {
-    char bytes[4096], shape[40];
+    char bytes[4096], shape[64];
     size_t got = read_file("t.npy", bytes, sizeof bytes);
     assert_true(got >= HM_NPY_HEADER + n * ROW_BYTES);
     assert_memory_equal(bytes, "\x93NUMPY\x01\x00", 8);
