@@ -349,16 +349,17 @@ class Campaign:
             for beat in sorted(beats.values(), key=lambda beat: beat.label))
 
     def growth(self):
-        """Memory of who lived for long: once the log has filled it stays."""
+        """Memory of who lived for long and has told what its log holds: nothing but that grows."""
         bad = []
         for life in self.mesh.lives if not sanitized() else []:
+            if not life.own:
+                continue
             rss = [sample[1] for sample in life.samples]
             if len(rss) < 60 or life.samples[-1][0] < 120:
                 continue
             part = len(rss) // 4
             early, late = sorted(rss[part:2 * part])[part // 2], sorted(rss[-part:])[part // 2]
-            budget = life.own['memory']['log_budget'] - life.own['memory']['log'] if life.own else 0
-            if late > 1.15 * early + (8 << 20) and budget <= 0:
+            if late > 1.15 * early + 1.1 * life.own['memory']['log'] + (8 << 20):
                 bad.append(f'{life.label} grew from {early / 1e6:.1f} to {late / 1e6:.1f} MB')
         return bad
 

@@ -293,8 +293,9 @@ def check_end(lives, watch=None, killed=False, sanitized=False):
         owed = node['vector_seq'] - node['own_seq']
         if not node['clean']:
             bad.append(f'{life.label} is not clean: {node["ended"]}')
-        if counters['applied'] + counters['covered'] != owed:
-            bad.append(f'ledger of {life.label}: {counters["applied"]} applied and {counters["covered"]} covered of {owed}')
+        if counters['applied'] + counters['covered'] - counters['undone'] != owed:
+            bad.append(f'ledger of {life.label}: {counters["applied"]} applied, {counters["covered"]} covered, '
+                       f'{counters["undone"]} undone of {owed}')
         if counters['abandoned'] or (node['lost'] and not killed):
             bad.append(f'{life.label} lost {node["lost"]}, abandoned {counters["abandoned"]}')
     return bad if sanitized else bad + check_memory(lives)
