@@ -6,8 +6,6 @@
 
 #include <string.h>
 
-enum { METERED = HM_BLOCK }; /* weights of a step that are added by the metered add */
-
 /* Places in a thread's scratch, each at a multiple of 64 bytes. */
 struct places {
     size_t kernels, w, g, image, label, end;
@@ -90,32 +88,13 @@ void hm_lenet5_grad(const struct hm_model *model, const struct hm_shard *shard,
         memcpy(step->read, weights_read(lenet5, step), lenet5->n * sizeof *step->read);
 }
 
-/* Nothing is added to some of the weights that the step has moved, by the metered add: it meets
- * others' adds as often as a plain one does. */
-static void meter(const struct hm_lenet5_model *lenet5, struct hm_step *step, const float *g)
-{
-    size_t blocks = lenet5->n / METERED, at = hm_mix(step->from) % blocks * METERED;
-    for (size_t i = at; i < at + METERED; i++)
-        if (g[i] != 0) {
-            step->n_wiped += hm_cell_add_metered(step->w + i, 0);
-            step->n_sampled++;
-        }
-}
-
-static void add(const struct hm_lenet5_model *lenet5, struct hm_step *step, const float *g,
-                const float *read, double rate)
-{
-    hm_optimiser_step(&lenet5->optimiser, lenet5->dense, g, read, rate, step->scale,
-                      step->staleness, step->w, step->state, lenet5->n);
-    meter(lenet5, step, g);
-}
-
 void hm_lenet5_apply(const struct hm_model *model, struct hm_step *step, const struct hm_grad *grad)
 {
     const struct hm_lenet5_model *lenet5 = hm_lenet5_of(model);
     const float *g = grad->value;
     for (uint32_t i = 0; i < grad->n_spans; g += grad->span[i++].n)
-        add(lenet5, step, g, step->read, (double)grad->span[i].rate);
+        hm_optimiser_add(&lenet5->optimiser, lenet5->dense, g, step->read,
+                         (double)grad->span[i].rate, step, lenet5->n);
 }
 
 void hm_lenet5_step(const struct hm_model *model, const struct hm_shard *shard,
@@ -126,5 +105,6 @@ void hm_lenet5_step(const struct hm_model *model, const struct hm_shard *shard,
     float *g = (float *)(void *)(scratch + places_of(lenet5).g);
     const float *read = lenet5->optimiser.compensate > 0 ? weights_read(lenet5, step) : NULL;
     gradient(lenet5, shard, step, g);
-    add(lenet5, step, g, read, hm_optimiser_rate(&lenet5->optimiser, step->t));
+    hm_optimiser_add(&lenet5->optimiser, lenet5->dense, g, read,
+                     hm_optimiser_rate(&lenet5->optimiser, step->t), step, lenet5->n);
 }

@@ -1,15 +1,40 @@
 #include "models/optimiser.h"
 
+#include "sparse/layout.h"
+
 #include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
-static const char *const schedule_name[] = {"constant", "step", "cosine"};
+static const char *const schedule_name[] = {"constant", "step", "cosine", "inverse"};
+
+enum {
+    N_SCHEDULES = sizeof schedule_name / sizeof schedule_name[0],
+    METERED = HM_BLOCK, /* weights of a step that are added by the metered add */
+};
 
 const char *const hm_optimiser_fields[HM_OPTIMISER_FIELDS] = {
     "lr",         "schedule", "momentum",        "nesterov", "lambda", "clip",
     "compensate", "adaptive", "staleness_aware", "horizon",  "warmup"};
 
 /* ---- configuration ---- */
+
+static int find_schedule(const char *name, enum hm_schedule *schedule)
+{
+    for (unsigned i = 0; name && i < N_SCHEDULES; i++)
+        if (strcmp(name, schedule_name[i]) == 0) {
+            *schedule = (enum hm_schedule)i;
+            return 1;
+        }
+    return 0;
+}
+
+/* Whether it is spread over the budget. */
+static int is_spread(enum hm_schedule schedule)
+{
+    return schedule == HM_SCHEDULE_STEP || schedule == HM_SCHEDULE_COSINE;
+}
 
 void hm_optimiser_insist(const struct hm_train_options *o, struct hm_fields *fields)
 {
@@ -33,24 +58,39 @@ void hm_optimiser_insist(const struct hm_train_options *o, struct hm_fields *fie
         hm_fields_set(fields, "staleness_aware", "1");
 }
 
+/* As whoever chose it would write it: .9f is 0.9, and who insists on 0.9 is not contradicted. */
+static void set_float(struct hm_fields *config, const char *name, float x)
+{
+    char text[32];
+    snprintf(text, sizeof text, "%.7g", (double)x);
+    hm_fields_set(config, name, strtof(text, NULL) == x ? "%.7g" : "%.9g", (double)x);
+}
+
 enum hm_status hm_optimiser_found(const struct hm_train_options *o,
                                   const struct hm_optimiser *usual, uint64_t budget,
                                   struct hm_fields *config, struct hm_err *err)
 {
-    const char *schedule = schedule_name[budget ? usual->schedule : HM_SCHEDULE_CONSTANT];
-    if (o->schedule && !budget && strcmp(o->schedule, schedule) != 0)
+    enum hm_schedule usually = usual->schedule, schedule;
+    if (!budget && is_spread(usually))
+        usually = HM_SCHEDULE_CONSTANT;
+    if (!find_schedule(o->schedule, &schedule))
+        schedule = usually;
+    if (!budget && is_spread(schedule))
         return hm_fail(err, HM_EUSAGE,
                        "--schedule %s is spread over a number of steps; give --epochs or --steps",
                        o->schedule);
+    if (schedule == HM_SCHEDULE_INVERSE && !(usual->t0 > 0))
+        return hm_fail(err, HM_EUSAGE,
+                       "--schedule inverse is the svm's; constant, step or cosine is expected");
     hm_fields_set(config, "lr", "%.17g", usual->lr);
-    hm_fields_set(config, "schedule", "%s", schedule);
+    hm_fields_set(config, "schedule", "%s", schedule_name[schedule]);
     hm_fields_set(config, "horizon", "%llu", (unsigned long long)budget);
     hm_fields_set(config, "warmup", "%.17g", usual->warmup);
-    hm_fields_set(config, "momentum", "%.9g", (double)usual->momentum);
+    set_float(config, "momentum", usual->momentum);
     hm_fields_set(config, "nesterov", "%d", usual->nesterov);
-    hm_fields_set(config, "lambda", "%.9g", (double)usual->decay);
-    hm_fields_set(config, "clip", "%.9g", (double)usual->clip);
-    hm_fields_set(config, "compensate", "%.9g", (double)usual->compensate);
+    set_float(config, "lambda", usual->decay);
+    set_float(config, "clip", usual->clip);
+    set_float(config, "compensate", usual->compensate);
     hm_fields_set(config, "adaptive", "%d", usual->adaptive);
     hm_fields_set(config, "staleness_aware", "%d", usual->staleness_aware);
     hm_optimiser_insist(o, config);
@@ -82,14 +122,13 @@ static enum hm_status get_schedule(struct hm_optimiser *optimiser, const struct 
     enum hm_status status = hm_fields_number(config, "horizon", 0, 1e18, &optimiser->horizon, err);
     if (status)
         return status;
-    for (unsigned i = 0; i < sizeof schedule_name / sizeof schedule_name[0]; i++)
-        if (name && strcmp(name, schedule_name[i]) == 0) {
-            optimiser->schedule = (enum hm_schedule)i;
-            return HM_OK;
-        }
-    return hm_fail(err, HM_EINPUT,
-                   "field 'schedule' is '%.40s'; constant, step or cosine is expected",
-                   name ? name : "");
+    if (!find_schedule(name, &optimiser->schedule))
+        return hm_fail(err, HM_EINPUT,
+                       "field 'schedule' is '%.40s'; constant, step, cosine or inverse is expected",
+                       name ? name : "");
+    return optimiser->schedule == HM_SCHEDULE_INVERSE
+               ? hm_fields_number(config, "t0", 1e-300, 1e300, &optimiser->t0, err)
+               : HM_OK;
 }
 
 enum hm_status hm_optimiser_adopt(struct hm_optimiser *optimiser, const struct hm_fields *config,
@@ -108,6 +147,10 @@ enum hm_status hm_optimiser_adopt(struct hm_optimiser *optimiser, const struct h
         (status = get_flag(config, "adaptive", &o.adaptive, err)) ||
         (status = get_flag(config, "staleness_aware", &o.staleness_aware, err)))
         return status;
+    if (o.schedule == HM_SCHEDULE_INVERSE && !(o.decay > 0))
+        return hm_fail(err, HM_EINPUT,
+                       "field 'lambda' is %g; the inverse schedule needs one above 0",
+                       (double)o.decay);
     *optimiser = o;
     return HM_OK;
 }
@@ -140,7 +183,9 @@ double hm_optimiser_rate(const struct hm_optimiser *o, double t)
 {
     double risen = o->warmup > 0 ? fmin(t / o->warmup, 1) : 1;
     double x = o->horizon > 0 ? fmin(t / o->horizon, 1) : 0;
-    return o->lr * schedule_at(o->schedule, x) * fmax(risen, .01);
+    double rate = o->schedule == HM_SCHEDULE_INVERSE ? 1 / ((double)o->decay * (o->t0 + t))
+                                                     : o->lr * schedule_at(o->schedule, x);
+    return rate * fmax(risen, .01);
 }
 
 size_t hm_optimiser_state(const struct hm_optimiser *o, size_t n)
@@ -163,5 +208,33 @@ void hm_optimiser_step(const struct hm_optimiser *o, const struct hm_dense *dens
                                  .lambda = read ? o->compensate : 0,
                                  .adaptive = o->adaptive};
     float *velocity = o->momentum > 0 ? state : NULL;
-    dense->step(&step, g, read, w, velocity, state + (velocity ? n : 0), n);
+    float *square = step.lambda > 0 && o->adaptive ? state + (velocity ? n : 0) : NULL;
+    size_t at = o->apart.at ? o->apart.at : n;
+    dense->step(&step, g, read, w, velocity, square, at);
+    if (at == n)
+        return;
+    step.rate *= o->apart.rate;
+    step.decay = 0;
+    dense->step(&step, g + at, read ? read + at : NULL, w + at, velocity ? velocity + at : NULL,
+                square ? square + at : NULL, n - at);
+}
+
+/* Nothing is added to some of the weights that the step has moved, by the metered add: it meets
+ * others' adds as often as a plain one does. */
+static void meter(struct hm_step *step, const float *g, size_t n)
+{
+    size_t at = hm_mix(step->from) % (n / METERED) * METERED;
+    for (size_t i = at; i < at + METERED; i++)
+        if (g[i] != 0) {
+            step->n_wiped += hm_cell_add_metered(step->w + i, 0);
+            step->n_sampled++;
+        }
+}
+
+void hm_optimiser_add(const struct hm_optimiser *o, const struct hm_dense *dense, const float *g,
+                      const float *read, double rate, struct hm_step *step, size_t n)
+{
+    hm_optimiser_step(o, dense, g, read, rate, step->scale, step->staleness, step->w, step->state,
+                      n);
+    meter(step, g, n);
 }

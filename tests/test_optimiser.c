@@ -137,6 +137,52 @@ static void test_schedule_needs_a_budget(void **state)
     assert_true(got.schedule == HM_SCHEDULE_COSINE && got.horizon == 5000);
 }
 
+static void test_inverse_schedule(void **state)
+{
+    (void)state;
+    struct hm_optimiser usual = {.lr = .5, .schedule = HM_SCHEDULE_INVERSE, .decay = .25f}, got;
+    struct hm_train_options options = {0};
+    struct hm_fields config = {0};
+    struct hm_err err = {""};
+    assert_int_equal(hm_optimiser_found(&options, &usual, 0, &config, &err), HM_EUSAGE);
+    options.schedule = "inverse"; /* of a workload that has no t0 */
+    usual.schedule = HM_SCHEDULE_STEP;
+    assert_int_equal(hm_optimiser_found(&options, &usual, 10, &config, &err), HM_EUSAGE);
+    assert_non_null(strstr(err.text, "--schedule inverse"));
+    usual.t0 = 8;
+    assert_int_equal(hm_optimiser_found(&options, &usual, 0, &config, &err), HM_OK);
+    assert_int_equal(hm_optimiser_adopt(&got, &config, &err), HM_EINPUT);
+    assert_non_null(strstr(err.text, "t0"));
+    hm_fields_set(&config, "t0", "8");
+    assert_int_equal(hm_optimiser_adopt(&got, &config, &err), HM_OK);
+    assert_true(hm_optimiser_rate(&got, 0) == .5 && hm_optimiser_rate(&got, 24) == .125);
+    hm_fields_set(&config, "lambda", "0");
+    assert_int_equal(hm_optimiser_adopt(&got, &config, &err), HM_EINPUT);
+    assert_non_null(strstr(err.text, "lambda"));
+}
+
+/* Whoever asks for what a mesh has by default does not contradict it. */
+static void test_defaults_read_as_they_are_written(void **state)
+{
+    (void)state;
+    struct hm_optimiser usual = {.lr = .1, .momentum = .9f, .nesterov = 1, .clip = .3f};
+    struct hm_train_options options = {0}, same = {.momentum = .9,
+                                                   .momentum_given = 1,
+                                                   .nesterov = 1,
+                                                   .clip = .3,
+                                                   .clip_given = 1,
+                                                   .lr = .1};
+    struct hm_fields config = {0}, wishes = {0};
+    assert_int_equal(hm_optimiser_found(&options, &usual, 5, &config, NULL), HM_OK);
+    hm_optimiser_insist(&same, &wishes);
+    for (size_t i = 0; i < wishes.n; i++)
+        assert_string_equal(hm_fields_get(&config, wishes.field[i].name), wishes.field[i].value);
+    struct hm_optimiser odd = {.lr = .1, .momentum = .123456789f}, got;
+    assert_int_equal(hm_optimiser_found(&options, &odd, 5, &config, NULL), HM_OK);
+    assert_int_equal(hm_optimiser_adopt(&got, &config, NULL), HM_OK);
+    assert_true(got.momentum == .123456789f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -144,6 +190,8 @@ int main(void)
         cmocka_unit_test(test_schedules),
         cmocka_unit_test(test_warm_up),
         cmocka_unit_test(test_schedule_needs_a_budget),
+        cmocka_unit_test(test_inverse_schedule),
+        cmocka_unit_test(test_defaults_read_as_they_are_written),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
