@@ -3,6 +3,7 @@
 #define HM_MODELS_SVM_H
 
 #include "models/model.h"
+#include "models/optimiser.h"
 #include "models/rows.h"
 
 #include <stdatomic.h>
@@ -22,8 +23,13 @@ struct hm_svm_model {
     struct hm_rows train, test;
     int test_ordered; /* test has the mesh's order of features */
     double lambda, t0;
+    int in_w;                      /* the form: W holds w itself, not V = w c */
+    struct hm_optimiser optimiser; /* this and what follows: of w form */
+    const struct hm_dense *dense;
+    float dropout;           /* part of a row's features that is left out */
+    size_t seen_max;         /* floats that a row takes then */
     uint64_t seed;           /* turns the order of rows: which one the mesh begins with */
-    struct hm_layout layout; /* tensor 0: V, 1 x n; tensor 1: bias, 1 x 1 */
+    struct hm_layout layout; /* tensor 0: V or w, 1 x n; tensor 1: bias, 1 x 1 */
     uint32_t n_features;
     uint32_t *order;     /* [n_features] source feature of each rank, as the mesh has it */
     uint32_t *by_label;  /* [n_rows] rows sorted by label, once there are shards by labels */
@@ -54,8 +60,21 @@ static inline uint64_t hm_svm_row_at(const struct hm_svm_model *svm, const struc
 void hm_svm_grad(const struct hm_model *model, const struct hm_shard *shard,
                  const struct hm_step *step, struct hm_grad *grad);
 size_t hm_svm_grad_max(const struct hm_svm_model *svm);
+size_t hm_svm_longest_row(const struct hm_svm_model *svm); /* non-zeros */
+
+/* svm_w.c */
+void hm_svm_w_sizes(struct hm_svm_model *svm); /* of scratch, state and gradient */
+void hm_svm_w_step(const struct hm_model *model, const struct hm_shard *shard,
+                   struct hm_step *step);
+void hm_svm_w_grad(const struct hm_model *model, const struct hm_shard *shard,
+                   const struct hm_step *step, struct hm_grad *grad);
+void hm_svm_w_apply(const struct hm_model *model, struct hm_step *step, const struct hm_grad *grad);
 
 /* svm_score.c */
+
+/* What a grid unit of B's first tensor is worth in w, B being that of so many mesh-wide steps:
+ * never of others. */
+double hm_svm_unit(const struct hm_svm_model *svm, uint64_t steps);
 enum hm_status hm_svm_score(struct hm_model *model, const uint32_t *b, uint64_t steps,
                             enum hm_set set, unsigned threads, struct hm_score *score,
                             struct hm_err *err);

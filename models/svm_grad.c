@@ -1,4 +1,5 @@
-/* The SVM's gradient, apart from the step that it leads to: for delays, servers and tests.
+/* The gradient of the SVM in V form, apart from the step that it leads to: for delays, servers and
+ * tests.
  *
  * W holds V and b, with w = V / c and c = lambda (T0 + t). The hinge loss max(0, 1 - y (V.x / c +
  * b)) of a violator has the derivative -y x / c by V and -y by b; what svm_step.c adds, y x to V
@@ -13,7 +14,7 @@ static const struct hm_svm_model *of(const struct hm_model *model)
     return (const struct hm_svm_model *)(const void *)model;
 }
 
-size_t hm_svm_grad_max(const struct hm_svm_model *svm)
+size_t hm_svm_longest_row(const struct hm_svm_model *svm)
 {
     const struct hm_rows *rows = &svm->train;
     uint64_t most = 0;
@@ -21,12 +22,12 @@ size_t hm_svm_grad_max(const struct hm_svm_model *svm)
         uint64_t n = rows->start[r + 1] - rows->start[r];
         most = n > most ? n : most;
     }
-    return (size_t)(most + 1) * svm->base.batch;
+    return (size_t)most;
 }
 
-static uint32_t id_at(const struct hm_rows *rows, uint64_t k)
+size_t hm_svm_grad_max(const struct hm_svm_model *svm)
 {
-    return rows->id16 ? rows->id16[k] : rows->id32[k];
+    return (hm_svm_longest_row(svm) + 1) * svm->base.batch;
 }
 
 /* g += u x_r; neighbouring features make one span. */
@@ -35,7 +36,7 @@ static void append_row(struct hm_grad *grad, const struct hm_rows *rows, uint64_
 {
     struct hm_span *span = NULL;
     for (uint64_t k = rows->start[r]; k < rows->start[r + 1]; k++) {
-        uint32_t i = at + id_at(rows, k);
+        uint32_t i = at + hm_row_id(rows, k);
         if (!span || span->at + span->n != i) {
             span = &grad->span[grad->n_spans++];
             *span = (struct hm_span){i, 0, rate};

@@ -22,12 +22,6 @@ static uint32_t n_source_of(const struct hm_svm_model *svm)
     return n;
 }
 
-/* From units of V to w. */
-static double scale_at(const struct hm_svm_model *svm, uint64_t steps)
-{
-    return ldexp(1, svm->layout.tensor[0].grid_exp) / (svm->lambda * (svm->t0 + (double)steps));
-}
-
 static double bias_of(const struct hm_svm_model *svm, const uint32_t *b)
 {
     const struct hm_tensor *bias = &svm->layout.tensor[1];
@@ -41,7 +35,7 @@ static double *in_source_order(const struct hm_svm_model *svm, const uint32_t *b
 {
     const uint32_t *v = b + hm_tensor_at(&svm->layout.tensor[0]);
     *n_source = n_source_of(svm);
-    double *w = calloc((size_t)*n_source + 1, sizeof *w), scale = scale_at(svm, steps);
+    double *w = calloc((size_t)*n_source + 1, sizeof *w), scale = hm_svm_unit(svm, steps);
     for (uint32_t i = 0; w && i < svm->n_features; i++)
         w[svm->order[i]] = (int32_t)v[i] * scale;
     if (w)
@@ -62,7 +56,7 @@ void hm_svm_weights(const struct hm_model *model, const uint32_t *b, uint64_t st
     const struct hm_svm_model *svm = of(model);
     const uint32_t *v = b + hm_tensor_at(&svm->layout.tensor[0]);
     uint32_t n = n_source_of(svm);
-    double scale = scale_at(svm, steps);
+    double scale = hm_svm_unit(svm, steps);
     memset(out, 0, n * sizeof *out);
     for (uint32_t i = 0; i < svm->n_features; i++)
         out[svm->order[i]] = (float)((int32_t)v[i] * scale);

@@ -35,14 +35,20 @@ static void score_block(const void *context, uint64_t which)
     job->block[which] = sum;
 }
 
-/* w = V / c of the mesh-wide step count that belongs to B: never of a newer one. Returns |w|^2. */
+double hm_svm_unit(const struct hm_svm_model *svm, uint64_t steps)
+{
+    double grid = ldexp(1, svm->layout.tensor[0].grid_exp);
+    return svm->in_w ? grid : grid / (svm->lambda * (svm->t0 + (double)steps));
+}
+
+/* Returns |w|^2. */
 static double weights_of(const struct hm_svm_model *svm, const uint32_t *b, uint64_t steps,
                          float *w)
 {
     const struct hm_tensor *v = &svm->layout.tensor[0];
-    double scale = ldexp(1, v->grid_exp) / (svm->lambda * (svm->t0 + (double)steps)), norm = 0;
+    double unit = hm_svm_unit(svm, steps), norm = 0;
     for (uint32_t i = 0; i < svm->n_features; i++) {
-        w[i] = (float)((int32_t)b[hm_tensor_at(v) + i] * scale);
+        w[i] = (float)((int32_t)b[hm_tensor_at(v) + i] * unit);
         norm += (double)w[i] * w[i];
     }
     return norm;

@@ -136,8 +136,8 @@ def test_wrong_usage(run, images, tmp_path):
     assert process.code == 2 and '--data DIR' in process.err, str(process)
     process = run('run', 'lenet5', '--data', tmp_path)
     assert process.code == 1 and 'no images in this folder' in process.err, str(process)
-    process = run('sim', 'svm', '--train', 'none', '--momentum', .9)
-    assert process.code == 2 and '--momentum is for other workloads' in process.err, str(process)
+    process = run('sim', 'svm', '--data', images)
+    assert process.code == 2 and '--data is for images' in process.err, str(process)
 
 
 def test_resumes(run, images):

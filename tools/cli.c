@@ -80,22 +80,24 @@ static const struct flag flags[] = {
     {"batch", "B",
      "examples whose gradient is taken at the same weights (default: svm 1, lenet5 32)", 'o', 0,
      COUNT, AT(node.train.batch)},
-    {"schedule", "constant|step|cosine",
-     "lenet5: how the step size falls with the budget (default step: x 0.4 at 50 %, 0.1 at 80 %)",
+    {"schedule", "constant|step|cosine|inverse",
+     "how the step size falls: step (lenet5's default) x 0.4 at 50 %, 0.1 at 80 % of the budget; "
+     "inverse (svm's) 1 / (L (t0 + t))",
      'o', 0, SCHEDULE, AT(node.train.schedule)},
-    {"momentum", "M", "lenet5: heavy-ball momentum (default: Nesterov's, 0.9)", 'o', 0, MOMENTUM,
-     AT(node.train.momentum)},
-    {"nesterov", NULL, "lenet5: with --momentum, Nesterov's", 'o', 0, FLAG,
+    {"momentum", "M", "heavy-ball momentum (default: svm none, lenet5 Nesterov's 0.9)", 'o', 0,
+     MOMENTUM, AT(node.train.momentum)},
+    {"nesterov", NULL, "Nesterov's momentum, 0.9 unless --momentum says otherwise", 'o', 0, FLAG,
      AT(node.train.nesterov)},
-    {"clip", "C", "lenet5: largest norm of a gradient (default 1; 0: no limit)", 'o', 0, CLIP,
+    {"clip", "C", "largest norm of a gradient (default: svm 0, no limit; lenet5 1)", 'o', 0, CLIP,
      AT(node.train.clip)},
-    {"dropout", "P", "lenet5: part of the outputs of fc1 and fc2 that is left out (default 0)", 'o',
-     0, PART, AT(node.train.dropout)},
-    {"compensate", "[adaptive:]L", "lenet5: delay compensation with lambda L (arXiv 1609.08326)",
-     'o', 0, COMPENSATE, AT(node.train.compensate)},
-    {"staleness-aware", NULL,
-     "lenet5: divide steps by the staleness of their gradients (arXiv 1511.05950)", 'o', 0, FLAG,
-     AT(node.train.staleness_aware)},
+    {"dropout", "P",
+     "part that is left out: svm of a row's features, lenet5 of the outputs of fc1 and fc2 "
+     "(default 0)",
+     'o', 0, PART, AT(node.train.dropout)},
+    {"compensate", "[adaptive:]L", "delay compensation with lambda L (arXiv 1609.08326)", 'o', 0,
+     COMPENSATE, AT(node.train.compensate)},
+    {"staleness-aware", NULL, "divide steps by the staleness of their gradients (arXiv 1511.05950)",
+     'o', 0, FLAG, AT(node.train.staleness_aware)},
     {"seed", "N", "seed of everything drawn (default 0)", 'o', 0, LONG, AT(node.train.seed)},
     {"partition", "none|split|labels",
      "which rows a node trains on: all, its part, its labels (default none)", 'o', 0, PARTITION, 0},
@@ -303,7 +305,7 @@ static int set_amplify(struct cli *cli, const struct flag *flag, const char *tex
 
 static int set_schedule(struct cli *cli, const struct flag *flag, const char *text)
 {
-    static const char *const schedule[] = {"constant", "step", "cosine"};
+    static const char *const schedule[] = {"constant", "step", "cosine", "inverse"};
     for (unsigned i = 0; i < sizeof schedule / sizeof schedule[0]; i++)
         if (strcmp(text, schedule[i]) == 0) {
             cli->node.train.schedule = schedule[i];
