@@ -147,6 +147,10 @@ static enum hm_status check_topology(const struct cli *cli, struct hm_err *err)
         return hm_fail(err, HM_EUSAGE,
                        "--topology server has links that only take time (--latency); faults, "
                        "losses and bandwidth are for meshes");
+    if (server && cli->node.train.combine_given && cli->node.train.combine.rule != HM_RULE_SUM)
+        return hm_fail(err, HM_EUSAGE,
+                       "--topology server adds all steps up in one place; --combine and --amplify "
+                       "are for meshes");
     return HM_OK;
 }
 
