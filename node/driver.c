@@ -72,33 +72,31 @@ static void measure_rate(struct hm_node *node, uint64_t steps)
     node->rate_steps = 0;
 }
 
-static double residual_norm(const struct hm_node *node)
+static double residual_norm(const struct hm_weights *weights)
 {
     double sum = 0;
-    for (uint32_t i = 0; i < node->layout.n_tensors; i++) {
-        const struct hm_tensor *t = &node->layout.tensor[i];
+    for (uint32_t i = 0; i < weights->layout.n_tensors; i++) {
+        const struct hm_tensor *t = &weights->layout.tensor[i];
         double grid = ldexp(1, t->grid_exp);
         size_t at = hm_tensor_at(t), n = (size_t)t->n_blocks * HM_BLOCK;
         for (size_t k = at; k < at + n; k++) {
-            double owed =
-                (double)hm_cell_get(&node->weights.w[k]) / grid - (int32_t)node->weights.b[k];
+            double owed = (double)hm_cell_get(&weights->w[k]) / grid - (int32_t)weights->b[k];
             sum += owed * owed;
         }
     }
-    return sqrt(sum / (double)node->weights.n);
+    return sqrt(sum / (double)weights->n);
 }
 
-static void rescale(struct hm_node *node, float factor)
+static void rescale(struct hm_weights *weights, float factor)
 {
-    for (uint32_t i = 0; i < node->layout.n_tensors; i++) {
-        const struct hm_tensor *t = &node->layout.tensor[i];
+    for (uint32_t i = 0; i < weights->layout.n_tensors; i++) {
+        const struct hm_tensor *t = &weights->layout.tensor[i];
         float grid = hm_exp2i(t->grid_exp);
         size_t at = hm_tensor_at(t), n = (size_t)t->n_blocks * HM_BLOCK;
         for (size_t k = at; k < at + n; k++) {
-            float owed =
-                hm_cell_get(&node->weights.w[k]) - (float)(int32_t)node->weights.b[k] * grid;
+            float owed = hm_cell_get(&weights->w[k]) - (float)(int32_t)weights->b[k] * grid;
             if (owed != 0)
-                hm_cell_add(&node->weights.w[k], factor * owed);
+                hm_cell_add(&weights->w[k], factor * owed);
         }
     }
 }
@@ -108,6 +106,29 @@ static uint64_t processor_us(const struct hm_node *node)
     return node->env->ops->processor_us(node->env, &node->work);
 }
 
+/* What own steps are in: W, but in rounds. */
+static struct hm_weights *worked_on(struct hm_node *node)
+{
+    return node->rounds.weights ? &node->rounds.own : &node->weights;
+}
+
+/* Makes the delta, and adds it to B. */
+static void make_delta(struct hm_node *node, const struct hm_action *action, struct hm_delta *delta,
+                       struct hm_extract_stats *stats)
+{
+    bool final = action->extract.verify || action->extract.rescale != 0;
+    if (node->rounds.weights) {
+        hm_rounds_take(&node->rounds);
+        node->kernels->extract(&node->rounds.own, 0, node->layout.n_blocks,
+                               &action->extract.publish, delta, stats);
+        node->kernels->apply(delta, &node->weights, &node->n_sampled, &node->n_wiped);
+        return;
+    }
+    hm_combiner_extract(&node->combiner, node->kernels, &action->extract.publish, final,
+                        hm_node_now(node) + hm_mesh_delay_us(node->mesh),
+                        atomic_load_explicit(&node->cursor, memory_order_relaxed), delta, stats);
+}
+
 static void extract(struct hm_node *node, const struct hm_action *action)
 {
     struct hm_extract_stats stats = {0};
@@ -115,15 +136,12 @@ static void extract(struct hm_node *node, const struct hm_action *action)
     if (action->extract.verify)
         hm_combiner_release_all(&node->combiner);
     if (action->extract.verify && !node->report.residual_norm)
-        node->report.residual_norm = residual_norm(node);
+        node->report.residual_norm = residual_norm(worked_on(node));
     atomic_fetch_add(&node->shared.extracts_begun, 1);
     uint64_t steps = hm_node_settled(node) - node->taken;
     struct hm_delta *delta = node->delta;
     delta->n_blocks = delta->n_nonzero = 0;
-    bool final = action->extract.verify || action->extract.rescale != 0;
-    hm_combiner_extract(&node->combiner, node->kernels, &action->extract.publish, final,
-                        hm_node_now(node) + hm_mesh_delay_us(node->mesh),
-                        atomic_load_explicit(&node->cursor, memory_order_relaxed), delta, &stats);
+    make_delta(node, action, delta, &stats);
     node->work.extracts++;
     node->work.scanned += node->weights.n;
     node->work.published += delta->n_blocks;
@@ -131,7 +149,7 @@ static void extract(struct hm_node *node, const struct hm_action *action)
     if (steps || delta->n_blocks)
         node->report.last_apply_us = hm_node_now(node);
     if (action->extract.rescale != 0)
-        rescale(node, action->extract.rescale);
+        rescale(worked_on(node), action->extract.rescale);
     measure_rate(node, steps);
     struct hm_event event = event_of(node, HM_EV_EXTRACTED);
     event.extracted.delta = delta;
@@ -156,6 +174,8 @@ static void retract(struct hm_node *node, const struct hm_action *action)
     hm_delta_retract(action->delta, node->weights.b);
     hm_weights_settle(&node->weights);
     hm_combiner_forget(&node->combiner);
+    if (node->rounds.weights)
+        hm_weights_settle(&node->rounds.own);
     hm_rounds_close(&node->rounds);
 }
 

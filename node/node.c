@@ -207,7 +207,7 @@ static uint64_t memory_bound(const struct hm_node *node)
     if (node->options.trajectory_path)                           /* B, and the weights of a point */
         copies += 4 * n + hm_trajectory_bytes(node->model);
     copies += hm_combiner_bytes(node->model->combine.rule, n, (unsigned)peers);
-    copies += node->model->staleness_bound == 0 ? 2 * 4 * n : 0; /* of a round */
+    copies += node->model->staleness_bound == 0 ? hm_rounds_bytes(n) : 0;
     /* The optimiser's state; for checkpoints the thread's own copy, and that which is written. */
     uint64_t states = (node->options.checkpoint_path ? 3 : 1) * node->model->state_floats;
     return 8 * n + 2 * 4 * n + 2 * 4 * n + copies + node->report.log_budget + ((uint64_t)16 << 20) +

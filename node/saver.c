@@ -99,7 +99,14 @@ static enum hm_status take(struct hm_node *node, struct hm_err *err)
     c->cursor = atomic_load_explicit(&node->cursor, memory_order_relaxed);
     if (c->state)
         hm_states_copy(node, c->state);
-    return hm_checkpoint_take(c, node->mesh, &node->weights, saver->mark[1], saver->n_mark[1], err);
+    bool rounds = node->rounds.weights != NULL;
+    if (rounds)
+        hm_rounds_show(&node->rounds);
+    enum hm_status status =
+        hm_checkpoint_take(c, node->mesh, &node->weights, saver->mark[1], saver->n_mark[1], err);
+    if (rounds)
+        hm_weights_settle(&node->weights);
+    return status;
 }
 
 static void warn(struct hm_node *node)

@@ -370,8 +370,9 @@ enum hm_status hm_workers_open(struct hm_node *node, struct hm_err *err)
     node->n_workers = n;
     for (unsigned i = 0; i < n; i++) {
         struct worker *worker = &node->worker[i];
+        hm_cell *w = node->rounds.weights ? node->rounds.own.w : node->weights.w;
         worker->node = node;
-        if (hm_step_open(&worker->step, node->model, node->weights.w, err) ||
+        if (hm_step_open(&worker->step, node->model, w, err) ||
             (hm_is_paced(node) && hm_pace_open(worker, err)))
             return HM_ENOMEM;
     }
