@@ -1,0 +1,66 @@
+/* The words of a corpus, numbered by falling count.
+ *
+ * Equal counts are in the order of the words' bytes, so that everybody who counts the same words
+ * gives them the same ids. As a file a vocabulary is text, a line "WORD COUNT" for each word, as
+ * word2vec and gensim write it.
+ */
+#ifndef HM_MODELS_VOCAB_H
+#define HM_MODELS_VOCAB_H
+
+#include "sparse/progress.h"
+#include "sparse/status.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+enum {
+    HM_WORD_BYTES_MAX = 1000,
+    HM_WORDS_MAX = 1 << 27, /* different words of a text, in or out of the vocabulary */
+};
+
+struct hm_vocab {
+    uint32_t n;
+    const uint64_t *count; /* [n] falling, at least 1 */
+    const uint32_t *start; /* [n + 1] offsets into text, ascending */
+    const char *text; /* the words in their order, each with a NUL behind it; UTF-8 without white
+                         space */
+    uint64_t total;   /* sum of count */
+    uint64_t
+        fingerprint; /* of the words in order and of their counts: equal hashes, same vocabulary */
+    void *own;       /* private: the one allocation behind the arrays, or NULL (a corpus') */
+};
+
+/* Word i, NUL-terminated. */
+static inline const char *hm_vocab_word(const struct hm_vocab *vocab, uint32_t i)
+{
+    return vocab->text + vocab->start[i];
+}
+
+static inline uint32_t hm_vocab_length(const struct hm_vocab *vocab, uint32_t i)
+{
+    return vocab->start[i + 1] - vocab->start[i] - 1;
+}
+
+/* Reads vocabulary files, which may be compressed, and adds up the counts of the same word: the
+ * vocabularies of shards become that of the whole. Words below min_count are dropped, then all but
+ * the vocab_max most frequent ones (0: no limit). The lines may be in any order; "</s>", word2vec's
+ * end of a line, is skipped. Errors name file, line and field: no count, a count that is no number
+ * from 1 to 2^53, a word that is empty, too long, no UTF-8 or twice in a file; no word at all. The
+ * caller ends with hm_vocab_close. */
+enum hm_status hm_vocab_read(struct hm_vocab *vocab, const char *const *file, unsigned n_files,
+                             uint64_t min_count, uint32_t vocab_max,
+                             const struct hm_progress *progress, struct hm_err *err);
+
+/* Writes "WORD COUNT" lines: complete under its name, or not at all. */
+enum hm_status hm_vocab_write(const struct hm_vocab *vocab, const char *path, struct hm_err *err);
+
+/* As bytes for files and messages: n (u32), counts (u64), texts with their NULs, little-endian.
+ * hm_vocab_unpack checks all of it, copies what it needs, and refuses what is no vocabulary. */
+size_t hm_vocab_packed_bytes(const struct hm_vocab *vocab);
+void hm_vocab_pack(const struct hm_vocab *vocab, uint8_t *to /* [packed_bytes] */);
+enum hm_status hm_vocab_unpack(struct hm_vocab *vocab, const uint8_t *bytes, size_t n,
+                               struct hm_err *err);
+
+void hm_vocab_close(struct hm_vocab *vocab);
+
+#endif
