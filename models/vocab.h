@@ -14,9 +14,12 @@
 #include <stdint.h>
 
 enum {
+    HM_VOCAB_FILES_MAX = 64,
     HM_WORD_BYTES_MAX = 1000,
     HM_WORDS_MAX = 1 << 27, /* different words of a text, in or out of the vocabulary */
 };
+
+#define HM_COUNT_MAX ((uint64_t)1 << 53) /* what counts may add up to */
 
 struct hm_vocab {
     uint32_t n;
@@ -41,6 +44,13 @@ static inline uint32_t hm_vocab_length(const struct hm_vocab *vocab, uint32_t i)
     return vocab->start[i + 1] - vocab->start[i] - 1;
 }
 
+/* What .fingerprint has to be. */
+uint64_t hm_vocab_fingerprint(const struct hm_vocab *vocab);
+
+/* Whether the arrays (start[n] = text_bytes) are those of a vocabulary: words in their order, each
+ * one a word, counts that add up to total. For what comes from files and peers. */
+int hm_vocab_sound(const struct hm_vocab *vocab, uint64_t text_bytes);
+
 /* Reads vocabulary files, which may be compressed, and adds up the counts of the same word: the
  * vocabularies of shards become that of the whole. Words below min_count are dropped, then all but
  * the vocab_max most frequent ones (0: no limit). The lines may be in any order; "</s>", word2vec's
@@ -53,6 +63,20 @@ enum hm_status hm_vocab_read(struct hm_vocab *vocab, const char *const *file, un
 
 /* Writes "WORD COUNT" lines: complete under its name, or not at all. */
 enum hm_status hm_vocab_write(const struct hm_vocab *vocab, const char *path, struct hm_err *err);
+
+/* Another vocabulary with the same words and counts, which owns its arrays. */
+enum hm_status hm_vocab_copy(struct hm_vocab *to, const struct hm_vocab *from, struct hm_err *err);
+
+/* For those who make one: room for n words of text_bytes in all, NULs included, that belongs to
+ * vocab; returns -1 without memory. The fingerprint is the caller's to set when the arrays are
+ * filled, and the sum. */
+struct hm_vocab_arrays {
+    uint64_t *count;
+    uint32_t *start;
+    char *text;
+};
+int hm_vocab_alloc(struct hm_vocab *vocab, struct hm_vocab_arrays *arrays, uint32_t n,
+                   size_t text_bytes);
 
 /* As bytes for files and messages: n (u32), counts (u64), texts with their NULs, little-endian.
  * hm_vocab_unpack checks all of it, copies what it needs, and refuses what is no vocabulary. */
