@@ -234,7 +234,9 @@ static void tick(struct hm_mesh *mesh)
     hm_mesh_tick_repair(mesh);
     hm_mesh_tick_snapshot(mesh);
     hm_mesh_tick_fetch(mesh);
-    hm_mesh_tick_phase(mesh);
+    /* The phase may end the run: not while B is about to get what its vector lacks yet. */
+    if (!mesh->applying && !mesh->extracting && !mesh->installing)
+        hm_mesh_tick_phase(mesh);
     hm_mesh_tick_flush(mesh);
     hm_mesh_tick_sanity(mesh);
     if (mesh->now_us >= mesh->beat_due_us ||
