@@ -258,6 +258,8 @@ static enum hm_status take_back(struct source *source, struct hm_err *err)
     text->n_spooled += block->n_numbers;
     source->n_lines = block->ends_file ? 0 : source->n_lines + block->n_newlines;
     struct spooled head = {block->reader, (uint32_t)block->n_numbers};
+    if (text->spool < 0)
+        return HM_OK;
     enum hm_status status = hm_file_put(text->spool, &head, sizeof head, err);
     return status ? status : hm_file_put(text->spool, block->number, 4 * block->n_numbers, err);
 }
@@ -458,6 +460,7 @@ static enum hm_status rank(struct press *press, struct hm_text *text, const char
         status = hm_fail(err, HM_ENOMEM, "out of memory");
     if (!status)
         status = hm_words_rank(&all, min_count, options->vocab_max, &text->vocab, rank_of, err);
+    text->n_different = all.n;
     if (!status && !text->vocab.n)
         status = too_rare(&all, path, min_count, err);
     for (unsigned r = 0; r < text->n_readers && !status; r++)

@@ -17,15 +17,16 @@ enum { HM_READERS_MAX = 16 };
 struct hm_text {
     struct hm_vocab vocab;
     uint64_t n_tokens, n_bytes, n_invalid, n_too_long; /* as in hm_corpus */
-    uint64_t n_spooled;                                /* numbers, marks included */
+    uint32_t n_different; /* words, in the vocabulary or not; 0 with a given one */
+    uint64_t n_spooled;   /* numbers, marks included */
     unsigned n_readers;
     uint32_t *id_of[HM_READERS_MAX]; /* a reader's numbers as ids; NULL: they are ids */
     int spool;                       /* the file; -1: none */
 };
 
-/* Reads the files. Takes over `spool`, an empty file. Errors as hm_corpus_open; the caller ends
- * with hm_text_close, also after failure. A vocabulary that is given by the options, or read from
- * the file that they name, is copied. */
+/* Reads the files. Takes over `spool`, an empty file; -1: only words are wanted, not the text.
+ * Errors as hm_corpus_open; the caller ends with hm_text_close, also after failure. A vocabulary
+ * that is given by the options, or read from the file that they name, is copied. */
 enum hm_status hm_text_read(struct hm_text *text, const char *const *file, unsigned n_files,
                             const struct hm_corpus_options *options, int spool,
                             const struct hm_progress *progress, struct hm_err *err);

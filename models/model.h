@@ -41,6 +41,10 @@ struct hm_train_options {
     const char *isa;  /* of the kernels; NULL or "auto": the best there is */
     const char *topics, *topic;
     uint32_t n_features;
+    uint64_t min_count; /* of words; 0: not given */
+    uint32_t vocab_max;
+    int lowercase;
+    const char *vocab; /* file of the vocabulary */
     int no_cache;
     double lambda, lr;
     const char *schedule;              /* constant, step, cosine */

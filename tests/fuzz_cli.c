@@ -10,14 +10,16 @@ enum { ARGUMENTS = 64 };
 
 /* The groups of flags of the commands in tools/main.c. */
 static const struct command commands[] = {
-    {.name = "run", .flags = "domenrwkc"},
-    {.name = "join", .flags = "domenjwkc"},
-    {.name = "eval", .flags = "dwm", .n_arguments = 1},
+    {.name = "run", .flags = "dtomenrwkc"},
+    {.name = "join", .flags = "dtomenjwkc"},
+    {.name = "eval", .flags = "dtwmab", .n_arguments = 1},
     {.name = "export", .flags = "x", .n_arguments = 1},
     {.name = "inspect", .flags = "", .n_arguments = -1},
     {.name = "synth", .flags = "s"},
-    {.name = "sim", .flags = "domevwc"},
+    {.name = "sim", .flags = "dtomevwc"},
     {.name = "keygen", .flags = "g", .n_arguments = 1},
+    {.name = "vocab", .flags = "tu", .n_arguments = ARGUMENTS_MAX},
+    {.name = "similar", .flags = "bq", .n_arguments = ARGUMENTS_MAX},
 };
 
 static void check(const struct cli *cli)

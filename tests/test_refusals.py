@@ -135,7 +135,15 @@ USAGE = [
     (['eval', 'svm', 'folder'], ['--test']),
     (['export', 'svm', 'folder'], ['--to']),
     (['synth', 'svm'], ['--out']),
-    (['synth', 'word2vec', '--out', 'x'], ['word2vec']),
+    (['synth', 'word2vecs', '--out', 'x'], ['word2vecs']),
+    (['synth', 'word2vec'], ['--out']),
+    (['eval', 'word2vec', 'x'], ['--analogies', '--pairs']),
+    (['eval', 'word2vec', '--pairs', 'x'], ['argument']),
+    (['vocab', 'x'], ['--to']),
+    (['vocab', '--to', 'x'], ['FILE']),
+    (['similar', 'word'], ['--model']),
+    (['similar', '--model', 'x'], ['WORD']),
+    (['vocab', 'ROWS', '--to', 'x', '--min-count', 'few'], ['--min-count', 'few']),
 ]
 
 

@@ -35,12 +35,14 @@ enum kind {
     PART,
     COMPENSATE,
     BOUND,
+    LIST,
 };
 
 struct flag {
     const char *name, *value, *help;
-    /* d data, o optimisation, m mesh, n keys of run and join, r run, w results, s synth, g keygen,
-     * k kept state, c curves, i internal */
+    /* d data, t text, o optimisation, m mesh, n keys of run and join, r run, w results, s synth, g
+     * keygen, k kept state, c curves, u vocab, a analogies and pairs, b vectors, q similar, i
+     * internal */
     char group;
     char letter; /* short form, or 0 */
     enum kind kind;
@@ -67,6 +69,19 @@ static const struct flag flags[] = {
      AT(node.train.n_features)},
     {"no-cache", NULL, "neither read nor write FILE.hmcache", 'd', 0, FLAG,
      AT(node.train.no_cache)},
+    {"vocab", "FILE",
+     "word2vec: words, their ids and counts from this file (hogmesh vocab); other words are left "
+     "out",
+     'd', 0, TEXT, AT(node.train.vocab)},
+    {"min-count", "N",
+     "word2vec: words that occur less often are left out (default 5; with --vocab 1)", 't', 0,
+     LONG_COUNT, AT(node.train.min_count)},
+    {"vocab-max", "N", "word2vec: keep the N most frequent words", 't', 0, COUNT,
+     AT(node.train.vocab_max)},
+    {"lowercase", NULL,
+     "word2vec: words are runs of letters and digits, in lower case (default: what is between "
+     "white space)",
+     't', 0, FLAG, AT(node.train.lowercase)},
     {"epochs", "E", "passes over the training rows, mesh-wide (default 5)", 'o', 0, POSITIVE,
      AT(node.train.epochs)},
     {"steps", "S", "examples to train on, mesh-wide", 'o', 0, LONG_COUNT, AT(node.train.steps)},
@@ -193,7 +208,32 @@ static const struct flag flags[] = {
      AT(json)},
     {"quiet", NULL, "no progress, no tables", 'w', 0, FLAG, AT(quiet)},
     {"to", "FILE", "where to write; the extension names the format", 'x', 0, TEXT, AT(to)},
-    {"rows", "N", "training rows or images (default 781265; 20000)", 's', 0, LONG_COUNT, AT(rows)},
+    {"analogies", "FILE", "word2vec: questions in sections (questions-words.txt)", 'a', 0, TEXT,
+     AT(words.analogies)},
+    {"pairs", "FILE",
+     "word2vec: word pairs and what people say of them (WordSim-353, SimLex-999, MEN); may be "
+     "repeated",
+     'a', 0, LIST, AT(words.pairs)},
+    {"case-sensitive", NULL, "word2vec: do not compare words in upper case", 'a', 0, FLAG,
+     AT(words.case_sensitive)},
+    {"restrict-vocab", "N",
+     "word2vec: only the first N words take part (default: eval 300000, similar all)", 'b', 0,
+     COUNT, AT(words.restrict_vocab)},
+    {"model", "DIR|FILE", "a folder written by --out, or word vectors (.bin, .txt)", 'q', 0, TEXT,
+     AT(words.model)},
+    {"plus", "WORD", "add this word; may be repeated", 'q', 0, LIST, AT(words.plus)},
+    {"minus", "WORD", "take away this word; may be repeated", 'q', 0, LIST, AT(words.minus)},
+    {"top", "N", "how many words (default 10)", 'q', 0, COUNT, AT(words.top)},
+    {"json", NULL, "print one JSON object", 'q', 0, FLAG, AT(json)},
+    {"quiet", NULL, "no progress", 'q', 0, FLAG, AT(quiet)},
+    {"to", "FILE", "where to write the vocabulary, a line WORD COUNT for each word", 'u', 0, TEXT,
+     AT(to)},
+    {"merge", NULL, "the files are vocabularies, not texts: add up their counts", 'u', 0, FLAG,
+     AT(merge)},
+    {"threads", "T", "threads (default: all cores)", 'u', 't', COUNT, AT(node.train.threads)},
+    {"quiet", NULL, "no progress", 'u', 0, FLAG, AT(quiet)},
+    {"rows", "N", "training rows, images or lines (default 781265; 20000; 100000)", 's', 0,
+     LONG_COUNT, AT(rows)},
     {"out", "DIR", "folder for the files", 's', 0, TEXT, AT(out)},
     {"seed", "N", "seed (default 1)", 's', 0, LONG, AT(node.train.seed)},
     {"threads", "T", "threads (default: all cores)", 's', 't', COUNT, AT(node.train.threads)},
@@ -413,6 +453,10 @@ static int set(struct cli *cli, const struct flag *flag, const char *text)
         return add(train->train, &train->n_train, HM_FILES_MAX, flag, text);
     case FILES_TEST:
         return add(train->test, &train->n_test, HM_FILES_MAX, flag, text);
+    case LIST: {
+        struct list *list = (struct list *)(void *)((char *)cli + flag->at);
+        return add(list->at, &list->n, LIST_MAX, flag, text);
+    }
     case PEERS:
         return add(cli->node.peer, &cli->node.n_peers, HM_SEEDS_MAX, flag, text);
     case TEXT:

@@ -17,7 +17,13 @@ enum {
     EXIT_INTERRUPTED = 130
 };
 
-enum { ARGUMENTS_MAX = 16 };
+enum { ARGUMENTS_MAX = 64, LIST_MAX = 16 };
+
+/* A flag that may be repeated. */
+struct list {
+    const char *at[LIST_MAX];
+    unsigned n;
+};
 
 struct cli {
     struct hm_node_options node;
@@ -36,6 +42,13 @@ struct cli {
     uint64_t trajectory; /* steps between points; 0: none */
     int rank_given, sync_sum;
     uint64_t rows; /* synth */
+    int merge;     /* vocab */
+    struct {       /* eval and similar, of word vectors */
+        const char *analogies, *model;
+        struct list pairs, plus, minus;
+        unsigned restrict_vocab, top;
+        int case_sensitive;
+    } words;
     /* Work that takes a set time: as given, and read by cli_pace. */
     const char *step_time_text, *delay_text;
     struct hm_dist step_time, delay;
@@ -87,5 +100,10 @@ int cmd_export(struct cli *cli);
 int cmd_inspect(struct cli *cli);
 int cmd_synth(struct cli *cli);
 int cmd_keygen(struct cli *cli);
+int cmd_vocab(struct cli *cli);
+int cmd_similar(struct cli *cli);
+
+/* hogmesh eval word2vec with --analogies or --pairs. */
+int cmd_eval_words(struct cli *cli);
 
 #endif

@@ -12,7 +12,7 @@
 
 static const char model_magic[] = "hogmesh model ", checkpoint_magic[] = "hogmesh checkpoint ",
                   cache_magic[] = "hmrows\r\n", images_magic[] = "hmimgs\r\n",
-                  capture_magic[] = "hogmesh capture 1\n";
+                  text_magic[] = "hmtext\r\n", capture_magic[] = "hogmesh capture 1\n";
 
 enum {
     SNIFF_BYTES = 32,
@@ -312,6 +312,8 @@ static enum hm_status inspect(const char *path, struct hm_err *err)
         status = inspect_cache(path, &json, err);
     else if (starts_with(first, images_magic))
         status = inspect_images(path, &json, err);
+    else if (starts_with(first, text_magic))
+        status = inspect_corpus(path, &json, err);
     else
         status = inspect_raw(path, &json, err);
     if (json)

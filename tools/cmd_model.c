@@ -5,6 +5,7 @@
 
 #include "models/synth_images.h"
 #include "models/synth_svm.h"
+#include "models/synth_text.h"
 
 #include <jansson.h>
 #include <stdlib.h>
@@ -79,8 +80,13 @@ int cmd_eval(struct cli *cli)
     struct screen screen = screen_open(cli->quiet);
     struct hm_progress progress = {screen_progress, &screen};
     const struct hm_train_options *train = &cli->node.train;
-    if (!train->n_test && !train->n_train && !train->data) {
-        fprintf(stderr, "hogmesh eval: nothing to score on; give --test FILE or --data DIR\n");
+    int words = strcmp(cli->node.workload, "word2vec") == 0;
+    if (words && (cli->words.analogies || cli->words.pairs.n))
+        return cmd_eval_words(cli);
+    if ((!train->n_test && !train->n_train && !train->data) ||
+        !hm_workload_find(cli->node.workload)) {
+        fprintf(stderr, "hogmesh eval: nothing to score on; give %s\n",
+                words ? "--analogies FILE or --pairs FILE" : "--test FILE or --data DIR");
         return EXIT_USAGE;
     }
     enum hm_status status = load(cli, &progress, &loaded, &err);
@@ -153,6 +159,21 @@ static enum hm_status synth_lenet5(struct cli *cli, struct screen *screen, struc
     return status;
 }
 
+static enum hm_status synth_text(struct cli *cli, struct screen *screen, struct hm_err *err)
+{
+    struct hm_progress progress = {screen_progress, screen};
+    struct hm_synth_text synth = {.seed = cli->node.train.seed ? cli->node.train.seed : 1,
+                                  .n_lines = cli->rows ? cli->rows : HM_SYNTH_TEXT_LINES};
+    enum hm_status status = hm_synth_text_write(&synth, cli->out, &progress, err);
+    screen_frame(screen, "");
+    if (!status && !cli->quiet)
+        screen_say(
+            screen,
+            "hogmesh: wrote %s/train.txt (%llu lines), questions.txt and pairs.txt beside it",
+            cli->out, (unsigned long long)synth.n_lines);
+    return status;
+}
+
 int cmd_synth(struct cli *cli)
 {
     struct hm_err err = {""};
@@ -161,8 +182,9 @@ int cmd_synth(struct cli *cli)
         fprintf(stderr, "hogmesh synth: --out DIR is missing\n");
         return EXIT_USAGE;
     }
-    enum hm_status status = strcmp(cli->node.workload, "svm") == 0
-                                ? synth_svm(cli, &screen, &err)
-                                : synth_lenet5(cli, &screen, &err);
+    enum hm_status status = strcmp(cli->node.workload, "svm") == 0 ? synth_svm(cli, &screen, &err)
+                            : strcmp(cli->node.workload, "lenet5") == 0
+                                ? synth_lenet5(cli, &screen, &err)
+                                : synth_text(cli, &screen, &err);
     return status ? cli_fail(status, &err) : EXIT_DONE;
 }

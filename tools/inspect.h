@@ -31,9 +31,10 @@ enum hm_status inspect_model(const char *path, json_t **json, struct hm_err *err
 /* A checkpoint, NAME.ckpt. */
 enum hm_status inspect_checkpoint(const char *path, json_t **json, struct hm_err *err);
 
-/* A dataset's cache, FILE.hmcache: of rows, of images. */
+/* A dataset's cache, FILE.hmcache: of rows, of images, of text. */
 enum hm_status inspect_cache(const char *path, json_t **json, struct hm_err *err);
 enum hm_status inspect_images(const char *path, json_t **json, struct hm_err *err);
+enum hm_status inspect_corpus(const char *path, json_t **json, struct hm_err *err);
 
 /* Parts of caches. What all headers begin with: magic, version, byte order; XXH3 of the header at
  * its end, at self_at. */

@@ -10,24 +10,24 @@ static const struct command commands[] = {
      "hogmesh run svm --train train.svm --out out --resume --epochs 20      goes on where a run "
      "with "
      "--out out stopped",
-     "domenrwkc", 1, 0, cmd_run},
+     "dtomenrwkc", 1, 0, cmd_run},
     {"join", "WORKLOAD [--peer HOST:PORT ...] [flags]", "one node of a mesh, in the foreground",
      "hogmesh join svm --train train.svm --expect 2 --bind 192.168.1.7:7000 --key mesh.key    the "
      "first node\n"
      "hogmesh join svm --train train.svm --peer 192.168.1.7:7000 --bind 192.168.1.8:7000 --key "
      "mesh.key    another",
-     "domenjwkc", 1, 0, cmd_join},
+     "dtomenjwkc", 1, 0, cmd_join},
     {"sim", "WORKLOAD -n N [flags]",
      "N virtual nodes in one process, virtual time, seeded, repeatable",
      "hogmesh sim svm -n 64 --train train.svm --latency lognormal:200us,0.5 --drop 0.01    a large "
      "mesh on a bad network\n"
      "hogmesh sim svm -n 8 --train train.svm --batch 32 --step-time const:17ms --delay "
      "const:90ms@3    with one slow node",
-     "domevwc", 1, 0, cmd_sim},
-    {"eval", "WORKLOAD DIR|FILE.hm|FILE.ckpt --test FILE", "scores a saved model",
+     "dtomevwc", 1, 0, cmd_sim},
+    {"eval", "WORKLOAD DIR|FILE.hm|FILE.ckpt|VECTORS --test FILE", "scores a saved model",
      "hogmesh eval svm out --test test.svm               accuracy and cost of the model in out/\n"
-     "hogmesh eval svm out/model.hm --test test.svm --json",
-     "dwm", 1, 1, cmd_eval},
+     "hogmesh eval word2vec out --analogies questions-words.txt --pairs SimLex-999.txt",
+     "dtwmab", 1, 1, cmd_eval},
     {"export", "WORKLOAD DIR|FILE.hm|FILE.ckpt --to FILE", "writes a saved model for other tools",
      "hogmesh export svm out --to rcv1.model             a LIBLINEAR model: liblinear-predict "
      "test.svm rcv1.model out.txt\n"
@@ -38,10 +38,28 @@ static const struct command commands[] = {
      "model\n"
      "hogmesh inspect train.svm.hmcache                  what a cache holds",
      "", 0, -1, cmd_inspect},
-    {"synth", "WORKLOAD --out DIR [--rows N]", "makes a dataset: shaped like RCV1, or small images",
+    {"synth", "WORKLOAD --out DIR [--rows N]",
+     "makes a dataset: shaped like RCV1, small images, a text with analogies",
      "hogmesh synth svm --out data                       781,265 training rows, 23,149 test rows\n"
-     "hogmesh synth lenet5 --out images                  20,000 training images, 4,000 test images",
+     "hogmesh synth lenet5 --out images                  20,000 training images, 4,000 test "
+     "images\n"
+     "hogmesh synth word2vec --out text                  100,000 lines, analogy questions, word "
+     "pairs",
      "s", 1, 0, cmd_synth},
+    {"vocab", "FILE ... --to FILE [--min-count N] [--lowercase] [--merge]",
+     "counts the words of texts, or adds up what was counted of shards",
+     "hogmesh vocab text.txt.xz --to vocab.txt           words that occur 5 times or more\n"
+     "hogmesh vocab --merge a.vocab b.vocab --to vocab.txt    counted with --min-count 1: nodes "
+     "with "
+     "different shards\n"
+     "                                                   train with --vocab vocab.txt",
+     "tu", 0, ARGUMENTS_MAX, cmd_vocab},
+    {"similar", "WORD [--plus WORD] [--minus WORD] --model DIR|FILE",
+     "the words nearest to a word, or to a sum of words",
+     "hogmesh similar berlin --model out                 nearest words and their cosines\n"
+     "hogmesh similar berlin --minus germany --plus france --model vectors.bin    Berlin - Germany "
+     "+ France",
+     "bq", 0, ARGUMENTS_MAX, cmd_similar},
     {"keygen", "FILE [--add | --first FINGERPRINT | --revoke FINGERPRINT]",
      "makes a mesh key file, or changes the keys in it",
      "hogmesh keygen mesh.key                            a new key; copy the file to all nodes, "
@@ -74,6 +92,13 @@ static void overview(FILE *out)
     fputs("\n'hogmesh COMMAND --help' lists a command's flags.\n", out);
 }
 
+/* Word vectors can be made and scored from files alone. */
+static int knows(const struct command *command, const char *workload)
+{
+    int from_files = command->main == cmd_eval || command->main == cmd_synth;
+    return hm_workload_find(workload) || (from_files && strcmp(workload, "word2vec") == 0);
+}
+
 static int dispatch(const struct command *command, int argc, char **argv)
 {
     struct cli cli;
@@ -86,7 +111,7 @@ static int dispatch(const struct command *command, int argc, char **argv)
     int status = cli_parse(&cli, command, argc - first + 1, argv + first - 1);
     if (status)
         return status < 0 ? EXIT_DONE : status;
-    if (command->takes_workload && (!workload || !hm_workload_find(workload))) {
+    if (command->takes_workload && (!workload || !knows(command, workload))) {
         fprintf(stderr, "hogmesh %s: %s%s; known are:", command->name,
                 workload ? "unknown workload " : "a workload is missing", workload ? workload : "");
         for (unsigned i = 0; hm_workload_at(i); i++)
