@@ -326,6 +326,58 @@ def test_image_cache_with_a_good_checksum_and_bad_insides(image_cache, tmp_path)
     assert "the label of image 299 of the cache is 10; 0 to 9 is expected" in said and line["checksums_hold"]
 
 
+def text_cache(counts, ids, at=()):
+    """The cache of a text, laid out as models/corpus_cache.h says; `at` replaces numbers of the header."""
+    text = b"".join(word.encode() + b"\0" for word in counts)
+    starts = [0]
+    for word in counts:
+        starts.append(starts[-1] + len(word.encode()) + 1)
+    n, n_lines = len(counts), ids.count(len(counts))
+    section = [struct.pack(f"<{n}Q", *counts.values()), struct.pack(f"<{n + 1}I", *starts), text,
+               struct.pack(f"<{len(ids)}I", *ids)]
+    numbers = [1, 2, len(ids), len(ids) - n_lines, n_lines, 100, 1000, 3, 4, sum(counts.values()), 5, len(text), n]
+    for i, number in at:
+        numbers[i] = number
+    head = b"hmtext\r\n" + struct.pack("<II13Q", 1, 0x01020304, *numbers) + b"".join(map(xxh3, section))
+    data = head + xxh3(head)
+    for bytes_of_it in section:
+        data += bytes(-len(data) % 4096) + bytes_of_it
+    return data
+
+
+def test_text_cache(tmp_path):
+    path = tmp_path / "a.hmcache"
+    path.write_bytes(text_cache({"the": 3, "cat": 2, "stra\u00dfe": 2}, [0, 1, 3, 0, 2, 3]))
+    (cache,), _ = inspect(path)
+    assert cache["kind"] == "text cache" and cache["first_words"] == ["the", "cat", "stra\u00dfe"]
+    assert (cache["vocabulary"], cache["words"], cache["lines"], cache["vocabulary_total"]) == (3, 4, 2, 7)
+    assert (cache["words_in_text"], cache["text_bytes"], cache["invalid_bytes"], cache["too_long_words"]) == (100, 1000, 3, 4)
+    assert cache["checksums_hold"] and {n: s["bytes"] for n, s in cache["sections"].items()} == {
+        "count": 24, "start": 16, "text": 16, "id": 24}
+
+
+def test_damaged_text_cache(tmp_path):
+    data = text_cache({"the": 3, "cat": 2}, [0, 1, 2])
+    path = tmp_path / "x.hmcache"
+    for at in range(8, 160):
+        path.write_bytes(data[:at] + bytes([data[at] ^ 4]) + data[at + 1:])
+        lines, said = inspect(path, status=1)
+        assert not lines and str(path) in said
+    for page, name in enumerate(("count", "start", "text", "id"), 1):
+        at = 4096 * page
+        path.write_bytes(data[:at] + bytes([data[at] ^ 4]) + data[at + 1:])
+        (line,), said = inspect(path, status=1)
+        assert f"section '{name}'" in said and str(path) in said and not line["checksums_hold"]
+        assert [n for n, s in line["sections"].items() if not s["checksum_holds"]] == [name]
+    for cut in (1, 12, 100, len(data) - 4096, len(data) - 100, len(data) - 20):
+        path.write_bytes(data[:-cut])
+        lines, said = inspect(path, status=1)
+        assert not lines and "truncated" in said
+    for number in ((2, 1 << 62), (11, 1 << 62), (12, 0), (12, 0xFFFFFFFF)):
+        path.write_bytes(text_cache({"the": 3, "cat": 2}, [0, 1, 2], [number]))
+        assert "truncated or altered" in inspect(path, status=1)[1]
+
+
 # ---- what is none of ours ----
 
 
