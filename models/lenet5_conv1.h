@@ -9,7 +9,7 @@
 #define HM_MODELS_LENET5_CONV1_H
 
 #include "models/lenet5_scratch.h"
-#include "models/lenet5_vec.h"
+#include "models/simd.h"
 
 #include <string.h>
 

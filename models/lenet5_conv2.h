@@ -10,7 +10,7 @@
 
 #include "models/lenet5_conv1.h"
 #include "models/lenet5_scratch.h"
-#include "models/lenet5_vec.h"
+#include "models/simd.h"
 
 enum {
     C2_VECS = 16 / VL,          /* of the output channels */

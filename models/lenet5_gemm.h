@@ -3,7 +3,7 @@
 #ifndef HM_MODELS_LENET5_GEMM_H
 #define HM_MODELS_LENET5_GEMM_H
 
-#include "models/lenet5_vec.h"
+#include "models/simd.h"
 
 enum {
     DOT_ROWS = MANY_REGISTERS ? 4 : 2, /* of A at once, against 4 of B */
