@@ -52,8 +52,13 @@ struct hm_train_options {
     int momentum_given, clip_given, compensate_given;
     int nesterov, adaptive, staleness_aware;
     double dropout;
-    double epochs;  /* mesh-wide */
-    uint64_t steps; /* mesh-wide */
+    unsigned dim, window, negative; /* of word vectors */
+    double sample;                  /* may be given as 0: */
+    int sample_given;
+    int cbow, hogbatch;
+    double test_fraction; /* of the training text, to test on */
+    double epochs;        /* mesh-wide */
+    uint64_t steps;       /* mesh-wide */
     double seconds;
     unsigned batch; /* examples whose gradient is taken at the same weights */
     uint64_t seed;
@@ -234,7 +239,7 @@ static inline void hm_model_apply(const struct hm_model *model, struct hm_step *
         hm_grad_add(grad, step->scale, step->w);
 }
 
-extern const struct hm_model_ops hm_svm, hm_lenet5;
+extern const struct hm_model_ops hm_svm, hm_lenet5, hm_word2vec;
 
 /* The workload of that name, or NULL; the n-th one, or NULL past the end. */
 const struct hm_model_ops *hm_workload_find(const char *name);

@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-static const struct hm_model_ops *const workload[] = {&hm_svm, &hm_lenet5};
+static const struct hm_model_ops *const workload[] = {&hm_svm, &hm_lenet5, &hm_word2vec};
 
 const struct hm_model_ops *hm_workload_at(unsigned n)
 {

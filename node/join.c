@@ -81,6 +81,8 @@ static enum hm_status adopt(struct hm_node *node, const struct hm_header *header
         return status;
     status = node->model->ops->adopt(node->model, &node->config, node->bulk, node->bulk_n,
                                      &node->layout, err);
+    if (!n_bulk) /* none, or more than fits into a message */
+        node->bulk = node->model->ops->bulk(node->model, &node->bulk_n);
     return status ? hm_context(err, status, "join the mesh of %s", host->label) : HM_OK;
 }
 

@@ -290,8 +290,8 @@ enum hm_status hm_kept_get_config(struct hm_reader *r, struct hm_fields *config,
     *bulk = NULL;
     if (!field)
         return hm_fail(err, HM_ENOMEM, "no memory for the configuration");
-    int bad = !hello || hm_hello_decode(hello, n_hello, field, HM_FIELDS_MAX, &n_fields, peer, 1,
-                                        &n_peers, &from, bulk_n);
+    int bad = !hello || hm_hello_decode_kept(hello, n_hello, field, HM_FIELDS_MAX, &n_fields, peer,
+                                             1, &n_peers, &from, bulk_n);
     enum hm_status status = bad ? hm_fail(err, HM_ECORRUPT, "malformed configuration")
                                 : adopt(field, n_fields, config, layout, err);
     free(field);

@@ -339,14 +339,10 @@ enum hm_status hm_mesh_open(struct hm_mesh **out, const struct hm_mesh_params *p
     struct hm_mesh *mesh = calloc(1, sizeof *mesh);
     if (!mesh)
         return hm_fail(err, HM_ENOMEM, "mesh: no memory");
-    if (hm_hello_bound(params->config->field, params->config->n, HELLO_PEERS, params->bulk_n) >
-        HM_PAYLOAD_MAX) {
-        free(mesh);
-        return hm_fail(err, HM_ENOMEM,
-                       "mesh: %zu bytes of configuration do not fit into one message (%d)",
-                       params->bulk_n, HM_PAYLOAD_MAX);
-    }
     mesh->params = *params;
+    if (hm_hello_bound(params->config->field, params->config->n, HELLO_PEERS, params->bulk_n) >
+        HM_PAYLOAD_MAX)
+        mesh->params.bulk_n = 0; /* joiners have to have it */
     mesh->fingerprint = hm_config_fingerprint(params->config);
     mesh->rng = hm_rng_seed(params->seed, params->life);
     mesh->now_us = mesh->opened_us = mesh->tokens_us = now_us;

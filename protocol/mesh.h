@@ -143,7 +143,8 @@ struct hm_mesh_params {
     char label[HM_LABEL_MAX + 1];
     char rpc[HM_ENDPOINT_MAX + 1], pub[HM_ENDPOINT_MAX + 1]; /* where peers reach us */
     const struct hm_fields *config;                          /* borrowed for the life of the mesh */
-    const uint8_t *bulk; /* [bulk_n] what HELLO_OK brings beside the configuration; borrowed */
+    const uint8_t *bulk; /* [bulk_n] what HELLO_OK brings beside the configuration; borrowed;
+                            left out when it does not fit into a message */
     size_t bulk_n;
     const struct hm_layout *layout; /* borrowed */
     const struct hm_kernels *kernels;

@@ -264,18 +264,27 @@ size_t hm_hello_encode(const struct hm_field *field, size_t n_fields,
     return (size_t)(w.at - out);
 }
 
-int hm_hello_decode(const uint8_t *in, size_t in_n, struct hm_field *field, size_t field_room,
-                    size_t *n_fields, struct hm_peer_entry *peer, size_t peer_room, size_t *n_peers,
-                    const uint8_t **bulk, size_t *n_bulk)
+int hm_hello_decode_kept(const uint8_t *in, size_t in_n, struct hm_field *field, size_t field_room,
+                         size_t *n_fields, struct hm_peer_entry *peer, size_t peer_room,
+                         size_t *n_peers, const uint8_t **bulk, size_t *n_bulk)
 {
-    struct hm_reader r = payload_reader(in, in_n);
+    struct hm_reader r = hm_reader_of(in, in_n);
     *n_fields = get_fields(&r, field, field_room);
     *n_peers = get_peers(&r, peer, peer_room);
-    *n_bulk = (size_t)get_number(&r, HM_PAYLOAD_MAX);
+    *n_bulk = (size_t)get_number(&r, in_n);
     *bulk = hm_get_bytes(&r, *n_bulk);
     if (is_complete(&r))
         return 0;
     *n_fields = *n_peers = *n_bulk = 0;
     *bulk = NULL;
     return -1;
+}
+
+int hm_hello_decode(const uint8_t *in, size_t in_n, struct hm_field *field, size_t field_room,
+                    size_t *n_fields, struct hm_peer_entry *peer, size_t peer_room, size_t *n_peers,
+                    const uint8_t **bulk, size_t *n_bulk)
+{
+    /* More than a message holds ends as nothing would. */
+    return hm_hello_decode_kept(in, in_n > HM_PAYLOAD_MAX ? 0 : in_n, field, field_room, n_fields,
+                                peer, peer_room, n_peers, bulk, n_bulk);
 }

@@ -286,6 +286,11 @@ int hm_hello_decode(const uint8_t *in, size_t in_n, struct hm_field *field, size
                     size_t *n_fields, struct hm_peer_entry *peer, size_t peer_room, size_t *n_peers,
                     const uint8_t **bulk, size_t *n_bulk);
 
+/* The same of a file, where bulk data may be more than a message holds. */
+int hm_hello_decode_kept(const uint8_t *in, size_t in_n, struct hm_field *field, size_t field_room,
+                         size_t *n_fields, struct hm_peer_entry *peer, size_t peer_room,
+                         size_t *n_peers, const uint8_t **bulk, size_t *n_bulk);
+
 /* ---- packed deltas in payloads (the one place that knows LZ4) ---- */
 
 /* Bytes that hm_pack may need for `listed` blocks in a range of `range`. */

@@ -34,6 +34,7 @@ enum kind {
     CLIP,
     PART,
     COMPENSATE,
+    SAMPLE,
     BOUND,
     LIST,
 };
@@ -95,6 +96,22 @@ static const struct flag flags[] = {
     {"batch", "B",
      "examples whose gradient is taken at the same weights (default: svm 1, lenet5 32)", 'o', 0,
      COUNT, AT(node.train.batch)},
+    {"dim", "D", "word2vec: length of the vectors, 1 to 1000 (default 100)", 'o', 0, COUNT,
+     AT(node.train.dim)},
+    {"window", "W", "word2vec: most words on either side that count as context (default 5)", 'o', 0,
+     COUNT, AT(node.train.window)},
+    {"negative", "K", "word2vec: negatives of each pair (default 5)", 'o', 0, COUNT,
+     AT(node.train.negative)},
+    {"sample", "T",
+     "word2vec: words that are more frequent than this are left out now and then; 0: none (default "
+     "1e-4)",
+     'o', 0, SAMPLE, AT(node.train.sample)},
+    {"cbow", NULL, "word2vec: continuous bag of words (default: skip-gram)", 'o', 0, FLAG,
+     AT(node.train.cbow)},
+    {"hogbatch", NULL, "word2vec: negatives of each word's own (default: shared by 16 words)", 'o',
+     0, FLAG, AT(node.train.hogbatch)},
+    {"test-fraction", "P", "word2vec: part of the text that is held out to test on", 'o', 0,
+     FRACTION, AT(node.train.test_fraction)},
     {"schedule", "constant|step|cosine|inverse",
      "how the step size falls: step (lenet5's default) x 0.4 at 50 %, 0.1 at 80 % of the budget; "
      "inverse (svm's) 1 / (L (t0 + t))",
@@ -368,11 +385,14 @@ static int set_optimiser(struct cli *cli, const struct flag *flag, const char *t
         return bad(flag, text, "a number from 0 up to, but not, 1");
     if (flag->kind == PART && (!ok || x > .9))
         return bad(flag, text, "a fraction from 0 to 0.9");
+    if (flag->kind == SAMPLE && (!ok || x > 1))
+        return bad(flag, text, "a fraction from 0 to 1");
     if (!ok || x > 1e6)
         return bad(flag, text, "a number from 0 to 1e6");
     *(double *)(void *)((char *)cli + flag->at) = x;
     train->momentum_given |= flag->kind == MOMENTUM;
     train->clip_given |= flag->kind == CLIP;
+    train->sample_given |= flag->kind == SAMPLE;
     train->compensate_given |= flag->kind == COMPENSATE;
     if (flag->kind == COMPENSATE)
         train->adaptive = adaptive;
@@ -481,6 +501,7 @@ static int set(struct cli *cli, const struct flag *flag, const char *text)
     case MOMENTUM:
     case CLIP:
     case PART:
+    case SAMPLE:
     case COMPENSATE:
         return set_optimiser(cli, flag, text);
     case BOUND:
