@@ -86,7 +86,8 @@ int cmd_eval(struct cli *cli)
     if ((!train->n_test && !train->n_train && !train->data) ||
         !hm_workload_find(cli->node.workload)) {
         fprintf(stderr, "hogmesh eval: nothing to score on; give %s\n",
-                words ? "--analogies FILE or --pairs FILE" : "--test FILE or --data DIR");
+                words ? "--analogies FILE, --pairs FILE or --test FILE"
+                      : "--test FILE or --data DIR");
         return EXIT_USAGE;
     }
     enum hm_status status = load(cli, &progress, &loaded, &err);

@@ -92,13 +92,6 @@ static void overview(FILE *out)
     fputs("\n'hogmesh COMMAND --help' lists a command's flags.\n", out);
 }
 
-/* Word vectors can be made and scored from files alone. */
-static int knows(const struct command *command, const char *workload)
-{
-    int from_files = command->main == cmd_eval || command->main == cmd_synth;
-    return hm_workload_find(workload) || (from_files && strcmp(workload, "word2vec") == 0);
-}
-
 static int dispatch(const struct command *command, int argc, char **argv)
 {
     struct cli cli;
@@ -111,7 +104,7 @@ static int dispatch(const struct command *command, int argc, char **argv)
     int status = cli_parse(&cli, command, argc - first + 1, argv + first - 1);
     if (status)
         return status < 0 ? EXIT_DONE : status;
-    if (command->takes_workload && (!workload || !knows(command, workload))) {
+    if (command->takes_workload && (!workload || !hm_workload_find(workload))) {
         fprintf(stderr, "hogmesh %s: %s%s; known are:", command->name,
                 workload ? "unknown workload " : "a workload is missing", workload ? workload : "");
         for (unsigned i = 0; hm_workload_at(i); i++)
