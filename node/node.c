@@ -197,7 +197,8 @@ static uint64_t log_budget(const struct hm_node *node)
 
 /* The bound that the README states: W, B, the running and the received delta, a snapshot that is
  * given and one that is taken, the log, held deltas, the workers' scratch, and for each peer what
- * the sockets may queue: 64 messages to send, 128 received, 16 requests. */
+ * the sockets may queue: 64 messages to send, 128 received, 16 requests. The report adds what each
+ * member costs whom it met. */
 static uint64_t memory_bound(const struct hm_node *node)
 {
     uint64_t n = node->weights.n, peers = node->options.expect > 1 ? node->options.expect - 1 : 0;
