@@ -650,6 +650,7 @@ static void ask_to_stop(struct hm_sim *sim, uint32_t index, bool leave)
     if (!node->up)
         return;
     tell(node, leave ? HM_SIM_LEAVING : HM_SIM_STOPPED);
+    node->left |= leave;
     hm_node_stop(node->node, leave);
 }
 
@@ -710,6 +711,11 @@ struct hm_node *hm_sim_node(struct hm_sim *sim, uint32_t index)
 bool hm_sim_is_up(const struct hm_sim *sim, uint32_t index)
 {
     return sim->node[index].up;
+}
+
+bool hm_sim_has_left(const struct hm_sim *sim, uint32_t index)
+{
+    return sim->node[index].left;
 }
 
 const struct hm_fields *hm_sim_config(const struct hm_sim *sim)

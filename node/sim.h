@@ -173,6 +173,7 @@ uint32_t hm_sim_n(const struct hm_sim *sim);    /* n_max */
 struct hm_node *hm_sim_node(struct hm_sim *sim,
                             uint32_t index); /* NULL: never started, or killed */
 bool hm_sim_is_up(const struct hm_sim *sim, uint32_t index);
+bool hm_sim_has_left(const struct hm_sim *sim, uint32_t index); /* by hm_sim_leave */
 const struct hm_fields *hm_sim_config(const struct hm_sim *sim);
 size_t hm_sim_n_dead(const struct hm_sim *sim);
 const struct hm_sim_dead *hm_sim_dead(const struct hm_sim *sim, size_t index);

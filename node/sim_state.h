@@ -54,9 +54,9 @@ struct sim_node {
     struct hm_sim *sim;
     uint32_t index, epoch; /* epoch: life, as far as messages on the way are concerned */
     struct hm_node *node;
-    bool up, paused, trained;
-    int64_t clock_us; /* of its own clock against the world's */
-    uint64_t turn_at; /* 0: none is due */
+    bool up, paused, trained, left; /* left: asked to, ahead of the others */
+    int64_t clock_us;               /* of its own clock against the world's */
+    uint64_t turn_at;               /* 0: none is due */
     uint64_t busy_until, turn_began_ns;
     unsigned flips;
     struct letter *inbox; /* ring */

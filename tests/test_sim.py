@@ -34,6 +34,14 @@ def test_tables_for_people(run, small):
     assert 'node2' in process.out and 'virtual seconds' in process.out and 'balanced' in process.out
 
 
+def test_who_left_is_no_part_of_the_end(run, small, tmp_path):
+    (tmp_path / 'plan.json').write_text('{"events": [{"at": "5ms", "do": "leave", "node": 1}, {"at": "8ms", "do": "join"}]}')
+    summary = run(*sim(3, small, '--epochs', 60, '--speed', '1M', '--faults', tmp_path / 'plan.json')).done()
+    check_end(summary, 4)
+    left = [node for node in summary['per_node'] if node['hash'] is None]
+    assert [node['label'] for node in left] == ['node1'] and left[0]['ended'].startswith('left')
+
+
 BAD_NETWORK = ('--latency', 'lognormal:300us,0.7', '--drop', '0.2', '--duplicate', '0.1', '--reorder', '0.3',
                '--link-bandwidth', '10MB', '--epochs', '10', '--speed', '1M')
 

@@ -339,15 +339,15 @@ static void merge_links(struct hm_node_report *report, struct hm_link *all)
     report->n_links = 1;
 }
 
-static json_t *report_of(struct hm_node *node)
+static json_t *report_of(uint32_t index)
 {
-    struct hm_node_report report = *hm_node_report(node);
+    struct hm_node_report report = *hm_node_report(hm_sim_node(self.sim, index));
     struct hm_link all = {0};
     if (self.options.n > LINKS_NODES_MAX)
         merge_links(&report, &all);
     json_t *json = summary_of_node(&report);
-    if (report.status)
-        json_object_set_new(json, "hash", json_null()); /* as of a process that fails */
+    if (report.status || (hm_sim_has_left(self.sim, index) && !report.clean))
+        json_object_set_new(json, "hash", json_null()); /* no part of what was agreed */
     hm_tally_fini(&all.flushes);
     hm_tally_fini(&all.step);
     return json;
@@ -367,9 +367,8 @@ static json_t *reports(void)
         return worker_reports();
     json_t *nodes = json_array();
     for (uint32_t i = 0; i < hm_sim_n(self.sim); i++) {
-        struct hm_node *node = hm_sim_node(self.sim, i);
-        if (node && !hm_sim_is_up(self.sim, i))
-            json_array_append_new(nodes, report_of(node));
+        if (hm_sim_node(self.sim, i) && !hm_sim_is_up(self.sim, i))
+            json_array_append_new(nodes, report_of(i));
     }
     for (size_t i = 0; i < hm_sim_n_dead(self.sim); i++) {
         const struct hm_sim_dead *dead = hm_sim_dead(self.sim, i);
