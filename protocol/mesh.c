@@ -326,7 +326,8 @@ static bool allocate(struct hm_mesh *mesh)
             return false;
         mesh->decoder = mesh->own_decoder;
     }
-    mesh->packed_room = hm_pack_bound(HM_PAYLOAD_MAX / 512, n_blocks);
+    mesh->packed_room =
+        hm_pack_bound(n_blocks < PIECE_BLOCKS_MAX ? n_blocks : PIECE_BLOCKS_MAX, n_blocks);
     mesh->packed = malloc(mesh->packed_room);
     return mesh->packed && hm_mesh_stream_make(mesh, mesh->params.life);
 }

@@ -12,7 +12,6 @@ enum {
     RTT_LEAST_US = 200,
     RTT_MOST_US = 1000000,
     INTERVAL_ALONE_US = 10000, /* nobody listens: only B must be fresh enough to be scored */
-    PIECE_BLOCKS_MAX = 3500,   /* that many full blocks fit into a payload beside the vectors */
     LAG_FLUSHES_MAX = 8,
     STARVED_US = 5000000, /* without a flush, for want of bandwidth, until that is said */
     CAP_LEAST = 1024,
@@ -119,9 +118,9 @@ static uint64_t interval_us(const struct hm_mesh *mesh)
     unsigned n = hm_mesh_n_live(mesh);
     if (mesh->params.flush_us)
         return mesh->params.flush_us;
-    if (n == 1)
-        return INTERVAL_ALONE_US;
     double cost = IO_SHARE * mesh->cost_us;
+    if (n == 1)
+        return (uint64_t)fmin(fmax(INTERVAL_ALONE_US, cost / OVERHEAD), INTERVAL_MAX_US);
     double budget = mesh->params.budget_steps ? (double)mesh->params.budget_steps : mesh->rate * 60;
     double alone_us = mesh->rate > 0 ? budget / mesh->rate * 1e6 : 1e6;
     double best = sqrt(alone_us * cost / n);
@@ -238,6 +237,7 @@ static struct hm_blob *payload_of(struct hm_mesh *mesh, const struct hm_delta *p
 {
     struct hm_span_entry span[HM_STREAMS_MAX];
     size_t n_spans = hm_mesh_spans(mesh, span);
+    assert(hm_pack_bound(piece->n_blocks, head->n_blocks) <= mesh->packed_room);
     struct hm_blob *payload =
         hm_blob_new(HM_SPANS_BOUND(n_spans) + hm_pack_bound(piece->n_blocks, head->n_blocks));
     assert(payload);

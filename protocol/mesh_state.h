@@ -9,6 +9,9 @@
 
 #include <stdbool.h>
 
+/* Of a flush, in one message: that many full blocks fit into a payload beside the vectors. */
+enum { PIECE_BLOCKS_MAX = 3500 };
+
 enum {
     MEMBERS_MAX = HM_PEERS_MAX,
     SLOT_WORDS = MEMBERS_MAX / 64,
@@ -248,8 +251,8 @@ struct hm_mesh {
     uint64_t suspect; /* life whose beats contradict this replica */
 
     /* sending */
-    uint8_t *packed; /* scratch of hm_pack */
-    size_t packed_room;
+    uint8_t *packed;    /* scratch of hm_pack */
+    size_t packed_room; /* for a piece */
 
     struct hm_action *action; /* [ACTIONS_MAX], grown as needed */
     size_t n_actions, next_action, actions_room;
