@@ -17,6 +17,7 @@
 #include "models/parts.h"
 #include "sparse/cell.h"
 #include "sparse/combine.h"
+#include "sparse/dirty.h"
 #include "sparse/fields.h"
 #include "sparse/kernels.h"
 #include "sparse/progress.h"
@@ -96,6 +97,7 @@ struct hm_step {
     float *read;      /* [read_floats] what a gradient was taken at, between grad and apply */
     double staleness; /* apply: updates that reached W since then */
     uint64_t held;    /* out: examples whose steps are in the scratch, not in w, as yet */
+    hm_mark *dirty;   /* of w's blocks: whoever adds marks them; NULL, unless the model marks */
     uint64_t n_sampled,
         n_wiped; /* out, added to: sampled adds, and those that wiped out another's (race_loss) */
 };
@@ -226,6 +228,7 @@ struct hm_model {
     size_t read_floats;        /* of each gradient; 0: apply does not look at them */
     size_t grad_max;           /* spans and values that the gradient of a batch may have */
     struct hm_combine combine; /* the mesh's rule, by adopt */
+    int marks;                 /* its steps mark what they add to: few blocks of many */
     int64_t staleness_bound;   /* batches; below 0: none; 0: synchronous rounds. By adopt */
     float momentum;            /* of its steps; 0: none */
 };
@@ -237,6 +240,8 @@ static inline void hm_model_apply(const struct hm_model *model, struct hm_step *
         model->ops->apply(model, step, grad);
     else
         hm_grad_add(grad, step->scale, step->w);
+    for (uint32_t i = 0; step->dirty && i < grad->n_spans; i++)
+        hm_dirty_mark(step->dirty, grad->span[i].at, grad->span[i].n);
 }
 
 extern const struct hm_model_ops hm_svm, hm_lenet5, hm_word2vec;

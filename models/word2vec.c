@@ -135,6 +135,7 @@ static enum hm_status open_model(struct hm_model **model, const struct hm_train_
         return hm_fail(err, HM_ENOMEM, "word2vec: no memory");
     w2v->base.ops = &hm_word2vec;
     w2v->base.batch = options->batch ? options->batch : 1;
+    w2v->base.marks = 1;
     w2v->options = *options;
     w2v->kernels = hm_w2v_kernels_find(options->isa);
     enum hm_status status = check_options(options, err);

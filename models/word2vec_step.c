@@ -126,6 +126,36 @@ static void prepare(const struct hm_w2v_model *w2v, const struct room *r, hm_cel
                    &draws, rate, slots);
 }
 
+/* ---- marks ---- */
+
+static void mark(const struct hm_w2v_model *w2v, const struct hm_step *step, int out, uint32_t word)
+{
+    const struct hm_w2v_shape *s = &w2v->shape;
+    const size_t table = hm_tensor_at(&w2v->layout.tensor[out]);
+    if (word != HM_W2V_NO_WORD)
+        hm_dirty_mark(step->dirty, table + (size_t)word * s->padded, s->dim);
+}
+
+/* The rows that a block has added to. */
+static void mark_block(const struct hm_w2v_model *w2v, const struct room *r,
+                       const struct hm_w2v_run *run, size_t block, const struct hm_step *step)
+{
+    const struct hm_w2v_shape *s = &w2v->shape;
+    const int narrow_in = !s->cbow && !s->centred, window = r->window[block];
+    const uint32_t *word = run->word + block * HM_W2V_INPUTS,
+                   *noise = r->noise + block * hm_w2v_noise_of(s);
+    const unsigned n_noise = s->centred ? hm_w2v_noise_of(s) : HM_W2V_UPDATED;
+    for (int j = -window; step->dirty && j < HM_W2V_INPUTS + window; j++) {
+        const int input = j >= 0 && j < HM_W2V_INPUTS;
+        if (input || !narrow_in)
+            mark(w2v, step, 0, word[j]);
+        if (input || narrow_in)
+            mark(w2v, step, 1, word[j]);
+    }
+    for (unsigned n = 0; step->dirty && n < n_noise; n++)
+        mark(w2v, step, 1, noise[n]);
+}
+
 /* ---- in place ---- */
 
 /* W -= rate times the gradient in slots, so that adds that wipe out another's show. */
@@ -176,6 +206,7 @@ static void step_in_place(const struct hm_w2v_model *w2v, const struct piece *pi
             step_metered(w2v, r, &run, i, now->factor, step);
         else
             w2v->kernels->block(now, r->kernels);
+        mark_block(w2v, r, &run, i, step);
     }
 }
 
@@ -242,6 +273,8 @@ static void step_batch(const struct hm_w2v_model *w2v, const struct hm_shard *sh
         else
             for (unsigned k = 0; k < padded; k++)
                 hm_cell_add(row + k, -rate * one.value[k]);
+        if (step->dirty)
+            mark(w2v, step, (slots.row[i] & HM_W2V_OUT) != 0, (uint32_t)word);
     }
 }
 

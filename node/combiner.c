@@ -24,14 +24,16 @@ static bool open_hold(struct hm_combiner *c)
     return c->hold.walk.w && c->hold.sum;
 }
 
-enum hm_status hm_combiner_open(struct hm_combiner *c, enum hm_rule rule,
+enum hm_status hm_combiner_open(struct hm_combiner *c, enum hm_rule rule, bool marks,
                                 struct hm_weights *weights, struct hm_err *err)
 {
     *c = (struct hm_combiner){.rule = rule, .weights = weights};
     bool ok = true;
+    if (marks && rule != HM_RULE_HOLD)
+        ok = hm_dirty_init(&c->dirty, weights->layout.n_blocks, NULL) == HM_OK;
     if (rule == HM_RULE_HOLD)
         ok = open_hold(c);
-    else if (rule == HM_RULE_LOOKAHEAD)
+    else if (rule == HM_RULE_LOOKAHEAD && ok)
         ok = (c->ahead.v = zeroed(weights->n * sizeof *c->ahead.v)) != NULL;
     return ok ? HM_OK : hm_fail(err, HM_ENOMEM, "no memory to combine the nodes' steps");
 }
@@ -45,6 +47,7 @@ void hm_combiner_close(struct hm_combiner *c)
     free(c->hold.walk.w);
     free(c->hold.sum);
     free(c->ahead.v);
+    hm_dirty_fini(&c->dirty);
     *c = (struct hm_combiner){0};
 }
 
@@ -171,16 +174,20 @@ static void extract_holding(struct hm_combiner *c, const struct hm_kernels *kern
     move(c, delta, 0, 1);
 }
 
-void hm_combiner_extract(struct hm_combiner *c, const struct hm_kernels *kernels,
-                         const struct hm_publish *publish, bool final, uint64_t due_us,
-                         uint64_t claimed, struct hm_delta *delta, struct hm_extract_stats *stats)
+uint32_t hm_combiner_extract(struct hm_combiner *c, const struct hm_kernels *kernels,
+                             const struct hm_publish *publish, bool final, uint64_t due_us,
+                             uint64_t claimed, struct hm_delta *delta,
+                             struct hm_extract_stats *stats)
 {
     if (c->rule == HM_RULE_HOLD && !final) {
         extract_holding(c, kernels, publish, due_us, claimed, delta, stats);
-        return;
+        return c->weights->layout.n_blocks;
     }
     hm_combiner_release_all(c);
+    if (c->dirty.mark && !final)
+        return hm_dirty_extract(&c->dirty, kernels, c->weights, publish, delta, stats);
     kernels->extract(c->weights, 0, c->weights->layout.n_blocks, publish, delta, stats);
+    return c->weights->layout.n_blocks;
 }
 
 /* ---- look-ahead ---- */

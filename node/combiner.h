@@ -29,6 +29,7 @@ enum {
 struct hm_combiner {
     enum hm_rule rule;
     struct hm_weights *weights; /* the node's */
+    struct hm_dirty dirty;      /* its blocks, where the model marks them; no marks: all are */
     struct {
         struct hm_weights
             walk;     /* W without what is on hold, B the node's: what is extracted from */
@@ -50,19 +51,21 @@ struct hm_combiner {
     } ahead;
 };
 
-enum hm_status hm_combiner_open(struct hm_combiner *combiner, enum hm_rule rule,
+/* marks: steps mark the blocks that they add to. What is on hold, however, is all over W. */
+enum hm_status hm_combiner_open(struct hm_combiner *combiner, enum hm_rule rule, bool marks,
                                 struct hm_weights *weights, struct hm_err *err);
 void hm_combiner_close(struct hm_combiner *combiner);
 
 /* Bytes that it takes at the most, for a model of n weights and so many peers. */
 uint64_t hm_combiner_bytes(enum hm_rule rule, uint64_t n, unsigned peers);
 
-/* As hm_kernels.extract of all blocks, but what is on hold stays so. The delta is held until
- * due_us, and until more than `claimed` examples have been handed out. `final`: nothing is held any
- * more. */
-void hm_combiner_extract(struct hm_combiner *combiner, const struct hm_kernels *kernels,
-                         const struct hm_publish *publish, bool final, uint64_t due_us,
-                         uint64_t claimed, struct hm_delta *delta, struct hm_extract_stats *stats);
+/* As hm_kernels.extract of all blocks that may have something, but what is on hold stays so. The
+ * delta is held until due_us, and until more than `claimed` examples have been handed out. `final`:
+ * of all blocks, and nothing is held any more. Returns the blocks that it went through. */
+uint32_t hm_combiner_extract(struct hm_combiner *combiner, const struct hm_kernels *kernels,
+                             const struct hm_publish *publish, bool final, uint64_t due_us,
+                             uint64_t claimed, struct hm_delta *delta,
+                             struct hm_extract_stats *stats);
 
 /* A delta of `from` has been applied. */
 void hm_combiner_note(struct hm_combiner *combiner, uint64_t from, const struct hm_delta *delta);

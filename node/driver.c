@@ -112,9 +112,9 @@ static struct hm_weights *worked_on(struct hm_node *node)
     return node->rounds.weights ? &node->rounds.own : &node->weights;
 }
 
-/* Makes the delta, and adds it to B. */
-static void make_delta(struct hm_node *node, const struct hm_action *action, struct hm_delta *delta,
-                       struct hm_extract_stats *stats)
+/* Makes the delta, and adds it to B. Returns the blocks that were looked at. */
+static uint32_t make_delta(struct hm_node *node, const struct hm_action *action,
+                           struct hm_delta *delta, struct hm_extract_stats *stats)
 {
     bool final = action->extract.verify || action->extract.rescale != 0;
     if (node->rounds.weights) {
@@ -122,11 +122,12 @@ static void make_delta(struct hm_node *node, const struct hm_action *action, str
         node->kernels->extract(&node->rounds.own, 0, node->layout.n_blocks,
                                &action->extract.publish, delta, stats);
         node->kernels->apply(delta, &node->weights, &node->n_sampled, &node->n_wiped);
-        return;
+        return node->layout.n_blocks;
     }
-    hm_combiner_extract(&node->combiner, node->kernels, &action->extract.publish, final,
-                        hm_node_now(node) + hm_mesh_delay_us(node->mesh),
-                        atomic_load_explicit(&node->cursor, memory_order_relaxed), delta, stats);
+    return hm_combiner_extract(&node->combiner, node->kernels, &action->extract.publish, final,
+                               hm_node_now(node) + hm_mesh_delay_us(node->mesh),
+                               atomic_load_explicit(&node->cursor, memory_order_relaxed), delta,
+                               stats);
 }
 
 static void extract(struct hm_node *node, const struct hm_action *action)
@@ -141,15 +142,16 @@ static void extract(struct hm_node *node, const struct hm_action *action)
     uint64_t steps = hm_node_settled(node) - node->taken;
     struct hm_delta *delta = node->delta;
     delta->n_blocks = delta->n_nonzero = 0;
-    make_delta(node, action, delta, &stats);
+    node->work.scanned += (uint64_t)HM_BLOCK * make_delta(node, action, delta, &stats);
     node->work.extracts++;
-    node->work.scanned += node->weights.n;
     node->work.published += delta->n_blocks;
     node->taken += steps;
     if (steps || delta->n_blocks)
         node->report.last_apply_us = hm_node_now(node);
-    if (action->extract.rescale != 0)
+    if (action->extract.rescale != 0) {
         rescale(worked_on(node), action->extract.rescale);
+        hm_dirty_mark_all(&node->combiner.dirty);
+    }
     measure_rate(node, steps);
     struct hm_event event = event_of(node, HM_EV_EXTRACTED);
     event.extracted.delta = delta;

@@ -209,6 +209,7 @@ static uint64_t memory_bound(const struct hm_node *node)
         copies += 4 * n + hm_trajectory_bytes(node->model);
     copies += hm_combiner_bytes(node->model->combine.rule, n, (unsigned)peers);
     copies += node->model->staleness_bound == 0 ? hm_rounds_bytes(n) : 0;
+    copies += n / HM_BLOCK; /* marks */
     /* The optimiser's state; for checkpoints the thread's own copy, and that which is written. */
     uint64_t states = (node->options.checkpoint_path ? 3 : 1) * node->model->state_floats;
     return 8 * n + 2 * 4 * n + 2 * 4 * n + copies + node->report.log_budget + ((uint64_t)16 << 20) +
@@ -228,7 +229,9 @@ static enum hm_status open_weights(struct hm_node *node, struct hm_err *err)
         return status;
     node->model->ops->init(node->model, &node->weights);
     hm_weights_settle(&node->weights);
-    status = hm_combiner_open(&node->combiner, node->model->combine.rule, &node->weights, err);
+    status = hm_combiner_open(&node->combiner, node->model->combine.rule,
+                              node->model->marks && node->model->staleness_bound != 0,
+                              &node->weights, err);
     if (!status && node->model->staleness_bound == 0)
         status = hm_rounds_init(&node->rounds, &node->weights, err);
     if (status)

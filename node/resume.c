@@ -280,6 +280,7 @@ void hm_resume_hand_over(struct hm_node *node)
     int dropped;
     uint64_t steps =
         hm_checkpoint_hand_over(&node->resumed->checkpoint, node->mesh, &node->weights, &dropped);
+    hm_dirty_mark_all(&node->combiner.dirty);
     /* No worker runs yet: they count on from here. */
     struct worker *worker = &node->worker[0];
     atomic_fetch_add(&worker->steps, steps);

@@ -375,6 +375,7 @@ enum hm_status hm_workers_open(struct hm_node *node, struct hm_err *err)
         if (hm_step_open(&worker->step, node->model, w, err) ||
             (hm_is_paced(node) && hm_pace_open(worker, err)))
             return HM_ENOMEM;
+        worker->step.dirty = node->combiner.dirty.mark;
     }
     return HM_OK;
 }

@@ -32,7 +32,7 @@ static struct scene *open_scene(enum hm_rule rule)
     assert_int_equal(hm_layout_add(&s->layout, "b", 100, 1, -3, NULL), HM_OK);
     assert_int_equal(hm_weights_init(&s->weights, &s->layout, NULL), HM_OK);
     assert_int_equal(hm_delta_init(&s->delta, s->layout.n_blocks, NULL), HM_OK);
-    assert_int_equal(hm_combiner_open(&s->combiner, rule, &s->weights, NULL), HM_OK);
+    assert_int_equal(hm_combiner_open(&s->combiner, rule, false, &s->weights, NULL), HM_OK);
     return s;
 }
 
