@@ -1,0 +1,76 @@
+"""Word2Vec as a workload: trained in a mesh, simulated, in batches, exported, refused; on a text made here."""
+import subprocess
+
+import pytest
+
+from processes import BINARY
+
+
+@pytest.fixture(scope='module')
+def text(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('words')
+    subprocess.run([BINARY, 'synth', 'word2vec', '--out', folder, '--rows', '20000', '--quiet'], check=True)
+    return folder
+
+
+def corpus(text):
+    return next(f for f in sorted(text.glob('*.txt')) if f.name not in ('questions.txt', 'pairs.txt'))
+
+
+def flags(text, *more):
+    return ['--train', corpus(text), '--dim', 32, '--no-cache', '--json', '--quiet', *more]
+
+
+def check_end(summary, n):
+    assert summary['clean'] and summary['equal_hashes'] and summary['balanced'], summary
+    assert len(summary['per_node']) == n
+    assert summary['deltas']['lost'] == 0
+
+
+def test_nodes_and_threads_learn(run, text):
+    for n, threads in (1, 2), (2, 1):
+        summary = run('run', 'word2vec', '-n', n, '-t', threads, *flags(text, '--epochs', 3, '--test-fraction', .1,
+                                                                          '--out', f'out{n}')).done()
+        check_end(summary, n)
+        assert summary['test']['loss'] < 3.2 < 6 * .693  # K + 1 times log 2 is what nothing learnt has
+        assert summary['examples'] >= summary['steps'] * .99
+
+
+def test_exported_vectors_are_those_of_the_model(run, text, tmp_path):
+    run('run', 'word2vec', '-n', 1, *flags(text, '--epochs', 2, '--out', 'out')).done()
+    for name in 'v.bin', 'v.txt':
+        assert run('export', 'word2vec', 'out', '--to', name).wait().code == 0
+    scores = [run('eval', 'word2vec', model, '--analogies', text / 'questions.txt', '--json').wait().out
+              for model in ('out', 'v.bin', 'v.txt')]
+    assert scores[0] == scores[1] == scores[2] != ''
+    head = (tmp_path / 'v.txt').read_text().splitlines()[0].split()
+    assert head[1] == '32'
+    refused = run('export', 'word2vec', 'out', '--to', 'v.onnx').wait()
+    assert refused.code == 2 and '.bin and .txt' in refused.err
+
+
+@pytest.mark.parametrize('more', [[], ['--cbow'], ['--hogbatch'], ['--batch', 128, '--step-time', 'const:1ms', '--delay', 'const:3ms'],
+                                  ['--batch', 64, '--staleness-bound', 0], ['--combine', 'mean'], ['--combine', 'hold', '--batch', 64]])
+def test_simulations_repeat(run, text, more):
+    command = ['sim', 'word2vec', '-n', 3, *flags(text, '--epochs', .2, *more)]
+    first, second = run(*command).done(120), run(*command).done(120)
+    check_end(first, 3)
+    assert first['model_hash'] == second['model_hash']
+    assert first['train']['loss'] < 4.3
+
+
+def test_another_vocabulary_is_refused(start, text, tmp_path):
+    other = tmp_path / 'other.txt'
+    other.write_text(corpus(text).read_text().replace('a', 'e'))
+    first = start('join', 'word2vec', '--train', corpus(text), '--no-cache', '--expect', 2)
+    second = start('join', 'word2vec', '--train', other, '--no-cache', '--peer', first.address()).wait()
+    assert second.code == 4
+    assert "'vocabulary'" in second.err
+
+
+def test_options_of_others_are_refused(run, text):
+    for more, says in ((['--momentum', .9], '--momentum'), (['--cbow', '--hogbatch'], '--hogbatch'),
+                       (['--partition', 'labels'], 'no labels'), (['--combine', 'lookahead'], 'lookahead'),
+                       (['--sample', 2], '--sample'), (['--test-fraction', 1], '--test-fraction'), (['--dim', 1001], '1 to 1000')):
+        process = run('run', 'word2vec', '-n', 1, *flags(text, *more)).wait()
+        assert process.code != 0 and says in process.err, (more, process.err)
