@@ -86,7 +86,7 @@ def test_optimisers_learn(run, images, flags):
 MANY = (*SLOW, '--latency', 'const:1.7ms', '--epochs', 20)
 
 
-@pytest.mark.parametrize('flags, least', [(('--partition', 'split'), .93), (('--partition', 'labels', '--clip', 2), .95),
+@pytest.mark.parametrize('flags, least', [(('--partition', 'split'), .93), (('--partition', 'labels', '--clip', 4), .93),
                                           (('--partition', 'split', '--momentum', .9, '--delay', 'const:90ms@0'), .93),
                                           (('--partition', 'split', '--delay', 'const:90ms'), .93)])
 def test_ten_nodes_learn_by_the_rule_of_their_partition(run, images, flags, least):
@@ -98,7 +98,7 @@ def test_ten_nodes_learn_by_the_rule_of_their_partition(run, images, flags, leas
 
 def test_rules_for_labels_differ(run, images):
     """Otherwise the rules above show nothing."""
-    accuracy = {rule: run(*sim(images, 10, *MANY, '--partition', 'labels', '--clip', 2, '--combine', rule)).done()['test']['accuracy']
+    accuracy = {rule: run(*sim(images, 10, *MANY, '--partition', 'labels', '--clip', 4, '--combine', rule)).done()['test']['accuracy']
                 for rule in ('sum', 'hold', 'lookahead')}
     assert accuracy['lookahead'] > max(accuracy['sum'], accuracy['hold']) + .01, accuracy
 
