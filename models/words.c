@@ -26,14 +26,34 @@ static uint32_t hash_of(const void *text, size_t n)
     return (uint32_t)XXH3_64bits(text, n);
 }
 
+static uint64_t load(const uint8_t *p, size_t n)
+{
+    uint64_t x = 0;
+    for (size_t i = 0; i < n; i++)
+        x |= (uint64_t)p[i] << 8 * i;
+    return x;
+}
+
+static uint64_t head_of(const void *text, size_t n)
+{
+    const uint8_t *p = text;
+    if (n >= 8)
+        return load(p, 8);
+    if (n >= 4)
+        return load(p, 4) | load(p + n - 4, 4) << 8 * (n - 4);
+    return load(p, n);
+}
+
 /* The slot that holds the word, or the empty one where it belongs. */
-static uint32_t find_slot(const struct hm_words *words, const void *text, size_t n, uint32_t hash)
+static uint32_t find_slot(const struct hm_words *words, const void *text, size_t n, uint32_t hash,
+                          uint64_t head)
 {
     uint32_t mask = words->n_slots - 1, at = hash & mask;
-    for (uint64_t slot; (slot = words->slot[at]); at = (at + 1) & mask) {
-        uint32_t i = (uint32_t)slot - 1;
-        if (slot >> 32 == hash && hm_words_length(words, i) == n &&
-            memcmp(hm_words_text(words, i), text, n) == 0)
+    for (const struct hm_word_slot *slot; (slot = &words->slot[at])->number; at = (at + 1) & mask) {
+        uint32_t i = slot->number - 1;
+        if (slot->hash == hash && slot->head == head &&
+            (head >> 56 == 0 ||
+             (hm_words_length(words, i) == n && memcmp(hm_words_text(words, i), text, n) == 0)))
             break;
     }
     return at;
@@ -42,14 +62,14 @@ static uint32_t find_slot(const struct hm_words *words, const void *text, size_t
 static int enlarge(struct hm_words *words)
 {
     uint32_t n = words->n_slots ? 2 * words->n_slots : FIRST_SLOTS;
-    uint64_t *slot = calloc(n, sizeof *slot);
+    struct hm_word_slot *slot = calloc(n, sizeof *slot);
     if (!slot)
         return -1;
     for (uint32_t i = 0; i < words->n_slots; i++) {
-        if (!words->slot[i])
+        if (!words->slot[i].number)
             continue;
-        uint32_t at = (uint32_t)(words->slot[i] >> 32) & (n - 1);
-        while (slot[at])
+        uint32_t at = words->slot[i].hash & (n - 1);
+        while (slot[at].number)
             at = (at + 1) & (n - 1);
         slot[at] = words->slot[i];
     }
@@ -74,9 +94,11 @@ uint32_t hm_words_add(struct hm_words *words, const void *text, size_t n)
     assert(n <= HM_WORD_BYTES_MAX);
     if (2 * (uint64_t)words->n >= words->n_slots && enlarge(words) != 0)
         return HM_WORD_NONE;
-    uint32_t hash = hash_of(text, n), at = find_slot(words, text, n, hash);
-    if (words->slot[at])
-        return (uint32_t)words->slot[at] - 1;
+    uint32_t hash = hash_of(text, n);
+    uint64_t head = head_of(text, n);
+    uint32_t at = find_slot(words, text, n, hash, head);
+    if (words->slot[at].number)
+        return words->slot[at].number - 1;
     if (make_room(words, n) != 0)
         return HM_WORD_NONE;
     memcpy(words->text.base + words->text.used, text, n);
@@ -84,7 +106,7 @@ uint32_t hm_words_add(struct hm_words *words, const void *text, size_t n)
     words->text.used += n + 1;
     uint32_t i = words->n++, *start = (uint32_t *)(void *)words->start.base;
     start[i + 1] = (uint32_t)words->text.used;
-    words->slot[at] = (uint64_t)hash << 32 | (i + 1);
+    words->slot[at] = (struct hm_word_slot){hash, i + 1, head};
     return i;
 }
 
@@ -92,7 +114,7 @@ uint32_t hm_words_find(const struct hm_words *words, const void *text, size_t n)
 {
     if (!words->n_slots)
         return HM_WORD_NONE;
-    return (uint32_t)words->slot[find_slot(words, text, n, hash_of(text, n))] - 1;
+    return words->slot[find_slot(words, text, n, hash_of(text, n), head_of(text, n))].number - 1;
 }
 
 enum hm_status hm_words_full(const struct hm_words *words, struct hm_err *err)
@@ -109,18 +131,11 @@ enum hm_status hm_words_full(const struct hm_words *words, struct hm_err *err)
 
 /* A word with what mostly decides its place. */
 struct key {
-    uint64_t count, head; /* head: the first 8 bytes, as a number that sorts as they do */
+    uint64_t count,
+        head; /* the first 8 bytes, the first one highest, so that it sorts as they do */
     const char *text;
     uint32_t length, number;
 };
-
-static uint64_t head_of(const char *text, size_t length)
-{
-    uint64_t head = 0;
-    for (size_t i = 0; i < 8; i++)
-        head = head << 8 | (i < length ? (uint8_t)text[i] : 0);
-    return head;
-}
 
 static int compare(const void *one, const void *other)
 {
@@ -144,7 +159,8 @@ static struct key *sorted(const struct hm_words *words, uint64_t min_count, uint
         size_t length = hm_words_length(words, i);
         uint64_t count = *hm_words_count(words, i);
         if (count >= min_count)
-            key[(*n)++] = (struct key){count, head_of(text, length), text, (uint32_t)length, i};
+            key[(*n)++] = (struct key){count, __builtin_bswap64(head_of(text, length)), text,
+                                       (uint32_t)length, i};
     }
     if (key)
         qsort(key, *n, sizeof *key, compare);

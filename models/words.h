@@ -8,12 +8,19 @@
 
 #define HM_WORD_NONE UINT32_MAX
 
+/* Where a word is found. Words have no NUL in them, so a head whose last byte is 0 is all of the
+ * word: most words are found without a look at their text. */
+struct hm_word_slot {
+    uint32_t hash, number; /* number + 1; 0: empty */
+    uint64_t head;         /* the first 8 bytes, the first one lowest, and zeros */
+};
+
 struct hm_words {
     uint32_t n, n_slots;
-    struct hm_grow text;  /* one word after the other, each with a NUL behind it */
-    struct hm_grow start; /* uint32_t [n + 1] */
-    struct hm_grow count; /* uint64_t [n]; 0 for a new word; the user's */
-    uint64_t *slot;       /* [n_slots] hash << 32 | number + 1; 0: empty */
+    struct hm_grow text;       /* one word after the other, each with a NUL behind it */
+    struct hm_grow start;      /* uint32_t [n + 1] */
+    struct hm_grow count;      /* uint64_t [n]; 0 for a new word; the user's */
+    struct hm_word_slot *slot; /* [n_slots] */
 };
 
 /* Zeros are an empty set. */
