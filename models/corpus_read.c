@@ -23,10 +23,10 @@ enum { BLOCK_BYTES = 1 << 20, BLOCK_BYTES_MAX = 64 << 20, PIECE = 1 << 16 };
 
 /* ---- blocks ---- */
 
-enum state { EMPTY, FILLED, DONE };
+enum state { EMPTY, FILLED, CLAIMED, DONE };
 
-/* A piece of text between words, and what became of it. Only `state` is shared: who finds it FILLED
- * under the mutex owns the rest until it says DONE. */
+/* A piece of text between words, and what became of it. Only `state` is shared: who makes it
+ * CLAIMED under the mutex owns the rest until it says DONE. */
 struct block {
     enum state state;
     unsigned file; /* which one */
@@ -147,10 +147,12 @@ static struct block *claim(struct press *press)
             break;
         pthread_cond_wait(&press->changed, &press->mutex);
     }
-    if (block->state == FILLED && !press->stop)
+    if (block->state == FILLED && !press->stop) {
+        block->state = CLAIMED; /* or who goes round the ring faster would take it again */
         press->claimed++;
-    else
+    } else {
         block = NULL;
+    }
     pthread_mutex_unlock(&press->mutex);
     return block;
 }
@@ -300,7 +302,8 @@ static enum hm_status keep_rest(struct source *source, const struct block *block
         if (!source->rest)
             return hm_fail(err, HM_ENOMEM, "out of memory");
     }
-    memcpy(source->rest, block->text + cut, n);
+    if (n)
+        memcpy(source->rest, block->text + cut, n);
     source->n_rest = n;
     return HM_OK;
 }

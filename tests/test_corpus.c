@@ -98,6 +98,9 @@ static void test_bytes_that_are_not_utf8(void **state)
                         "\xEF\xBF\xBD");
     assert_int_equal(tokens.n_invalid, 1 + 2 + 3 + 4 + 2);
     assert_string_equal(divided(bad, strlen(bad), 1, &tokens), "caf|ok");
+    const char *long_form = "\xE0\x80\xAF \xF0\x8F\xBF\xBF";
+    divided(long_form, strlen(long_form), 0, &tokens);
+    assert_int_equal(tokens.n_invalid, 7);
     assert_string_equal(divided("a\0b", 3, 0, &tokens), "a");
     assert_int_equal(last_token, HM_TOKEN_NUL);
 }
@@ -127,17 +130,17 @@ static void test_a_set_of_words(void **state)
 {
     (void)state;
     struct hm_words words = {0};
-    char text[16];
-    enum { N = 200000 };
+    char text[32];
+    enum { N = 300000 }; /* as many of one beginning have some of the same hash among them */
     assert_int_equal(hm_words_find(&words, "a", 1), HM_WORD_NONE);
     for (uint32_t i = 0; i < N; i++)
-        assert_int_equal(hm_words_add(&words, text, (size_t)sprintf(text, "%x", i)), i);
+        if (hm_words_add(&words, text, (size_t)sprintf(text, "beginning-%x", i)) != i)
+            fail_msg("'%s' is taken for another word", text);
     for (uint32_t i = 0; i < N; i++) {
-        size_t n = (size_t)sprintf(text, "%x", i);
-        assert_int_equal(hm_words_add(&words, text, n), i);
-        assert_int_equal(hm_words_find(&words, text, n), i);
-        assert_string_equal(hm_words_text(&words, i), text);
-        assert_int_equal(hm_words_length(&words, i), n);
+        size_t n = (size_t)sprintf(text, "beginning-%x", i);
+        if (hm_words_add(&words, text, n) != i || hm_words_find(&words, text, n) != i ||
+            strcmp(hm_words_text(&words, i), text) != 0 || hm_words_length(&words, i) != n)
+            fail_msg("'%s' is not word %u", text, i);
     }
     assert_int_equal(hm_words_find(&words, "xyz", 3), HM_WORD_NONE);
     hm_words_fini(&words);
@@ -200,6 +203,13 @@ static void test_ids_go_by_count_then_bytes(void **state)
     assert_int_equal(corpus.n_ids, 12);
     assert_int_equal(corpus.n_tokens, 8);
     assert_int_equal(corpus.vocab.total, 8);
+    hm_corpus_close(&corpus);
+    corpus = opened(
+        temp_text("b.txt", "beginning-b beginning-c beginning-a beginning-\xC3\xA4 beginnin"),
+        &options);
+    assert_string_equal(vocab_text(&corpus.vocab),
+                        "beginnin:1 beginning-a:1 beginning-b:1 beginning-c:1 "
+                        "beginning-\xC3\xA4:1 ");
     hm_corpus_close(&corpus);
 
     options.min_count = 2; /* whole lines go */
@@ -270,14 +280,15 @@ static void check_corpus(const struct hm_corpus *corpus, const char *text, size_
         n_tokens += length > 0;
         p += length;
         if (id != HM_WORD_NONE) {
-            assert_true(at < corpus->n_ids);
-            assert_int_equal(corpus->id[at++], id);
+            if (at >= corpus->n_ids || corpus->id[at] != id)
+                fail_msg("id %llu is another one", (unsigned long long)at);
+            at++;
             count[id]++;
             in_line++;
         }
         if (p + 1 >= end || *p == '\n') {
-            if (in_line)
-                assert_int_equal(corpus->id[at++], corpus->vocab.n);
+            if (in_line && corpus->id[at++] != corpus->vocab.n)
+                fail_msg("id %llu is not the end of a line", (unsigned long long)at - 1);
             in_line = 0;
         }
     }
@@ -309,14 +320,14 @@ static void read_by_threads(uint64_t seed)
 {
     for (int one_line = 0; one_line < 2; one_line++) {
         size_t n;
-        char *text = random_text(seed, 700000, one_line, &n);
+        char *text = random_text(seed, 1500000, one_line, &n); /* so many blocks go round */
         const char *path = temp_write("a.txt", text, n);
         struct hm_corpus_options options = options_of(3);
         options.threads = 1;
         struct hm_corpus first = opened(path, &options);
         check_corpus(&first, text, n, 3);
         assert_true(!one_line || first.n_lines == 1);
-        for (options.threads = 2; options.threads <= 5; options.threads += 3) {
+        for (options.threads = 2; options.threads <= 5; options.threads += one_line ? 3 : 9) {
             struct hm_corpus corpus = opened(path, &options);
             check_same(&first, &corpus);
             hm_corpus_close(&corpus);
@@ -462,7 +473,7 @@ static void test_packed_vocabularies(void **state)
     static const struct {
         size_t at;
         uint8_t to;
-    } damage[] = {{0, 2},    {0, 4},    {3, 0x80}, {20, 200}, {12, 0},
+    } damage[] = {{0, 2},    {0, 4},    {3, 0x80}, {20, 200}, {20, 0},  {12, 0},
                   {28, ' '}, {31, 'a'}, {32, 'c'}, {32, 0},   {34, 'a'}};
     for (size_t i = 0; i < sizeof damage / sizeof damage[0]; i++) {
         uint8_t was = bytes[damage[i].at];
