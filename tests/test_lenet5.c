@@ -321,7 +321,7 @@ static void test_rule_goes_by_the_partition(void **state)
         struct scene s = open_scene(&o);
         bool apart = partition == HM_PARTITION_LABELS;
         assert_int_equal(s.model->combine.rule, apart ? HM_RULE_LOOKAHEAD : HM_RULE_HOLD);
-        assert_true(s.lenet5->optimiser.clip == (apart ? 0 : 1));
+        assert_true(s.lenet5->optimiser.clip == (apart ? 6 : 1));
         assert_true((s.lenet5->optimiser.warmup > 0) == apart);
         assert_true(s.model->momentum == .9f);
         close_scene(&s);
