@@ -38,7 +38,7 @@ def links_vary(_, n, seed):
 
 
 def come_and_go(seconds, n, _):
-    """Two are killed, of which one comes back; two leave or arrive: a node in ten stays what it was."""
+    """Two are killed, of which one comes back, one leaves, and two join."""
     at = lambda share: f"{share * seconds:.3f}s"  # noqa: E731
     return {"links": [{"latency": "lognormal:5ms,0.5", "drop": .01}],
             "events": [{"at": at(.1), "do": "kill", "node": 1, "restart_after": at(.1)},
@@ -53,9 +53,9 @@ def killed_and_back(seconds, n, _):
             "events": [{"at": at(.1 + .2 * i), "do": "kill", "node": i, "restart_after": at(.05)} for i in range(4)]}
 
 
-def delays(n, data="fashion"):
+def delays(n):
     return {f"random parts, delays of {delay} ms on {whom}":
-            Setting(n, SPLIT + (["--delay", f"const:{delay}ms{nodes}"] if delay else []), data=data)
+            Setting(n, SPLIT + (["--delay", f"const:{delay}ms{nodes}"] if delay else []))
             for delay in (0, 30, 60, 90) for whom, nodes in (("all", ""), ("one", f"@{n // 2}")) if delay or whom == "all"}
 
 
@@ -124,6 +124,8 @@ def interval(values):
 def table(bench, binary, folders, settings):
     """Trains every setting with every seed and adds the rows to the result."""
     settings = {name: s for name, s in settings.items() if folders(s.data)}
+    if not settings:
+        return
     real = any(s.mode == "run" for s in settings.values())
     seeds, epochs = range(1, bench.times(3 if real else 5, 2) + 1), bench.times(10, 1)
     jobs = [(name, seed) for name in settings for seed in seeds]
