@@ -138,8 +138,7 @@ static void extract(struct hm_node *node, const struct hm_action *action)
         hm_combiner_release_all(&node->combiner);
     if (action->extract.verify && !node->report.residual_norm)
         node->report.residual_norm = residual_norm(worked_on(node));
-    atomic_fetch_add(&node->shared.extracts_begun, 1);
-    uint64_t steps = hm_node_settled(node) - node->taken;
+    uint64_t steps = hm_workers_extract(node) - node->taken;
     struct hm_delta *delta = node->delta;
     delta->n_blocks = delta->n_nonzero = 0;
     node->work.scanned += (uint64_t)HM_BLOCK * make_delta(node, action, delta, &stats);
@@ -168,7 +167,7 @@ static void extract(struct hm_node *node, const struct hm_action *action)
     hm_mesh_step(node->mesh, &event);
     if (steps)
         hm_rounds_close(&node->rounds);
-    atomic_fetch_add(&node->shared.extracts_done, 1);
+    hm_workers_extracted(node);
 }
 
 static void retract(struct hm_node *node, const struct hm_action *action)

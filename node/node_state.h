@@ -25,7 +25,7 @@ struct for_workers {
     _Atomic float scale, divisor; /* of the combination in force */
     _Atomic float reach;          /* of look-ahead */
     _Atomic uint32_t n_live;
-    _Atomic uint32_t extracts_begun, extracts_done;
+    _Atomic uint32_t extracts_done;
     atomic_bool running, ended;
 };
 
@@ -50,12 +50,13 @@ struct worker {
     struct hm_node *node;
     pthread_t thread;
     struct pace pace;
-    uint64_t round;          /* the last one that it took part in */
+    uint64_t round;    /* the last one that it took part in */
     float *state_kept; /* [state_floats] a copy of the step's state, for checkpoints; NULL: none are
                           taken. The thread's between asked and given, else the driver's. */
+    uint64_t extracting;        /* the driver's: what was settled when the extract began */
+    _Atomic uint64_t extracted; /* the driver's: settled steps that an ended extract has covered */
     _Atomic uint32_t state_asked, state_given; /* counts; the driver writes asked, the thread given;
                                                   release: it is done with state_kept */
-    uint32_t extracts_begun;                   /* when the wait for a delta began */
     bool started, awaits_delta, settled_last;
 };
 
@@ -164,6 +165,10 @@ void hm_node_tell_notes(struct hm_node *node);
 /* Own steps of all threads, published or not: made, and of these those that are in W. */
 uint64_t hm_node_made(const struct hm_node *node);
 uint64_t hm_node_settled(const struct hm_node *node);
+
+/* The same, by an extract that begins; and that it has ended. */
+uint64_t hm_workers_extract(struct hm_node *node);
+void hm_workers_extracted(struct hm_node *node);
 
 /* join.c: founds a configuration or fetches one from a peer. */
 enum hm_status hm_node_configure(struct hm_node *node, struct hm_err *err);

@@ -30,6 +30,25 @@ uint64_t hm_node_settled(const struct hm_node *node)
     return settled;
 }
 
+uint64_t hm_workers_extract(struct hm_node *node)
+{
+    uint64_t settled = 0;
+    for (unsigned i = 0; i < node->n_workers; i++) {
+        struct worker *worker = &node->worker[i];
+        worker->extracting = atomic_load_explicit(&worker->settled, memory_order_acquire);
+        settled += worker->extracting;
+    }
+    return settled;
+}
+
+void hm_workers_extracted(struct hm_node *node)
+{
+    for (unsigned i = 0; i < node->n_workers; i++)
+        atomic_store_explicit(&node->worker[i].extracted, node->worker[i].extracting,
+                              memory_order_release);
+    atomic_fetch_add(&node->shared.extracts_done, 1);
+}
+
 /* Blocks until the gate has been opened since `generation`; wakes the driver first. */
 static void wait_for_driver(struct hm_node *node, uint64_t generation)
 {
@@ -151,20 +170,11 @@ static enum worker_says end(struct worker *worker)
     return WORKER_ENDED;
 }
 
-/* --flush step: the thread goes on only when an extract that began after the step has ended. */
-static bool awaits_delta(struct worker *worker)
+/* --flush step: the thread goes on only when an extract that its steps were in has ended. */
+static bool awaits_delta(const struct worker *worker)
 {
-    const struct for_workers *shared = &worker->node->shared;
-    worker->awaits_delta =
-        worker->awaits_delta && atomic_load(&shared->extracts_done) <= worker->extracts_begun;
-    return worker->awaits_delta;
-}
-
-static void begin_to_await(struct worker *worker)
-{
-    settle(worker);
-    worker->extracts_begun = atomic_load(&worker->node->shared.extracts_begun);
-    worker->awaits_delta = true;
+    return worker->node->options.flush == HM_FLUSH_STEP &&
+           atomic_load_explicit(&worker->extracted, memory_order_acquire) < load(&worker->settled);
 }
 
 static void look_around(struct worker *worker, const struct view *view)
@@ -188,7 +198,7 @@ static enum worker_says paced_step(struct worker *worker, struct view *view)
             return WORKER_PAUSES;
         if (node->options.flush != HM_FLUSH_STEP)
             return WORKER_STEPPED;
-        begin_to_await(worker);
+        settle(worker);
         return WORKER_WAITS;
     }
     look_around(worker, view);
@@ -287,7 +297,7 @@ enum worker_says hm_worker_step(struct worker *worker)
     look_around(worker, &view);
     hm_worker_take(worker, from, n);
     if (node->options.flush == HM_FLUSH_STEP)
-        begin_to_await(worker);
+        settle(worker);
     return WORKER_STEPPED;
 }
 
