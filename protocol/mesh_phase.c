@@ -203,12 +203,27 @@ static void say_leave(struct hm_mesh *mesh, bool clean)
     hm_mesh_broadcast(mesh, &header, NULL);
 }
 
+/* Somebody has ended with another model than this one: of the same deltas, which cannot be, or of
+ * others, when each of us took the other for dead. */
+static void disagree(struct hm_mesh *mesh, const struct member *m)
+{
+    if (hm_mesh_same_vector(mesh, m->vector))
+        hm_mesh_finish(mesh, HM_ECORRUPT,
+                       "node %s ended with another model, made of the same deltas", m->label);
+    else
+        hm_mesh_finish(mesh, HM_ETIMEOUT,
+                       "node %s ended apart from this one, with another model: they had not heard "
+                       "each other for so long that each took the other for dead; check the "
+                       "network between them",
+                       m->label);
+}
+
 static void conclude(struct hm_mesh *mesh)
 {
     for (unsigned i = 0; i < mesh->n_slots; i++) {
         const struct member *m = &mesh->member[i];
         if (m->life && m->left && m->left_clean && m->left_digest != hm_mesh_digest(mesh)) {
-            hm_mesh_finish(mesh, HM_ECORRUPT, "node %s ended with another model", m->label);
+            disagree(mesh, m);
             return;
         }
     }

@@ -2101,6 +2101,34 @@ static void lost_news_of_any_phase_only_delays_the_end(void **state)
     }
 }
 
+static bool only_goodbyes_arrive(struct sim *sim, struct sim_message *m)
+{
+    (void)sim;
+    return sim_header(m).type == HM_LEAVE;
+}
+
+/* Each takes the other for dead and ends with what it has. One that comes to know says so, and
+ * that nothing is damaged. */
+static void nodes_that_end_apart_say_so(void **state)
+{
+    (void)state;
+    struct sim_options o = sim_defaults(263, 2);
+    struct sim *sim = running(&o, 2);
+    sim_run(sim, 300 * MS);
+    sim->filter = only_goodbyes_arrive;
+    sim_run(sim, SECOND);
+    sim_stop(sim, 0, "enough");
+    sim_run(sim, 20 * SECOND);
+    assert_true(hm_mesh_result(sim->node[0].mesh)->clean);
+    sim_stop(sim, 1, "enough");
+    sim_run(sim, 20 * SECOND);
+    const struct hm_result *result = hm_mesh_result(sim->node[1].mesh);
+    assert_int_equal(result->status, HM_ETIMEOUT);
+    assert_false(result->clean);
+    assert_non_null(strstr(result->text, "ended apart from this one"));
+    sim_close(sim);
+}
+
 static bool lose_one_published(struct sim *sim, struct sim_message *m)
 {
     if (m->channel != HM_CH_PUBLISHED || !is_delta_of(sim, m, act.from) ||
@@ -2213,6 +2241,7 @@ int main(void)
         cmocka_unit_test(an_idle_mesh_sends_beats_only),
         cmocka_unit_test(a_model_of_one_coordinate),
         cmocka_unit_test(lost_news_of_any_phase_only_delays_the_end),
+        cmocka_unit_test(nodes_that_end_apart_say_so),
         cmocka_unit_test(everybody_asks_one_at_once),
         cmocka_unit_test(the_same_seed_gives_the_same_run),
     };
