@@ -10,11 +10,21 @@
 
 enum { MESSAGES_A_TURN = 256, STATUS_US = 250000, RELEASE_US = 1000 };
 
+/* What every event brings. A gradient that is in the steps has been read before. */
+static void fill_in(struct hm_node *node, struct hm_event *event)
+{
+    event->now_us = hm_node_now(node);
+    event->own_steps = hm_node_settled(node) - node->taken;
+    event->readers = node->readers;
+    for (unsigned i = 0; node->readers && i < node->n_workers; i++)
+        node->readers[i] = atomic_load_explicit(&node->worker[i].reads, memory_order_acquire);
+}
+
 static struct hm_event event_of(struct hm_node *node, enum hm_event_type type)
 {
-    return (struct hm_event){.type = type,
-                             .now_us = hm_node_now(node),
-                             .own_steps = hm_node_settled(node) - node->taken};
+    struct hm_event event = {.type = type};
+    fill_in(node, &event);
+    return event;
 }
 
 /* How far a gradient looks ahead. */
@@ -290,8 +300,7 @@ static void hear(struct hm_node *node)
     struct hm_event event;
     for (unsigned i = 0;
          i < MESSAGES_A_TURN && !node->ended && node->env->ops->receive(node->env, &event); i++) {
-        event.now_us = hm_node_now(node);
-        event.own_steps = hm_node_settled(node) - node->taken;
+        fill_in(node, &event);
         if (event.type == HM_EV_MESSAGE) {
             const struct hm_blob *payload = event.message.payload;
             node->work.messages++;

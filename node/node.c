@@ -270,6 +270,12 @@ static enum hm_status open_mesh(struct hm_node *node, struct hm_err *err)
         .seed = o->train.seed,
         .peer = node->peers,
         .n_peers = node->n_peers};
+    if (hm_pace_by_gradient(node)) {
+        params.n_readers = o->train.threads;
+        node->readers = calloc(params.n_readers, sizeof *node->readers);
+        if (!node->readers)
+            return hm_fail(err, HM_ENOMEM, "no memory for %u threads", params.n_readers);
+    }
     memcpy(params.label, o->label, sizeof params.label);
     memcpy(params.rpc, node->env->rpc, sizeof params.rpc);
     memcpy(params.pub, node->env->pub, sizeof params.pub);
@@ -393,6 +399,7 @@ void hm_node_close(struct hm_node *node)
         hm_step_close(&node->worker[i].step);
     }
     free(node->worker);
+    free(node->readers);
     hm_saver_close(node);
     hm_recorder_close(node);
     hm_resume_close(node);

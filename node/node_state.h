@@ -43,9 +43,10 @@ struct pace {
 
 struct worker {
     _Alignas(CACHE_LINE) _Atomic uint64_t steps; /* made by this thread; written by it alone */
-    _Atomic uint64_t settled;                 /* of these, in W: what a delta may count; the same */
-    _Atomic uint64_t n_sampled, n_wiped;      /* the same */
-    _Atomic uint32_t claimed;                 /* examples of the batch under way; the same */
+    _Atomic uint64_t settled;            /* of these, in W: what a delta may count; the same */
+    _Atomic uint64_t n_sampled, n_wiped; /* the same */
+    _Atomic uint32_t claimed;            /* examples of the batch under way; the same */
+    _Atomic uint64_t reads;              /* gradients read and added, as in hm_event; the same */
     _Alignas(CACHE_LINE) struct hm_step step; /* from here on the thread's own */
     struct hm_node *node;
     pthread_t thread;
@@ -129,7 +130,8 @@ struct hm_node {
     unsigned n_workers;
     struct gate gate;
     struct scorer scorer;
-    uint64_t taken;              /* driver's */
+    uint64_t taken;    /* driver's */
+    uint64_t *readers; /* driver's: [n_workers] of hm_event; NULL: gradients take no time */
     uint64_t n_sampled, n_wiped; /* driver's adds */
     bool stop_told, ended;
 
@@ -217,6 +219,8 @@ static inline uint64_t hm_pace_place(uint64_t node, unsigned worker)
 {
     return hm_mix(node + 1) + worker;
 }
+/* Whether gradients are taken at the beginning of a batch's time and added at its end. */
+bool hm_pace_by_gradient(const struct hm_node *node);
 void hm_pace_seed(struct pace *pace, uint64_t seed, uint64_t place);
 uint64_t hm_pace_draw_ns(struct pace *pace, const struct hm_node_options *options, unsigned n);
 enum hm_status hm_pace_open_gradient(struct pace *pace, const struct hm_model *model,

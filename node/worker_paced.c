@@ -17,14 +17,14 @@ static bool said(const struct hm_dist *dist)
     return dist && dist->kind != HM_DIST_NONE;
 }
 
-static bool by_gradient(const struct hm_node *node)
+bool hm_pace_by_gradient(const struct hm_node *node)
 {
     return said(node->options.step_time) || said(node->options.delay) || node->rounds.weights;
 }
 
 bool hm_is_paced(const struct hm_node *node)
 {
-    return node->options.speed > 0 || by_gradient(node);
+    return node->options.speed > 0 || hm_pace_by_gradient(node);
 }
 
 void hm_pace_seed(struct pace *pace, uint64_t seed, uint64_t place)
@@ -67,8 +67,8 @@ enum hm_status hm_pace_open(struct worker *worker, struct hm_err *err)
 {
     struct pace *pace = &worker->pace;
     hm_pace_seed(pace, worker->node->options.train.seed, place_of(worker));
-    return by_gradient(worker->node) ? hm_pace_open_gradient(pace, worker->node->model, err)
-                                     : HM_OK;
+    return hm_pace_by_gradient(worker->node) ? hm_pace_open_gradient(pace, worker->node->model, err)
+                                             : HM_OK;
 }
 
 void hm_pace_close(struct worker *worker)
@@ -81,7 +81,7 @@ unsigned hm_pace_chunk(const struct hm_node *node)
     unsigned batch = node->model->batch;
     double speed = node->options.speed;
     double n = fmax(speed * CHUNK_SECONDS, fmin(speed * CHUNK_SECONDS_MAX, CHUNK_WORTH));
-    if (by_gradient(node) || batch > 1 || n < 1)
+    if (hm_pace_by_gradient(node) || batch > 1 || n < 1)
         return batch;
     return n < node->model->chunk ? (unsigned)n : node->model->chunk;
 }
@@ -124,6 +124,7 @@ bool hm_pace_begin(struct worker *worker, unsigned n)
     pace->read_steps = atomic_load_explicit(&node->shared.steps, memory_order_relaxed);
     atomic_store_explicit(&worker->claimed, n, memory_order_relaxed);
     if (pace->grad.value) {
+        atomic_fetch_add_explicit(&worker->reads, 1, memory_order_seq_cst); /* before it reads W */
         struct hm_step step = worker->step;
         step.w = node->rounds.weights ? node->rounds.w : step.w;
         hm_pace_gradient(pace, node->model, &node->shard, step, pace->from, n);
@@ -166,6 +167,7 @@ bool hm_pace_end(struct worker *worker)
         return true;
     }
     add_gradient(worker, n);
+    atomic_fetch_add_explicit(&worker->reads, 1, memory_order_release); /* before it counts */
     uint64_t steps = atomic_load_explicit(&worker->steps, memory_order_relaxed);
     atomic_store_explicit(&worker->steps, steps + n, memory_order_relaxed);
     hm_worker_show(worker);

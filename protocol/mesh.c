@@ -251,6 +251,7 @@ void hm_mesh_step(struct hm_mesh *mesh, const struct hm_event *event)
     if (mesh->finished)
         return;
     mesh->now_us = event->now_us;
+    hm_mesh_heed_readers(mesh, event->readers);
     mesh->own_steps = event->own_steps;
     switch (event->type) {
     case HM_EV_TICK:
@@ -329,7 +330,8 @@ static bool allocate(struct hm_mesh *mesh)
     mesh->packed_room =
         hm_pack_bound(n_blocks < PIECE_BLOCKS_MAX ? n_blocks : PIECE_BLOCKS_MAX, n_blocks);
     mesh->packed = malloc(mesh->packed_room);
-    return mesh->packed && hm_mesh_stream_make(mesh, mesh->params.life);
+    return mesh->packed && hm_mesh_starts_open(mesh) &&
+           hm_mesh_stream_make(mesh, mesh->params.life);
 }
 
 enum hm_status hm_mesh_open(struct hm_mesh **out, const struct hm_mesh_params *params,
@@ -349,7 +351,6 @@ enum hm_status hm_mesh_open(struct hm_mesh **out, const struct hm_mesh_params *p
     mesh->now_us = mesh->opened_us = mesh->tokens_us = now_us;
     mesh->beat_due_us = now_us;
     mesh->wants_due_us = UINT64_MAX;
-    mesh->start_is_now = true;
     mesh->slow_down = 1;
     mesh->interval_us = params->flush_us ? params->flush_us : 1000;
     mesh->cost_us = 60 + 30 * (params->expect - 1);
@@ -403,6 +404,7 @@ void hm_mesh_close(struct hm_mesh *mesh)
     hm_delta_fini(&mesh->chunk_delta);
     free(mesh->action);
     free(mesh->packed);
+    hm_mesh_starts_close(mesh);
     free(mesh);
 }
 

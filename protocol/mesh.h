@@ -47,8 +47,10 @@ enum hm_channel {
 
 struct hm_event {
     enum hm_event_type type;
-    uint64_t now_us;    /* monotonic */
-    uint64_t own_steps; /* steps that workers have made since the last extract */
+    uint64_t now_us;         /* monotonic */
+    uint64_t own_steps;      /* steps that workers have made since the last extract */
+    const uint64_t *readers; /* [n_readers] gradients that each has begun to read W for, and added
+                                to W: the sum, odd between the two. May be NULL for none */
     union {
         struct {
             enum hm_channel channel;
@@ -165,6 +167,7 @@ struct hm_mesh_params {
         gone_us;           /* silence until a peer is re-dialled, and until it counts as dead */
     uint64_t seed;         /* of jitter and of further lives */
     uint32_t chunk_blocks; /* blocks in a chunk of a snapshot; 0: a good number */
+    unsigned n_readers;    /* threads whose gradients take their time */
     uint32_t seq_max;      /* deltas of one life, then it goes on as another; 0: HM_SEQ_MAX */
     unsigned without;      /* enum hm_without; 0 but in tests of the tests */
     const struct hm_peer_entry *peer; /* [n_peers] known already, from HELLO_OK */

@@ -390,8 +390,7 @@ void hm_mesh_on_installed(struct hm_mesh *mesh)
         mesh->renewing = false;
         yield(mesh, &to);
     }
-    if (!mesh->own_steps)
-        hm_mesh_mark_start(mesh);
+    hm_mesh_mark_idle(mesh);
     if (f->yielding) /* those were about another state */
         memset(mesh->decision, 0, sizeof mesh->decision);
     hm_mesh_stop_fetching(mesh, 0);

@@ -221,8 +221,7 @@ void hm_mesh_on_applied(struct hm_mesh *mesh)
     memset(stream->nohave, 0, sizeof stream->nohave);
     if (stream->head <= stream->link.seq)
         stream->want_at = 0;
-    if (!mesh->own_steps)
-        hm_mesh_mark_start(mesh);
+    hm_mesh_mark_idle(mesh);
     if (!apply_held(mesh, stream))
         hm_mesh_apply_next_held(mesh);
 }

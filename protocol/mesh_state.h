@@ -162,6 +162,14 @@ struct former {
     uint32_t seq, renounced;
 };
 
+/* A vector of the past; is_now: nothing was applied since, and the columns are not filled in. */
+struct mark {
+    uint64_t steps[HM_STREAMS_MAX]; /* as `now` of a mesh */
+    uint32_t flush[HM_STREAMS_MAX];
+    bool is_now;
+    uint64_t count; /* of a reader: gradients read and added; odd: one is under way */
+};
+
 struct hm_mesh {
     struct hm_mesh_params params;
     uint64_t fingerprint;
@@ -193,11 +201,9 @@ struct hm_mesh {
         uint64_t life[HM_STREAMS_MAX], steps[HM_STREAMS_MAX], digest[HM_STREAMS_MAX];
         uint32_t seq[HM_STREAMS_MAX], flush[HM_STREAMS_MAX];
     } now;
-    struct { /* and when the running accumulation began; start_is_now: nothing was applied since */
-        uint64_t steps[HM_STREAMS_MAX];
-        uint32_t flush[HM_STREAMS_MAX];
-    } start;
-    bool start_is_now;
+    struct mark start;   /* what the running accumulation started from */
+    bool start_read;     /* that is, from where gradients in it were read */
+    struct mark *reader; /* [n_readers] where gradients that are under way were read */
     struct member member[MEMBERS_MAX];
     unsigned n_slots;   /* slots from here on have never been used */
     unsigned n_members; /* slots that have a life */
@@ -284,17 +290,25 @@ uint32_t hm_mesh_sound(const struct stream *s, uint32_t seq);
 struct stream *hm_mesh_stream_make(struct hm_mesh *mesh,
                                    uint64_t life); /* NULL when there is no room */
 size_t hm_mesh_vector(const struct hm_mesh *mesh, struct hm_vv_entry *vv /* [HM_STREAMS_MAX] */);
-size_t hm_mesh_spans(const struct hm_mesh *mesh, struct hm_span_entry *span /* [HM_STREAMS_MAX] */);
 void hm_mesh_show_progress(
     struct hm_mesh *mesh,
     const struct stream *stream); /* after its seq, flush, steps or digest have changed */
-void hm_mesh_mark_start(struct hm_mesh *mesh);
-void hm_mesh_start_at_most_now(struct hm_mesh *mesh,
-                               const struct stream *stream); /* after a stream has fallen back */
-void hm_mesh_start_at_now(struct hm_mesh *mesh, const struct stream *stream);
 bool hm_mesh_same_vector(const struct hm_mesh *mesh, const struct hm_vector *vector);
 void hm_mesh_measure_staleness(struct hm_mesh *mesh, struct stream *stream,
                                const struct hm_starts *start);
+
+/* mesh_start.c */
+bool hm_mesh_starts_open(struct hm_mesh *mesh);
+void hm_mesh_starts_close(struct hm_mesh *mesh);
+void hm_mesh_starts_insert(struct hm_mesh *mesh, size_t i); /* a column, before those from i on */
+void hm_mesh_starts_keep(struct hm_mesh *mesh);             /* before `now` changes */
+void hm_mesh_heed_readers(struct hm_mesh *mesh, const uint64_t *count); /* of an event */
+void hm_mesh_mark_start(struct hm_mesh *mesh); /* the next accumulation begins */
+void hm_mesh_mark_idle(struct hm_mesh *mesh);  /* it has not begun yet, if nothing was read */
+void hm_mesh_start_at_most_now(struct hm_mesh *mesh,
+                               const struct stream *stream); /* after a stream has fallen back */
+void hm_mesh_start_at_now(struct hm_mesh *mesh, const struct stream *stream);
+size_t hm_mesh_spans(const struct hm_mesh *mesh, struct hm_span_entry *span /* [HM_STREAMS_MAX] */);
 
 /* mesh_members.c: who is there */
 void hm_mesh_on_hello(struct hm_mesh *mesh, const struct hm_event *event,

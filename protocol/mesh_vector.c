@@ -53,11 +53,9 @@ struct stream *hm_mesh_stream_make(struct hm_mesh *mesh, uint64_t life)
     if (member)
         memcpy(stream->link.label, member->label, sizeof member->label);
     size_t i = lower_bound(mesh, life);
-    size_t behind = mesh->n_streams - i;
-    memmove(&mesh->by_life[i + 1], &mesh->by_life[i], behind * sizeof mesh->by_life[0]);
-    memmove(&mesh->start.steps[i + 1], &mesh->start.steps[i], behind * sizeof mesh->start.steps[0]);
-    memmove(&mesh->start.flush[i + 1], &mesh->start.flush[i], behind * sizeof mesh->start.flush[0]);
-    mesh->start.steps[i] = mesh->start.flush[i] = 0;
+    memmove(&mesh->by_life[i + 1], &mesh->by_life[i],
+            (mesh->n_streams - i) * sizeof mesh->by_life[0]);
+    hm_mesh_starts_insert(mesh, i);
     mesh->by_life[i] = (uint16_t)mesh->n_streams;
     mesh->stream[mesh->n_streams++] = stream;
     for (; i < mesh->n_streams; i++) { /* those behind it have moved */
@@ -69,31 +67,10 @@ struct stream *hm_mesh_stream_make(struct hm_mesh *mesh, uint64_t life)
     return mesh->stream[mesh->n_streams - 1];
 }
 
-/* The columns of `start` are filled in when they begin to differ from those of `now`: in a large
- * mesh that is seldom, and long. */
 void hm_mesh_show_progress(struct hm_mesh *mesh, const struct stream *stream)
 {
-    if (mesh->start_is_now && mesh->own_steps) {
-        memcpy(mesh->start.steps, mesh->now.steps, mesh->n_streams * sizeof mesh->now.steps[0]);
-        memcpy(mesh->start.flush, mesh->now.flush, mesh->n_streams * sizeof mesh->now.flush[0]);
-        mesh->start_is_now = false;
-    }
+    hm_mesh_starts_keep(mesh);
     show(mesh, stream);
-}
-
-void hm_mesh_start_at_now(struct hm_mesh *mesh, const struct stream *stream)
-{
-    mesh->start.flush[stream->rank] = mesh->now.flush[stream->rank];
-    mesh->start.steps[stream->rank] = mesh->now.steps[stream->rank];
-}
-
-void hm_mesh_start_at_most_now(struct hm_mesh *mesh, const struct stream *stream)
-{
-    unsigned i = stream->rank;
-    if (mesh->start.flush[i] > mesh->now.flush[i])
-        mesh->start.flush[i] = mesh->now.flush[i];
-    if (mesh->start.steps[i] > mesh->now.steps[i])
-        mesh->start.steps[i] = mesh->now.steps[i];
 }
 
 size_t hm_mesh_vector(const struct hm_mesh *mesh, struct hm_vv_entry *vv)
@@ -106,25 +83,6 @@ size_t hm_mesh_vector(const struct hm_mesh *mesh, struct hm_vv_entry *vv)
                 (struct hm_vv_entry){s->link.from, s->link.seq, s->flush, s->link.steps, s->digest};
     }
     return n;
-}
-
-size_t hm_mesh_spans(const struct hm_mesh *mesh, struct hm_span_entry *span)
-{
-    const uint32_t *flush = mesh->start_is_now ? mesh->now.flush : mesh->start.flush;
-    const uint64_t *steps = mesh->start_is_now ? mesh->now.steps : mesh->start.steps;
-    size_t n = 0;
-    for (size_t i = 0; i < mesh->n_streams; i++)
-        if (mesh->now.flush[i])
-            span[n++] = (struct hm_span_entry){mesh->now.life[i], flush[i], mesh->now.flush[i],
-                                               steps[i], mesh->now.steps[i]};
-    return n;
-}
-
-/* The next gradient reads W as it is now: the accumulation that it opens starts at the present
- * vector. */
-void hm_mesh_mark_start(struct hm_mesh *mesh)
-{
-    mesh->start_is_now = true;
 }
 
 bool hm_mesh_same_vector(const struct hm_mesh *mesh, const struct hm_vector *vector)

@@ -172,6 +172,19 @@ def test_server_trace_replays(run, small, tmp_path):
     assert again['staleness']['mean'] > 2
 
 
+@pytest.mark.parametrize('threads', [1, 3])
+def test_staleness_counts_from_where_gradients_were_read(run, small, threads):
+    """Nodes with one thread that take equally long meet each gradient with one of every other node; with more of them, none of a
+    flush is older than what its eldest gradient has read."""
+    summary = run('sim', 'svm', '-n', 4, '-t', threads, '--train', small.train, '--batch', 32, '--step-time', 'uniform:5ms,15ms',
+                  '--latency', 'const:30us', '--flush', 'step', '--epochs', 30, '--json', '--quiet').done()
+    staleness, steps = summary['staleness'], summary['staleness_steps']
+    if threads == 1:
+        assert abs(staleness['mean'] - 3) < .15 and abs(steps['mean'] - 96) < 5
+    else:
+        assert 96 < steps['mean'] and 3 < staleness['mean'] and staleness['max'] < 40
+
+
 @pytest.mark.parametrize('flags, words', [
     (['--latency', 'often'], ['--latency']),
     (['--topology', 'ring'], ['--topology', 'mesh or server']),
