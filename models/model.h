@@ -48,7 +48,7 @@ struct hm_train_options {
     const char *vocab; /* file of the vocabulary */
     int no_cache;
     double lambda, lr;
-    const char *schedule;              /* constant, step, cosine */
+    const char *schedule;              /* constant, linear, step, cosine, inverse */
     double momentum, clip, compensate; /* each may be given as 0: */
     int momentum_given, clip_given, compensate_given;
     int nesterov, adaptive, staleness_aware;

@@ -7,12 +7,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char *const schedule_name[] = {"constant", "step", "cosine", "inverse"};
+static const char *const schedule_name[] = {"constant", "linear", "step", "cosine", "inverse"};
 
 enum {
     N_SCHEDULES = sizeof schedule_name / sizeof schedule_name[0],
     METERED = HM_BLOCK, /* weights of a step that are added by the metered add */
 };
+
+/* As word2vec has it. */
+static const double LINEAR_LEAST = 1e-4;
 
 const char *const hm_optimiser_fields[HM_OPTIMISER_FIELDS] = {
     "lr",         "schedule", "momentum",        "nesterov", "lambda", "clip",
@@ -33,7 +36,8 @@ static int find_schedule(const char *name, enum hm_schedule *schedule)
 /* Whether it is spread over the budget. */
 static int is_spread(enum hm_schedule schedule)
 {
-    return schedule == HM_SCHEDULE_STEP || schedule == HM_SCHEDULE_COSINE;
+    return schedule == HM_SCHEDULE_LINEAR || schedule == HM_SCHEDULE_STEP ||
+           schedule == HM_SCHEDULE_COSINE;
 }
 
 void hm_optimiser_insist(const struct hm_train_options *o, struct hm_fields *fields)
@@ -80,8 +84,9 @@ enum hm_status hm_optimiser_found(const struct hm_train_options *o,
                        "--schedule %s is spread over a number of steps; give --epochs or --steps",
                        o->schedule);
     if (schedule == HM_SCHEDULE_INVERSE && !(usual->t0 > 0))
-        return hm_fail(err, HM_EUSAGE,
-                       "--schedule inverse is the svm's; constant, step or cosine is expected");
+        return hm_fail(
+            err, HM_EUSAGE,
+            "--schedule inverse is the svm's; constant, linear, step or cosine is expected");
     hm_fields_set(config, "lr", "%.17g", usual->lr);
     hm_fields_set(config, "schedule", "%s", schedule_name[schedule]);
     hm_fields_set(config, "horizon", "%llu", (unsigned long long)budget);
@@ -123,9 +128,10 @@ static enum hm_status get_schedule(struct hm_optimiser *optimiser, const struct 
     if (status)
         return status;
     if (!find_schedule(name, &optimiser->schedule))
-        return hm_fail(err, HM_EINPUT,
-                       "field 'schedule' is '%.40s'; constant, step, cosine or inverse is expected",
-                       name ? name : "");
+        return hm_fail(
+            err, HM_EINPUT,
+            "field 'schedule' is '%.40s'; constant, linear, step, cosine or inverse is expected",
+            name ? name : "");
     return optimiser->schedule == HM_SCHEDULE_INVERSE
                ? hm_fields_number(config, "t0", 1e-300, 1e300, &optimiser->t0, err)
                : HM_OK;
@@ -170,6 +176,8 @@ static double cos_pi(double x)
 static double schedule_at(enum hm_schedule schedule, double x)
 {
     switch (schedule) {
+    case HM_SCHEDULE_LINEAR:
+        return fmax(1 - x, LINEAR_LEAST);
     case HM_SCHEDULE_STEP:
         return x < .5 ? 1 : x < .8 ? .4 : .1;
     case HM_SCHEDULE_COSINE:

@@ -16,6 +16,7 @@
 
 enum hm_schedule {
     HM_SCHEDULE_CONSTANT,
+    HM_SCHEDULE_LINEAR,  /* from 1 to a ten-thousandth */
     HM_SCHEDULE_STEP,    /* 0.4 from half of the budget on, 0.1 from four fifths on */
     HM_SCHEDULE_COSINE,  /* half a cosine from 1 to 0 */
     HM_SCHEDULE_INVERSE, /* 1 / (lambda (t0 + t)), whatever lr is: for what is strongly convex */

@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char NAME[] = "word2vec";
+static const char NAME[] = "word2vec", LINEAR[] = "linear", CONSTANT[] = "constant";
 
 enum { DIM = 100, WINDOW = 5, NEGATIVE = 5, GRID_EXP = -18 };
 
@@ -105,11 +105,13 @@ static enum hm_status check_options(const struct hm_train_options *o, struct hm_
     if (o->topics)
         return hm_fail(err, HM_EUSAGE, "word2vec: --topics is for svm");
     if (o->momentum_given || o->nesterov || o->clip_given || o->compensate_given ||
-        o->staleness_aware || o->schedule || o->dropout > 0 || o->lambda > 0)
+        o->staleness_aware || o->dropout > 0 || o->lambda > 0)
         return hm_fail(err, HM_EUSAGE,
                        "word2vec: --momentum, --nesterov, --clip, --compensate, --staleness-aware, "
-                       "--schedule, --dropout and --lambda are for svm and lenet5; its rate falls "
-                       "linearly");
+                       "--dropout and --lambda are for svm and lenet5");
+    if (o->schedule && strcmp(o->schedule, LINEAR) != 0 && strcmp(o->schedule, CONSTANT) != 0)
+        return hm_fail(err, HM_EUSAGE, "word2vec: --schedule %s: linear or constant is expected",
+                       o->schedule);
     if (o->dim > HM_W2V_DIM_MAX)
         return hm_fail(err, HM_EUSAGE, "word2vec: --dim %u: 1 to %d is expected", o->dim,
                        HM_W2V_DIM_MAX);
@@ -197,6 +199,8 @@ static void insist(const struct hm_model *model, struct hm_fields *fields)
         hm_fields_set(fields, "sample", "%.17g", o->sample);
     if (o->lr > 0)
         hm_fields_set(fields, "lr", "%.17g", o->lr);
+    if (o->schedule)
+        hm_fields_set(fields, "schedule", "%s", o->schedule);
     if (o->cbow)
         hm_fields_set(fields, "cbow", "1");
     if (o->hogbatch)
@@ -231,6 +235,7 @@ static enum hm_status found(struct hm_model *model, struct hm_fields *config, st
     hm_fields_set(config, "negative", "%u", o.negative ? o.negative : NEGATIVE);
     hm_fields_set(config, "sample", "%.17g", o.sample_given ? o.sample : SAMPLE);
     hm_fields_set(config, "lr", "%.17g", o.lr > 0 ? o.lr : o.cbow ? LR_CBOW : LR);
+    hm_fields_set(config, "schedule", "%s", o.schedule ? o.schedule : LINEAR);
     hm_fields_set(config, "cbow", "%d", o.cbow != 0);
     hm_fields_set(config, "hogbatch", "%d", o.hogbatch != 0);
     set_vocabulary(w2v->vocab, config);
@@ -274,6 +279,12 @@ static enum hm_status adopt_shape(struct hm_w2v_model *w2v, const struct hm_fiel
                                        .negative = (unsigned)negative,
                                        .cbow = cbow != 0,
                                        .centred = hogbatch != 0};
+    const char *schedule = hm_fields_get(config, "schedule");
+    w2v->falls = schedule && strcmp(schedule, LINEAR) == 0;
+    if (!w2v->falls && (!schedule || strcmp(schedule, CONSTANT) != 0))
+        return hm_fail(err, HM_EINPUT,
+                       "field 'schedule' is '%.40s'; linear or constant is expected",
+                       schedule ? schedule : "");
     if (cbow != 0 && hogbatch != 0)
         return hm_fail(err, HM_EINPUT,
                        "fields 'cbow' and 'hogbatch' are both 1; one at most is "
@@ -373,8 +384,8 @@ static enum hm_status adopt(struct hm_model *model, const struct hm_fields *conf
                             const uint8_t *bulk_bytes, size_t n_bulk, struct hm_layout *layout,
                             struct hm_err *err)
 {
-    static const char *const own[] = {"cbow",   "dim",     "hogbatch",   "lr",    "negative",
-                                      "sample", "tensors", "vocabulary", "window"};
+    static const char *const own[] = {"cbow",     "dim",    "hogbatch", "lr",         "negative",
+                                      "schedule", "sample", "tensors",  "vocabulary", "window"};
     struct hm_w2v_model *w2v = mutable_of(model);
     enum hm_status status;
     if ((status = hm_plan_adopt(NAME, config, own, sizeof own / sizeof own[0], HM_W2V_BATCH_MAX,
@@ -408,8 +419,9 @@ static void init(const struct hm_model *model, struct hm_weights *weights)
 
 double hm_w2v_rate(const struct hm_model *model, double t)
 {
-    double left = model->budget_steps ? 1 - t / (double)model->budget_steps : 1;
-    return hm_w2v_of(model)->lr * fmax(left, RATE_LEAST);
+    const struct hm_w2v_model *w2v = hm_w2v_of(model);
+    double left = w2v->falls && model->budget_steps ? 1 - t / (double)model->budget_steps : 1;
+    return w2v->lr * fmax(left, RATE_LEAST);
 }
 
 /* ---- shards ---- */

@@ -27,6 +27,7 @@ struct hm_w2v_model {
     struct hm_w2v_shape shape;
     const struct hm_w2v_kernels *kernels;
     double lr, sample;
+    int falls; /* the rate, with mesh-wide words */
     uint64_t seed;
     uint8_t *packed; /* the vocabulary, for files and joiners */
     size_t n_packed;
@@ -44,7 +45,8 @@ static inline struct hm_w2v_tables hm_w2v_tables_of(const struct hm_w2v_model *w
                                   w + hm_tensor_at(&w2v->layout.tensor[1])};
 }
 
-/* The learning rate falls with the words that the mesh has trained on, to a ten-thousandth. */
+/* The learning rate falls with the words that the mesh has trained on, to a ten-thousandth, unless
+ * the schedule is constant. */
 double hm_w2v_rate(const struct hm_model *model, double t);
 
 /* word2vec_step.c */

@@ -370,7 +370,7 @@ static void test_refuses_what_it_cannot_do(void **state)
         {"momentum", "1", "momentum"},
         {"clip", "-1", "clip"},
         {"schedule", "inverse", "t0"},
-        {"schedule", "linear", "constant, step, cosine or inverse"},
+        {"schedule", "wavy", "constant, linear, step, cosine or inverse"},
         {"tensors", "conv1.w:6x25:-13", "which no lenet5 has"},
         {"tensors", "conv1.w:6x25", "is not name:ROWSxCOLS:GRID"},
         {"dropout", "1", "dropout"},

@@ -128,7 +128,7 @@ def test_contradicting_node_is_refused_by_name(start, run, images):
 
 def test_wrong_usage(run, images, tmp_path):
     for flags, says in [(('--momentum', 1), 'from 0 up to'), (('--dropout', .95), '0.9'),
-                        (('--schedule', 'linear'), 'constant|step|cosine'), (('--compensate', 'x'), '0 to 1e6'),
+                        (('--schedule', 'wavy'), 'constant|linear|step|cosine'), (('--compensate', 'x'), '0 to 1e6'),
                         (('--seconds', 1, '--schedule', 'step'), '--epochs or --steps')]:
         process = run(*sim(images, 1, *flags))
         assert process.code == 2 and says in process.err, str(process)

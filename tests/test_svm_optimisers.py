@@ -157,7 +157,7 @@ def test_export_predicts_the_same(run, rows, tmp_path):
 @pytest.mark.parametrize('flags, words', [
     (['--combine', 'lookahead'], ['--combine lookahead', 'add --momentum']),
     (['--schedule', 'step', '--seconds', 1], ['--schedule step', '--epochs or --steps']),
-    (['--schedule', 'linear'], ['linear', 'constant|step|cosine|inverse']),
+    (['--schedule', 'wavy'], ['wavy', 'constant|linear|step|cosine|inverse']),
     (['--momentum', 1], ['--momentum', 'up to, but not, 1']),
     (['--dropout', .95], ['--dropout', '0.9']),
     (['--momentum', .9, '--lambda', '1e-40'], ['--lambda', '1e-30 to 1e+06']),

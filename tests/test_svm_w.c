@@ -695,7 +695,7 @@ static void test_refuses_what_it_cannot_do(void **state)
         const char *name, *value, *says;
     } bad[] = {
         {0, "form", "v", "field 'form' is 'v'"},
-        {0, "schedule", "linear", "constant, step, cosine or inverse"},
+        {0, "schedule", "wavy", "constant, linear, step, cosine or inverse"},
         {0, "momentum", "1", "momentum"},
         {0, "clip", "-1", "clip"},
         {0, "dropout", "1", "dropout"},

@@ -49,7 +49,7 @@ def test_exported_vectors_are_those_of_the_model(run, text, tmp_path):
     assert refused.code == 2 and '.bin and .txt' in refused.err
 
 
-@pytest.mark.parametrize('more', [[], ['--cbow'], ['--hogbatch'], ['--batch', 128, '--step-time', 'const:1ms', '--delay', 'const:3ms'],
+@pytest.mark.parametrize('more', [[], ['--cbow'], ['--hogbatch'], ['--schedule', 'constant'], ['--batch', 128, '--step-time', 'const:1ms', '--delay', 'const:3ms'],
                                   ['--batch', 64, '--staleness-bound', 0], ['--combine', 'mean'], ['--combine', 'hold', '--batch', 64]])
 def test_simulations_repeat(run, text, more):
     command = ['sim', 'word2vec', '-n', 3, *flags(text, '--epochs', .2, *more)]
@@ -71,6 +71,6 @@ def test_another_vocabulary_is_refused(start, text, tmp_path):
 def test_options_of_others_are_refused(run, text):
     for more, says in ((['--momentum', .9], '--momentum'), (['--cbow', '--hogbatch'], '--hogbatch'),
                        (['--partition', 'labels'], 'no labels'), (['--combine', 'lookahead'], 'lookahead'),
-                       (['--sample', 2], '--sample'), (['--test-fraction', 1], '--test-fraction'), (['--dim', 1001], '1 to 1000')):
+                       (['--sample', 2], '--sample'), (['--schedule', 'step'], 'linear or constant'), (['--test-fraction', 1], '--test-fraction'), (['--dim', 1001], '1 to 1000')):
         process = run('run', 'word2vec', '-n', 1, *flags(text, *more)).wait()
         assert process.code != 0 and says in process.err, (more, process.err)

@@ -112,9 +112,9 @@ static const struct flag flags[] = {
      0, FLAG, AT(node.train.hogbatch)},
     {"test-fraction", "P", "word2vec: part of the text that is held out to test on", 'o', 0,
      FRACTION, AT(node.train.test_fraction)},
-    {"schedule", "constant|step|cosine|inverse",
-     "how the step size falls: step (lenet5's default) x 0.4 at 50 %, 0.1 at 80 % of the budget; "
-     "inverse (svm's) 1 / (L (t0 + t))",
+    {"schedule", "constant|linear|step|cosine|inverse",
+     "how the step size falls: linear (word2vec's default); step (lenet5's) x 0.4 at 50 %, 0.1 at "
+     "80 % of the budget; inverse (svm's) 1 / (L (t0 + t))",
      'o', 0, SCHEDULE, AT(node.train.schedule)},
     {"momentum", "M", "heavy-ball momentum (default: svm none, lenet5 Nesterov's 0.9)", 'o', 0,
      MOMENTUM, AT(node.train.momentum)},
@@ -362,7 +362,7 @@ static int set_amplify(struct cli *cli, const struct flag *flag, const char *tex
 
 static int set_schedule(struct cli *cli, const struct flag *flag, const char *text)
 {
-    static const char *const schedule[] = {"constant", "step", "cosine", "inverse"};
+    static const char *const schedule[] = {"constant", "linear", "step", "cosine", "inverse"};
     for (unsigned i = 0; i < sizeof schedule / sizeof schedule[0]; i++)
         if (strcmp(text, schedule[i]) == 0) {
             cli->node.train.schedule = schedule[i];
