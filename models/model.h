@@ -185,6 +185,13 @@ struct hm_model_ops {
      * state, read and staleness of the step. NULL: plain SGD. Call hm_model_apply. */
     void (*apply)(const struct hm_model *model, struct hm_step *step, const struct hm_grad *grad);
 
+    /* The two that the saturating sum (models/saturate.h) goes by, of a model of two tensors whose
+     * rows meet each other in pairs; NULL: it cannot have that rule. meetings: pairs that each row
+     * of a tensor meets per example, to out [rows]. met: a row of the other tensor, as often as
+     * those of `tensor` meet it. Driver. */
+    void (*meetings)(const struct hm_model *model, unsigned tensor, float *out);
+    uint32_t (*met)(const struct hm_model *model, unsigned tensor, struct hm_rng *rng);
+
     /* Before a final extract, and at least every few milliseconds: adds what the thread's scratch
      * still holds back to W. Called by the worker itself. NULL: nothing is held back. */
     void (*settle)(const struct hm_model *model, struct hm_step *step);

@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-static const char *const rule_name[] = {"sum", "amplify", "mean", "hold", "lookahead"};
+static const char *const rule_name[] = {"sum", "amplify", "mean", "hold", "lookahead", "saturate"};
 
 static void set_rule(const struct hm_train_options *o, struct hm_fields *fields)
 {
@@ -90,10 +90,16 @@ static enum hm_status adopt_rule(struct hm_model *model, const struct hm_fields 
     for (unsigned i = 0; i < sizeof rule_name / sizeof rule_name[0]; i++)
         if (name && strcmp(name, rule_name[i]) == 0) {
             model->combine = (struct hm_combine){(enum hm_rule)i, (float)amplify};
+            if (model->combine.rule == HM_RULE_SATURATE && !model->ops->met)
+                return hm_fail(err, HM_EINPUT,
+                               "field 'combine' is 'saturate', which is for word2vec; %s has sum, "
+                               "amplify, mean, hold and lookahead",
+                               model->ops->name);
             return HM_OK;
         }
     return hm_fail(err, HM_EINPUT,
-                   "field 'combine' is '%.40s'; sum, amplify, mean, hold or lookahead is expected",
+                   "field 'combine' is '%.40s'; sum, amplify, mean, hold, lookahead or "
+                   "saturate is expected",
                    name ? name : "");
 }
 

@@ -171,6 +171,7 @@ static void close_model(struct hm_model *model)
     hm_corpus_close(&w2v->train);
     hm_corpus_close(&w2v->test);
     hm_vocab_close(&w2v->own_vocab);
+    free(w2v->accept);
     free(w2v->packed);
     free(w2v);
 }
@@ -227,7 +228,7 @@ static enum hm_status found(struct hm_model *model, struct hm_fields *config, st
     if (o.combine.rule == HM_RULE_LOOKAHEAD)
         return hm_fail(err, HM_EUSAGE,
                        "word2vec: --combine lookahead looks where momentum leads, and there is "
-                       "none; sum, amplify, mean or hold is expected");
+                       "none; saturate, sum, amplify, mean or hold is expected");
     hm_plan_found(NAME, &o, w2v->text.n_words, EPOCHS, w2v->base.batch, config);
     uint32_t dim = o.dim ? o.dim : DIM;
     hm_fields_set(config, "dim", "%u", dim);
@@ -374,6 +375,8 @@ static enum hm_status open_draws(struct hm_w2v_model *w2v, struct hm_err *err)
         hm_w2v_probe_close(&w2v->probe[set]);
     status = hm_w2v_sampler_open(&w2v->sampler, w2v->vocab->count, w2v->vocab->n, w2v->sample, err);
     if (!status)
+        status = hm_w2v_meetings_open(w2v, err);
+    if (!status)
         status = hm_w2v_probe_open(&w2v->probe[HM_TRAIN_SET], w2v, &w2v->text, err);
     if (!status)
         status = hm_w2v_probe_open(&w2v->probe[HM_TEST_SET], w2v, &w2v->held_out, err);
@@ -397,7 +400,7 @@ static enum hm_status adopt(struct hm_model *model, const struct hm_fields *conf
     if (w2v->base.combine.rule == HM_RULE_LOOKAHEAD)
         return hm_fail(err, HM_EINPUT,
                        "field 'combine' is 'lookahead', and word2vec has no momentum to look ahead "
-                       "with; sum, amplify, mean or hold is expected");
+                       "with; saturate, sum, amplify, mean or hold is expected");
     hm_w2v_sizes(w2v);
     *layout = w2v->layout;
     return HM_OK;
@@ -469,6 +472,8 @@ const struct hm_model_ops hm_word2vec = {
     .step = hm_w2v_step,
     .rate = hm_w2v_rate,
     .grad = hm_w2v_grad,
+    .meetings = hm_w2v_meetings,
+    .met = hm_w2v_met,
     .score = hm_w2v_score,
     .parts = hm_w2v_parts,
     .weights = hm_w2v_weights,

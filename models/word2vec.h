@@ -23,6 +23,8 @@ struct hm_w2v_model {
     struct hm_w2v_text text, held_out; /* to train on; to test */
     struct hm_w2v_sampler sampler;
     struct hm_w2v_probe probe[2]; /* by enum hm_set */
+    uint32_t *accept;             /* [words] a drawn negative serves as a kept word of the text when
+                                     32 random bits are not above that */
 
     struct hm_w2v_shape shape;
     const struct hm_w2v_kernels *kernels;
@@ -54,6 +56,11 @@ void hm_w2v_sizes(struct hm_w2v_model *w2v); /* of scratch and gradient */
 void hm_w2v_step(const struct hm_model *model, const struct hm_shard *shard, struct hm_step *step);
 void hm_w2v_grad(const struct hm_model *model, const struct hm_shard *shard,
                  const struct hm_step *step, struct hm_grad *grad);
+
+/* word2vec_meet.c */
+enum hm_status hm_w2v_meetings_open(struct hm_w2v_model *w2v, struct hm_err *err);
+void hm_w2v_meetings(const struct hm_model *model, unsigned tensor, float *out);
+uint32_t hm_w2v_met(const struct hm_model *model, unsigned tensor, struct hm_rng *rng);
 
 /* word2vec_score.c */
 enum hm_status hm_w2v_probe_open(struct hm_w2v_probe *probe, const struct hm_w2v_model *w2v,

@@ -38,8 +38,15 @@ enum hm_status hm_combiner_open(struct hm_combiner *c, enum hm_rule rule, bool m
     return ok ? HM_OK : hm_fail(err, HM_ENOMEM, "no memory to combine the nodes' steps");
 }
 
+enum hm_status hm_combiner_open_saturator(struct hm_combiner *c, const struct hm_model *model,
+                                          const char *isa, struct hm_err *err)
+{
+    return hm_saturator_open(&c->saturator, model, isa, &c->dirty, c->weights, err);
+}
+
 void hm_combiner_close(struct hm_combiner *c)
 {
+    hm_saturator_close(&c->saturator);
     for (unsigned i = 0; i < HM_HELD_MAX; i++)
         hm_delta_fini(&c->hold.ring[i].delta);
     for (unsigned i = 0; i < c->ahead.n; i++)

@@ -9,6 +9,8 @@
  *
  * and when its time is over a delta leaves: W -= (L - 1) q.
  *
+ * saturate: node/saturator.h.
+ *
  * lookahead: V is the sum over the peers of the last delta of each. Workers take gradients at
  * W + c V, where the peers' momentum will have taken them by the time the step arrives:
  * c = m (1 - m^T) / (1 - m), with momentum m and T = (delay + step) / step.
@@ -16,7 +18,7 @@
 #ifndef HM_NODE_COMBINER_H
 #define HM_NODE_COMBINER_H
 
-#include "models/model.h"
+#include "node/saturator.h"
 #include "sparse/kernels.h"
 
 #include <stdbool.h>
@@ -41,6 +43,7 @@ struct hm_combiner {
         } ring[HM_HELD_MAX];
         unsigned first, n;
     } hold;
+    struct hm_saturator saturator;
     struct {
         hm_cell *v; /* [n] in weights' units; workers read it */
         struct last {
@@ -54,6 +57,11 @@ struct hm_combiner {
 /* marks: steps mark the blocks that they add to. What is on hold, however, is all over W. */
 enum hm_status hm_combiner_open(struct hm_combiner *combiner, enum hm_rule rule, bool marks,
                                 struct hm_weights *weights, struct hm_err *err);
+
+/* What the saturating sum needs besides; after open. */
+enum hm_status hm_combiner_open_saturator(struct hm_combiner *combiner,
+                                          const struct hm_model *model, const char *isa,
+                                          struct hm_err *err);
 void hm_combiner_close(struct hm_combiner *combiner);
 
 /* Bytes that it takes at the most, for a model of n weights and so many peers. */

@@ -122,8 +122,23 @@ static struct hm_weights *worked_on(struct hm_node *node)
     return node->rounds.weights ? &node->rounds.own : &node->weights;
 }
 
+static uint32_t saturate(struct hm_node *node, const struct hm_action *action, uint64_t steps,
+                         struct hm_delta *delta, struct hm_extract_stats *stats)
+{
+    const double delay_s = (double)hm_mesh_delay_us(node->mesh) * 1e-6;
+    const struct hm_saturator_turn turn = {.own_steps = node->taken + steps,
+                                           .mesh_steps = hm_mesh_steps(node->mesh) + steps,
+                                           .pass_steps = action->extract.pass_steps,
+                                           .room_blocks = action->extract.room_blocks,
+                                           .delay_steps = delay_s * (double)node->rate,
+                                           .n_live = hm_mesh_n_live(node->mesh),
+                                           .final = action->extract.verify};
+    return hm_saturator_extract(&node->combiner.saturator, node->kernels, &action->extract.publish,
+                                &turn, delta, stats);
+}
+
 /* Makes the delta, and adds it to B. Returns the blocks that were looked at. */
-static uint32_t make_delta(struct hm_node *node, const struct hm_action *action,
+static uint32_t make_delta(struct hm_node *node, const struct hm_action *action, uint64_t steps,
                            struct hm_delta *delta, struct hm_extract_stats *stats)
 {
     bool final = action->extract.verify || action->extract.rescale != 0;
@@ -134,6 +149,8 @@ static uint32_t make_delta(struct hm_node *node, const struct hm_action *action,
         node->kernels->apply(delta, &node->weights, &node->n_sampled, &node->n_wiped);
         return node->layout.n_blocks;
     }
+    if (node->combiner.rule == HM_RULE_SATURATE)
+        return saturate(node, action, steps, delta, stats);
     return hm_combiner_extract(&node->combiner, node->kernels, &action->extract.publish, final,
                                hm_node_now(node) + hm_mesh_delay_us(node->mesh),
                                atomic_load_explicit(&node->cursor, memory_order_relaxed), delta,
@@ -151,7 +168,7 @@ static void extract(struct hm_node *node, const struct hm_action *action)
     uint64_t steps = hm_workers_extract(node) - node->taken;
     struct hm_delta *delta = node->delta;
     delta->n_blocks = delta->n_nonzero = 0;
-    node->work.scanned += (uint64_t)HM_BLOCK * make_delta(node, action, delta, &stats);
+    node->work.scanned += (uint64_t)HM_BLOCK * make_delta(node, action, steps, delta, &stats);
     node->work.extracts++;
     node->work.published += delta->n_blocks;
     node->taken += steps;

@@ -210,6 +210,8 @@ static uint64_t memory_bound(const struct hm_node *node)
     copies += hm_combiner_bytes(node->model->combine.rule, n, (unsigned)peers);
     copies += node->model->staleness_bound == 0 ? hm_rounds_bytes(n) : 0;
     copies += n / HM_BLOCK; /* marks */
+    if (node->model->combine.rule == HM_RULE_SATURATE)
+        copies += hm_saturator_bytes(&node->layout);
     /* The optimiser's state; for checkpoints the thread's own copy, and that which is written. */
     uint64_t states = (node->options.checkpoint_path ? 3 : 1) * node->model->state_floats;
     return 8 * n + 2 * 4 * n + 2 * 4 * n + copies + node->report.log_budget + ((uint64_t)16 << 20) +
@@ -232,6 +234,8 @@ static enum hm_status open_weights(struct hm_node *node, struct hm_err *err)
     status = hm_combiner_open(&node->combiner, node->model->combine.rule,
                               node->model->marks && node->model->staleness_bound != 0,
                               &node->weights, err);
+    if (!status && node->model->combine.rule == HM_RULE_SATURATE)
+        status = hm_combiner_open_saturator(&node->combiner, node->model, node->kernels->name, err);
     if (!status && node->model->staleness_bound == 0)
         status = hm_rounds_init(&node->rounds, &node->weights, err);
     if (status)

@@ -348,7 +348,7 @@ enum hm_status hm_mesh_open(struct hm_mesh **out, const struct hm_mesh_params *p
         mesh->params.bulk_n = 0; /* joiners have to have it */
     mesh->fingerprint = hm_config_fingerprint(params->config);
     mesh->rng = hm_rng_seed(params->seed, params->life);
-    mesh->now_us = mesh->opened_us = mesh->tokens_us = now_us;
+    mesh->now_us = mesh->opened_us = mesh->tokens_us = mesh->own_tokens_us = now_us;
     mesh->beat_due_us = now_us;
     mesh->wants_due_us = UINT64_MAX;
     mesh->slow_down = 1;

@@ -116,6 +116,9 @@ struct hm_action {
         float rescale; /* when not 0: afterwards W += rescale * (W - B * grid), for a change of the
                           divisor */
         int verify;    /* 1: report the digest of all of B */
+        /* Of rules that publish rows in rotation: */
+        uint64_t pass_steps;  /* own steps that a whole turn is to take; 0: all at once */
+        uint64_t room_blocks; /* that a cap leaves room for; UINT64_MAX: there is none */
     } extract;
     const struct hm_delta *delta; /* valid until APPLIED; of RETRACT: the one of EXTRACTED */
     uint64_t from;                /* of APPLY: the life whose delta it is */
@@ -199,9 +202,9 @@ struct hm_counters {
     uint64_t coordinates_sent;           /* non-zero, in own deltas */
     uint64_t blocks_sent;                /* blocks in the ranges of own deltas */
     uint64_t redials, peers_gone;
-    uint64_t
-        residual_age; /* most flushes in a row that had to leave back what exceeds the dead zone */
-    uint64_t nonfinite; /* weights that were NaN or infinite and were set back to B */
+    uint64_t residual_age; /* most flushes in a row that had to leave back what exceeds the dead
+                              zone, or gave some row no turn */
+    uint64_t nonfinite;    /* weights that were NaN or infinite and were set back to B */
 };
 
 struct hm_link {

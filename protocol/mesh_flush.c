@@ -20,6 +20,12 @@ enum {
     CAP_PARTS = 4,
     FLUSHES_LEAST = 12, /* of each node in a run with a budget, however short: unflushed steps are
                            steps unseen */
+    /* Of rules that publish rows in rotation: */
+    PASSES_LEAST = 40, /* of all rows by each node in a run with a budget: with fewer, less is
+                          learned */
+    PASS_STEPS_MAX = 1000000,
+    HOT_PARTS = 10, /* flushes, each with the most frequent rows, in one pass */
+    HOT_LEAST_US = 1000,
 };
 
 static const double OVERHEAD = .12;      /* part of a core that publishing and receiving may take */
@@ -28,6 +34,8 @@ static const double GROWTH =
     .2; /* of an interval's steps, all nodes together, to all that were made before */
 static const double IO_SHARE =
     1.4; /* what the sockets' own thread adds to the driver's cost, about */
+static const double PUBLISHED_MOST =
+    25e6; /* bytes a second of own deltas, one copy, unless an interval is asked for */
 
 _Static_assert(PIECE_BLOCKS_MAX * 259 + HM_SPANS_BOUND(HM_STREAMS_MAX) < HM_PAYLOAD_MAX,
                "a piece fits into a payload");
@@ -39,6 +47,40 @@ static void refill(struct hm_mesh *mesh)
         (double)(mesh->now_us - mesh->tokens_us) * 1e-6 * (double)mesh->params.bandwidth;
     mesh->tokens = mesh->tokens < full ? mesh->tokens : full;
     mesh->tokens_us = mesh->now_us;
+}
+
+/* Rows are published in rotation: a cap leaves some for later. */
+static bool rotates(const struct hm_mesh *mesh)
+{
+    return mesh->params.combine.rule == HM_RULE_SATURATE;
+}
+
+static bool limits_own(const struct hm_mesh *mesh)
+{
+    return rotates(mesh) && !mesh->params.flush_us && !mesh->params.flush_step;
+}
+
+static void refill_own(struct hm_mesh *mesh)
+{
+    mesh->own_tokens += (double)(mesh->now_us - mesh->own_tokens_us) * 1e-6 * PUBLISHED_MOST;
+    mesh->own_tokens = fmin(mesh->own_tokens, PUBLISHED_MOST / 4);
+    mesh->own_tokens_us = mesh->now_us;
+}
+
+/* Blocks of deltas that the caps leave room for now. */
+static uint64_t room_blocks(struct hm_mesh *mesh)
+{
+    double room = INFINITY, each = fmax(mesh->block_bytes, 1);
+    unsigned copies = hm_mesh_n_live(mesh) - 1;
+    if (mesh->params.bandwidth) {
+        refill(mesh);
+        room = mesh->tokens / (each * (copies ? copies : 1));
+    }
+    if (limits_own(mesh)) {
+        refill_own(mesh);
+        room = fmin(room, mesh->own_tokens / each);
+    }
+    return room < 1e18 ? (uint64_t)fmax(room, 0) : UINT64_MAX;
 }
 
 void hm_mesh_spend(struct hm_mesh *mesh, size_t bytes)
@@ -109,6 +151,30 @@ static void feel_back_pressure(struct hm_mesh *mesh)
         mesh->slow_down = fmax(1, mesh->slow_down - .05);
 }
 
+/* Own steps in which all rows are gone through. */
+static double pass_steps(const struct hm_mesh *mesh)
+{
+    unsigned n = hm_mesh_n_live(mesh);
+    if (mesh->params.flush_us)
+        return mesh->rate * (double)mesh->params.flush_us * 1e-6;
+    double pass = PASS_STEPS_MAX;
+    if (mesh->params.budget_steps)
+        pass = fmin(pass, (double)mesh->params.budget_steps / PASSES_LEAST / n);
+    return fmin(fmax(pass, 2 * delay_us(mesh) * 1e-6 * mesh->rate), PASS_STEPS_MAX);
+}
+
+/* The most frequent rows go out several times in a pass, but not within two delays: closer than that
+ * nodes answer to what they have not heard yet. */
+static uint64_t rotation_us(const struct hm_mesh *mesh)
+{
+    double pass = mesh->params.flush_us ? (double)mesh->params.flush_us
+                  : mesh->rate > 0      ? pass_steps(mesh) / mesh->rate * 1e6
+                                        : INTERVAL_ALONE_US;
+    double interval = fmax(fmax(pass / HOT_PARTS, 2 * delay_us(mesh)), HOT_LEAST_US);
+    interval = fmin(interval, pass) * mesh->slow_down;
+    return (uint64_t)fmin(fmax(interval, INTERVAL_MIN_US), INTERVAL_MAX_US);
+}
+
 /* The interval P that serves the run best. A run of T1 on one node takes about (T1/N)(1 + C/P) + P
  * + delay on N, where C is what one flush and N - 1 receives cost; the best P is sqrt(T1 C / N).
  * Never so often that the protocol takes more than OVERHEAD of a core, nor within two delays of the
@@ -116,6 +182,8 @@ static void feel_back_pressure(struct hm_mesh *mesh)
 static uint64_t interval_us(const struct hm_mesh *mesh)
 {
     unsigned n = hm_mesh_n_live(mesh);
+    if (rotates(mesh) && n > 1)
+        return rotation_us(mesh);
     if (mesh->params.flush_us)
         return mesh->params.flush_us;
     double cost = IO_SHARE * mesh->cost_us;
@@ -177,6 +245,8 @@ static void extract(struct hm_mesh *mesh, bool final)
     if (next.divisor != mesh->combination.divisor && !final)
         action->extract.rescale = next.divisor / mesh->combination.divisor - 1;
     action->extract.verify = final;
+    action->extract.pass_steps = mesh->params.flush_step ? 0 : (uint64_t)pass_steps(mesh);
+    action->extract.room_blocks = rotates(mesh) ? room_blocks(mesh) : UINT64_MAX;
     if (!final)
         mesh->combination =
             next; /* workers see it after this flush, which is computed with the old one */
@@ -223,6 +293,13 @@ void hm_mesh_tick_flush(struct hm_mesh *mesh)
                                  100;
         }
         due = mesh->tokens >= 0;
+    }
+    if (due && limits_own(mesh)) {
+        refill_own(mesh);
+        if (mesh->own_tokens < 0)
+            mesh->flush_due_us =
+                mesh->now_us + (uint64_t)(-mesh->own_tokens / PUBLISHED_MOST * 1e6) + 100;
+        due = mesh->own_tokens >= 0;
     }
     if (due && hm_mesh_keeps_calm(mesh))
         mesh->flush_due_us = mesh->now_us + mesh->interval_us;
@@ -278,6 +355,9 @@ static void publish_piece(struct hm_mesh *mesh, const struct hm_delta *piece, ui
     mesh->counters.coordinates_sent += piece->n_nonzero;
     mesh->counters.blocks_sent += head->n_blocks;
     mesh->counters.bytes_published += payload->n;
+    mesh->own_tokens -= (double)payload->n;
+    if (piece->n_blocks)
+        mesh->block_bytes += .1 * ((double)payload->n / piece->n_blocks - mesh->block_bytes);
     hm_mesh_broadcast(mesh, &header, payload);
 }
 
@@ -317,6 +397,8 @@ static void note_clipped(struct hm_mesh *mesh, const struct hm_extract_stats *st
     mesh->clipped_in_a_row = stats->n_clipped ? mesh->clipped_in_a_row + 1 : 0;
     if (mesh->clipped_in_a_row > mesh->counters.residual_age)
         mesh->counters.residual_age = mesh->clipped_in_a_row;
+    if (stats->oldest > mesh->counters.residual_age)
+        mesh->counters.residual_age = stats->oldest;
     if (stats->n_clipped)
         hm_mesh_raise_stop(mesh,
                            "schedule exhausted: weights have reached the range of their grid");

@@ -232,6 +232,8 @@ struct hm_mesh {
     double slow_down; /* >= 1: factor on the interval because peers lag */
     double tokens;    /* of the bandwidth budget, bytes; may go negative */
     uint64_t tokens_us;
+    double own_tokens, block_bytes; /* of own deltas: bytes that may be published, of a block */
+    uint64_t own_tokens_us;
 
     /* receiving */
     struct hm_decoder *decoder, *own_decoder;

@@ -11,6 +11,8 @@
  * - mean: plain local steps, published divided by N: the average of the walks. Stable and slow.
  * - hold: as amplify, but the amplified part of what was published stays in W until the others have
  *   it: for steps that are published one by one, or nearly (node/combiner.h).
+ * - saturate: plain steps; of every row a few directions that relax within a flush are published
+ *   divided by up to N, all others in full (models/saturate.h): for tables of word vectors.
  * - lookahead: plain steps, of gradients that are taken where the peers' last deltas point to (the
  *   same file): for nodes that see different labels.
  *
@@ -19,7 +21,14 @@
 #ifndef HM_SPARSE_COMBINE_H
 #define HM_SPARSE_COMBINE_H
 
-enum hm_rule { HM_RULE_SUM, HM_RULE_AMPLIFY, HM_RULE_MEAN, HM_RULE_HOLD, HM_RULE_LOOKAHEAD };
+enum hm_rule {
+    HM_RULE_SUM,
+    HM_RULE_AMPLIFY,
+    HM_RULE_MEAN,
+    HM_RULE_HOLD,
+    HM_RULE_LOOKAHEAD,
+    HM_RULE_SATURATE
+};
 
 struct hm_combine {
     enum hm_rule rule;
@@ -40,6 +49,7 @@ static inline struct hm_combination hm_combine(const struct hm_combine *combine,
     switch (combine->rule) {
     case HM_RULE_SUM:
     case HM_RULE_LOOKAHEAD:
+    case HM_RULE_SATURATE:
         return (struct hm_combination){1.0f, 1.0f};
     case HM_RULE_MEAN:
         return (struct hm_combination){1.0f, n};

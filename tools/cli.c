@@ -133,8 +133,8 @@ static const struct flag flags[] = {
     {"seed", "N", "seed of everything drawn (default 0)", 'o', 0, LONG, AT(node.train.seed)},
     {"partition", "none|split|labels",
      "which rows a node trains on: all, its part, its labels (default none)", 'o', 0, PARTITION, 0},
-    {"combine", "auto|sum|amplify|mean|hold|lookahead", "how nodes' steps add up (default auto)",
-     'o', 0, COMBINE, 0},
+    {"combine", "auto|sum|amplify|mean|hold|lookahead|saturate",
+     "how nodes' steps add up (default auto)", 'o', 0, COMBINE, 0},
     {"amplify", "auto|L", "factor of the amplified walk (default: the number of live nodes)", 'o',
      0, AMPLIFY, 0},
     {"staleness-bound", "S",
@@ -330,10 +330,9 @@ static int set_flush(struct cli *cli, const struct flag *flag, const char *text)
 
 static int set_choice(struct cli *cli, const struct flag *flag, const char *text)
 {
-    static const char *const partitions[] = {"none", "split", "labels"}, *const rules[] = {
-                                                                             "sum", "amplify",
-                                                                             "mean", "hold",
-                                                                             "lookahead"};
+    static const char *const partitions[] = {"none", "split", "labels"},
+                             *const rules[] = {"sum",  "amplify",   "mean",
+                                               "hold", "lookahead", "saturate"};
     for (unsigned i = 0; i < sizeof rules / sizeof rules[0]; i++)
         if (flag->kind == PARTITION && i < 3 && strcmp(text, partitions[i]) == 0) {
             cli->node.train.partition = (enum hm_partition)i;
