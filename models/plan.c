@@ -91,7 +91,7 @@ static enum hm_status adopt_rule(struct hm_model *model, const struct hm_fields 
         if (name && strcmp(name, rule_name[i]) == 0) {
             model->combine = (struct hm_combine){(enum hm_rule)i, (float)amplify};
             if (model->combine.rule == HM_RULE_SATURATE && !model->ops->met)
-                return hm_fail(err, HM_EINPUT,
+                return hm_fail(err, HM_EUSAGE,
                                "field 'combine' is 'saturate', which is for word2vec; %s has sum, "
                                "amplify, mean, hold and lookahead",
                                model->ops->name);

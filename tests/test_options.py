@@ -17,7 +17,7 @@ OPTIONS = [
     ('--dropout', .3), ('--schedule', 'constant'), ('--schedule', 'linear'), ('--schedule', 'step'), ('--schedule', 'cosine'),
     ('--schedule', 'inverse', '--lambda', .01), ('--compensate', 1), ('--compensate', 'adaptive:1'), ('--staleness-aware',),
     ('--combine', 'sum'), ('--combine', 'mean'), ('--combine', 'amplify'), ('--combine', 'hold'),
-    ('--combine', 'lookahead'), ('--combine', 'lookahead', '--momentum', .5), ('--amplify', 3),
+    ('--combine', 'lookahead'), ('--combine', 'lookahead', '--momentum', .5), ('--combine', 'saturate'), ('--amplify', 3),
 ]
 
 # (workload, mode, flags): what the refusal says. None stands for all of them.
@@ -27,7 +27,8 @@ REFUSED = {
     ('svm', 'join', ('--combine', 'lookahead')): 'add --momentum',
     ('svm', 'sim', ('--combine', 'lookahead')): 'add --momentum',
     **{(None, 'server', ('--combine', rule)): '--combine and --amplify are for meshes'
-       for rule in ('mean', 'amplify', 'hold', 'lookahead')},
+       for rule in ('mean', 'amplify', 'hold', 'lookahead', 'saturate')},
+    (None, None, ('--combine', 'saturate')): 'which is for word2vec',
     (None, 'server', ('--amplify', 3)): '--combine and --amplify are for meshes',
 }
 

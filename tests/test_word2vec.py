@@ -50,7 +50,9 @@ def test_exported_vectors_are_those_of_the_model(run, text, tmp_path):
 
 
 @pytest.mark.parametrize('more', [[], ['--cbow'], ['--hogbatch'], ['--schedule', 'constant'], ['--batch', 128, '--step-time', 'const:1ms', '--delay', 'const:3ms'],
-                                  ['--batch', 64, '--staleness-bound', 0], ['--combine', 'mean'], ['--combine', 'hold', '--batch', 64]])
+                                  ['--batch', 64, '--staleness-bound', 0], ['--combine', 'mean'], ['--combine', 'saturate'],
+                                  ['--combine', 'saturate', '--bandwidth', '300KB', '--step-time', 'const:1ms', '--batch', 64],
+                                  ['--combine', 'saturate', '--flush', 'step', '--batch', 256], ['--combine', 'hold', '--batch', 64]])
 def test_simulations_repeat(run, text, more):
     command = ['sim', 'word2vec', '-n', 3, *flags(text, '--epochs', .2, *more)]
     first, second = run(*command).done(120), run(*command).done(120)
