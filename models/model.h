@@ -144,6 +144,7 @@ struct hm_model_ops {
     const char *name; /* "svm" */
     const char *help; /* one line */
     enum hm_combine_default { HM_DEFAULT_AMPLIFY, HM_DEFAULT_SUM } combine_default;
+    int probes;   /* scores are estimates from a fixed part of a set, and cheap */
     double speed; /* examples/s of a thread, about: of virtual nodes that are given none */
 
     enum hm_status (*open)(struct hm_model **model, const struct hm_train_options *options,

@@ -470,6 +470,7 @@ const struct hm_model_ops hm_word2vec = {
     .init = init,
     .shard = shard,
     .step = hm_w2v_step,
+    .probes = 1,
     .rate = hm_w2v_rate,
     .grad = hm_w2v_grad,
     .meetings = hm_w2v_meetings,

@@ -1,5 +1,6 @@
 #include "node/curve.h"
 
+#include <math.h>
 #include <stdlib.h>
 
 static enum hm_status measure_norms(const struct hm_model *model, const uint32_t *b,
@@ -19,7 +20,11 @@ static enum hm_status measure_norms(const struct hm_model *model, const uint32_t
 enum hm_status hm_curve_measure(struct hm_model *model, const uint32_t *b, enum hm_set set,
                                 struct hm_curve_point *point, struct hm_err *err)
 {
+    struct hm_score train = {0};
     enum hm_status status = model->ops->score(model, b, point->steps, set, 1, &point->score, err);
+    if (!status && model->ops->probes && set == HM_TEST_SET)
+        status = model->ops->score(model, b, point->steps, HM_TRAIN_SET, 1, &train, err);
+    point->train_loss = train.n ? train.loss : NAN;
     return status ? status : measure_norms(model, b, point, err);
 }
 

@@ -52,6 +52,7 @@ struct hm_curve_point {
     uint64_t steps;               /* mesh-wide, of the vector that B stands at */
     uint64_t own_steps;           /* of these, the node's */
     struct hm_score score;
+    double train_loss;     /* beside that of a test set, where it costs as little; else NaN */
     struct hm_norms norms; /* of the weights that B stands for */
 };
 

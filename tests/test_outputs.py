@@ -21,7 +21,7 @@ def check_curve(path, label, norms):
     points = lines_of(path)
     assert points, path
     for point in points:
-        assert set(point) == {'label', 'seconds', 'steps', 'own_steps', 'loss', 'cost', 'accuracy', 'norm', 'norms'}
+        assert set(point) == {'label', 'seconds', 'steps', 'own_steps', 'loss', 'cost', 'train_loss', 'accuracy', 'norm', 'norms'}
         assert point['label'] == label or not label
         assert list(point['norms']) == norms
         assert point['norm'] == pytest.approx(math.hypot(*point['norms'].values()), rel=1e-6)

@@ -15,11 +15,11 @@ json_t *curve_point_json(const struct hm_curve_point *p)
     json_t *norms = json_object();
     for (unsigned i = 0; i < p->norms.n; i++)
         json_object_set_new(norms, p->norms.name[i], number(p->norms.part[i]));
-    return json_pack("{s:s, s:o, s:I, s:I, s:o, s:o, s:o, s:o, s:o}", "label", p->label, "seconds",
-                     number(p->seconds), "steps", (json_int_t)p->steps, "own_steps",
+    return json_pack("{s:s, s:o, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:o}", "label", p->label,
+                     "seconds", number(p->seconds), "steps", (json_int_t)p->steps, "own_steps",
                      (json_int_t)p->own_steps, "loss", number(p->score.loss), "cost",
-                     number(p->score.cost), "accuracy", number(p->score.accuracy), "norm",
-                     number(p->norms.all), "norms", norms);
+                     number(p->score.cost), "train_loss", number(p->train_loss), "accuracy",
+                     number(p->score.accuracy), "norm", number(p->norms.all), "norms", norms);
 }
 
 void curve_point_write(const struct hm_curve_point *point, FILE *file)
