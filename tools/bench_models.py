@@ -2,7 +2,8 @@
 asynchronous training of sparse models rests (n models over N nodes, mini-batches of 32 to 2,048, fixed rate, 15 % held out).
 
 All settings of a mini-batch make equally many steps of the mesh at the same rate, and start from the same weights. One model is
-the reference: curves are compared at the same number of examples.
+the reference: curves are compared at the same number of examples. How far apart two seeds of one model are says what is chance:
+nodes begin at different places of the text.
 """
 
 import json
@@ -17,7 +18,8 @@ BATCHES = (32, 128, 512, 2048)
 MODELS = (1, 4, 16, 64)
 MORE_MODELS = (256, 1024)
 RATE = .32  # of a mini-batch: its words share it
-POINTS = 16
+POINTS = 32
+SHARES = (.125, .25, .5, 1)
 
 
 def train(binary, text, n, batch, steps, seed, folder):
@@ -44,44 +46,56 @@ def at(curve, share, steps, which):
     return curve[-1][which]
 
 
-def lag(curve, reference, steps, which="loss"):
-    """By how many steps a curve is behind another where that falls most steeply: the middle of its fall."""
-    middle = (reference[0][which] + reference[-1][which]) / 2
+def share_of_fall(curve, reference, steps):
+    """The share of the steps by which a curve is behind another in the middle of its fall, where it is steepest."""
+    middle = (reference[0]["loss"] + reference[-1]["loss"]) / 2
 
     def when(points):
         for a, b in zip(points, points[1:]):
-            if a[which] >= middle >= b[which]:
-                return a["steps"] + (b["steps"] - a["steps"]) * (a[which] - middle) / (a[which] - b[which])
+            if a["loss"] >= middle >= b["loss"]:
+                return a["steps"] + (b["steps"] - a["steps"]) * (a["loss"] - middle) / (a["loss"] - b["loss"])
         return float("nan")
-    return when(curve) - when(reference)
+    return (when(curve) - when(reference)) / steps
+
+
+def losses(curves, steps):
+    """Of each seed, the losses at some shares of the steps: {(set, share): [loss of a seed]}."""
+    return {(which, share): [at(curve, share, steps, which) for curve in curves] for which in ("loss", "train_loss") for share in SHARES}
+
+
+def apart(ours, theirs):
+    """How far mean losses are from those of others, at each share, the set where it is more: in per cent."""
+    return ", ".join("{:+.1f} %".format(max((100 * (statistics.mean(ours[which, share]) / statistics.mean(theirs[which, share]) - 1)
+                                             for which in ("loss", "train_loss")), key=abs)) for share in SHARES)
 
 
 def table(bench, binary, text):
-    steps, seeds = bench.times(20000, 2000), range(bench.times(2, 1))
-    batches, models = bench.times(BATCHES, (128,)), bench.times(MODELS, (1, 4, 16))
-    jobs = [(batch, n) for batch in batches for n in models]
-    jobs += [(128, n) for n in bench.times(MORE_MODELS, ())]
-    bench.note(f"5,000 words, dimension 32, 15 % held out; {steps:,} mini-batches mesh-wide whatever their size, rate {RATE} divided by "
-               "the words of a mini-batch; the sum of all gradients, each sent at once; steps of 5 to 15 virtual ms, links of 30 us")
+    seeds, batches, models = range(bench.times(2, 1)), bench.times(BATCHES, (128,)), bench.times(MODELS, (1, 4, 16))
+    jobs = [(batch, n) for batch in batches for n in models] + [(128, n) for n in bench.times(MORE_MODELS, ())]
+    bench.note(f"5,000 words, dimension 32, 15 % held out; at least 20,000 mini-batches mesh-wide and 6 million words; rate {RATE} divided "
+               "by the words of a mini-batch; the sum of all gradients, each sent at once; steps of 5 to 15 virtual ms, links of 30 us")
     reference, begun = {}, time.monotonic()
     for done, (batch, n) in enumerate(jobs):
-        rows = []
+        steps = bench.times(max(20000, 6_000_000 // batch), 2000)
+        runs = []
         for seed in seeds:
             with tempfile.TemporaryDirectory() as folder:
-                summary, curve, command = train(binary, text, n, batch, steps, seed, folder)
-            if n == 1:
-                reference[batch, seed] = curve
-            base = reference[batch, seed]
-            rows.append((summary, curve, {(which, share): at(curve, share, steps * batch, which) / at(base, share, steps * batch, which) - 1
-                                          for which in ("loss", "train_loss") for share in (.125, .25, .5, 1)},
-                         lag(curve, base, steps * batch) / batch))
-        bench.add(f"mini-batches of {batch}, {n} models: held-out loss", [r[1][-1]["loss"] for r in rows], "", command)
-        stale = statistics.mean(r[0]["staleness"]["mean"] for r in rows)
-        apart = {share: max((r[2][which, share] for r in rows for which in ("loss", "train_loss")), key=abs) for share in (.125, .25, .5, 1)}
-        bench.note(f"mini-batches of {batch}, {n} models: staleness {stale:.2f}; train {statistics.mean(r[1][-1]['train_loss'] for r in rows):.3f}"
-                   + ("" if n == 1 else "; losses from those of one model, the larger of both, at 1/8, 1/4, 1/2 and the end: "
-                      + ", ".join(f"{100 * apart[share]:+.1f} %" for share in apart)
-                      + f"; behind by {statistics.mean(r[3] for r in rows):.0f} mini-batches where they fall most steeply")
-                   + ("" if all(r[0]["clean"] and r[0]["equal_hashes"] and r[0]["balanced"] for r in rows) else "; NOT all clean"))
+                runs.append(train(binary, text, n, batch, steps, seed, folder))
+        summaries, curves, commands = zip(*runs)
+        found = losses(curves, steps * batch)
+        reference.setdefault(batch, (found, curves))
+        base, base_curves = reference[batch]
+        about = f"mini-batches of {batch}, {n} models"
+        bench.add(f"{about}: held-out loss", found["loss", 1], "", commands[0])
+        words = f"{about}: staleness {statistics.mean(s['staleness']['mean'] for s in summaries):.2f}; train {statistics.mean(found['train_loss', 1]):.3f}"
+        if n > 1:
+            behind = statistics.mean(share_of_fall(*pair, steps * batch) for pair in zip(curves, base_curves))
+            words += f"; from one model's at 1/8, 1/4, 1/2 and the end: {apart(found, base)}; behind by {behind * steps:.0f} mini-batches in mid-fall"
+        elif len(seeds) > 1:
+            one, other = ({key: [values[seed]] for key, values in found.items()} for seed in seeds)
+            words += f"; one seed from the other: {apart(one, other)}"
+        if not all(s["clean"] and s["equal_hashes"] and s["balanced"] for s in summaries):
+            words += "; NOT all clean"
+        bench.note(words)
         left = (time.monotonic() - begun) / (done + 1) * (len(jobs) - done - 1)
         print(f"  {done + 1} of {len(jobs)}, {left / 60:.0f} min left", file=sys.stderr, flush=True)
