@@ -3,6 +3,9 @@
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+
+enum { HUGE_PAGE = 1 << 21, HUGE_FROM = 2 * HUGE_PAGE };
 
 float hm_exp2i(int exp)
 {
@@ -14,10 +17,14 @@ float hm_exp2i(int exp)
     return value;
 }
 
-/* Zeroed, 64-byte aligned; NULL when there is no memory. */
+/* Zeroed, 64-byte aligned; NULL when there is no memory. Rows of a large table are everywhere in
+ * it, and each would want an entry of the TLB that is gone when it comes again. */
 static void *zeroed(size_t bytes)
 {
-    void *memory = aligned_alloc(64, bytes ? bytes : 64);
+    size_t align = bytes >= HUGE_FROM ? HUGE_PAGE : 64;
+    void *memory = aligned_alloc(align, bytes ? (bytes + align - 1) / align * align : align);
+    if (memory && align == HUGE_PAGE)
+        madvise(memory, bytes, MADV_HUGEPAGE); /* a wish */
     if (memory)
         memset(memory, 0, bytes);
     return memory;

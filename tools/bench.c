@@ -10,7 +10,8 @@
  *     hogmesh-bench reader TRAIN N       parsing, and opening the cache
  *     hogmesh-bench ledger TRAIN K       what the ledger costs
  *     hogmesh-bench lenet5 DIR           LeNet5's steps, in batches of the sizes that stdin names
- *     hogmesh-bench word2vec FILE        epochs on that text, as the lines of stdin say
+ *     hogmesh-bench word2vec FILE [MIN]  epochs on that text, as the lines of stdin say, with words
+ *                                        that occur MIN times (5)
  *     hogmesh-bench wire KEYFILE|- N     messages of N bytes between the sockets of two processes
  */
 #include "models/rows.h"
@@ -355,8 +356,8 @@ int main(int argc, char **argv)
         lenet5(argv[2]);
         return 0;
     }
-    if (argc == 3 && strcmp(argv[1], "word2vec") == 0) {
-        word2vec(argv[2]);
+    if (argc >= 3 && argc <= 4 && strcmp(argv[1], "word2vec") == 0) {
+        word2vec(argv[2], argc > 3 ? (unsigned)strtoul(argv[3], NULL, 10) : 0);
         return 0;
     }
     json_t *json = argc < 2 ? NULL
@@ -364,7 +365,7 @@ int main(int argc, char **argv)
                                        argc > 3 ? strtoull(argv[3], NULL, 10) : 0);
     if (!json) {
         fprintf(stderr, "usage: hogmesh-bench about | step TRAIN N | micro|flush|deltas TRAIN K | "
-                        "reader TRAIN N | ledger TRAIN K | lenet5 DIR | word2vec FILE | wire "
+                        "reader TRAIN N | ledger TRAIN K | lenet5 DIR | word2vec FILE [MIN] | wire "
                         "KEYFILE|- BYTES\n");
         return 2;
     }

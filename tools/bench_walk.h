@@ -40,7 +40,7 @@ void lenet5(const char *data);
 
 /* bench_word2vec.c: says "ready"; then, for each line "ISA DIM skipgram|cbow|hogbatch THREADS" of
  * stdin, words, processor seconds, seconds and loss of an epoch. */
-void word2vec(const char *file);
+void word2vec(const char *file, unsigned min_count);
 
 /* bench_wire.c: between two processes, messages of so many bytes; NULL when they cannot be had. */
 json_t *wire(const char *key, uint64_t bytes);

@@ -29,14 +29,15 @@ static double seconds_of(clockid_t clock)
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-static void open_training(struct training *t, const char *file, const char *isa, unsigned dim,
-                          const char *blocks)
+static void open_training(struct training *t, const char *file, unsigned min_count, const char *isa,
+                          unsigned dim, const char *blocks)
 {
     struct hm_fields config = {0};
     struct hm_err err;
     struct hm_train_options options = {.train = {file},
                                        .n_train = 1,
                                        .isa = isa,
+                                       .min_count = min_count,
                                        .dim = dim,
                                        .cbow = strcmp(blocks, "cbow") == 0,
                                        .hogbatch = strcmp(blocks, "hogbatch") == 0,
@@ -71,8 +72,8 @@ static void *work(void *argument)
 }
 
 /* One epoch; prints words, processor seconds of all threads, seconds, the loss afterwards. */
-static void train(const char *file, const char *isa, unsigned dim, const char *blocks,
-                  unsigned threads)
+static void train(const char *file, unsigned min_count, const char *isa, unsigned dim,
+                  const char *blocks, unsigned threads)
 {
     struct training t;
     pthread_t thread[THREADS_MAX];
@@ -81,7 +82,7 @@ static void train(const char *file, const char *isa, unsigned dim, const char *b
     struct hm_delta delta;
     struct hm_score score;
     struct hm_err err;
-    open_training(&t, file, isa, dim, blocks);
+    open_training(&t, file, min_count, isa, dim, blocks);
     double used = seconds_of(CLOCK_PROCESS_CPUTIME_ID), began = seconds_of(CLOCK_MONOTONIC);
     for (unsigned i = 1; i < threads; i++)
         pthread_create(&thread[i], NULL, work, &t);
@@ -99,7 +100,7 @@ static void train(const char *file, const char *isa, unsigned dim, const char *b
     hm_word2vec.close(t.model);
 }
 
-void word2vec(const char *file)
+void word2vec(const char *file, unsigned min_count)
 {
     char isa[16], blocks[16];
     unsigned dim, threads;
@@ -107,7 +108,7 @@ void word2vec(const char *file)
     fflush(stdout);
     while (scanf("%15s %u %15s %u", isa, &dim, blocks, &threads) == 4 && dim && threads &&
            threads <= THREADS_MAX) {
-        train(file, isa, dim, blocks, threads);
+        train(file, min_count, isa, dim, blocks, threads);
         fflush(stdout);
     }
 }
