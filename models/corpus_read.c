@@ -18,6 +18,9 @@ enum { BLOCK_BYTES = 64, BLOCK_BYTES_MAX = 2048, PIECE = 16 };
 enum { BLOCK_BYTES = 1 << 20, BLOCK_BYTES_MAX = 64 << 20, PIECE = 1 << 16 };
 #endif
 
+/* Of words that are looked up together, SLACK behind them may be read. */
+enum { BATCH = 32, BATCH_BYTES = 256, SLACK = 16 };
+
 /* In a reader's numbers. */
 #define MARK UINT32_MAX
 
@@ -42,10 +45,20 @@ struct block {
     uint64_t n_tokens, n_newlines, n_invalid, n_too_long;
 };
 
+/* Words on their way: found in the text, not yet among the words. Their bytes lie one behind the
+ * other. */
+struct batch {
+    unsigned n;
+    size_t used;
+    struct hm_word_key key[BATCH]; /* n = 0: the end of a line */
+    char text[BATCH_BYTES + HM_WORD_BYTES_MAX + SLACK];
+};
+
 struct reader {
     struct press *press;
     unsigned which;
     struct hm_words words;
+    struct batch batch;
     pthread_t thread;
 };
 
@@ -76,49 +89,68 @@ static int make_room(struct block *block)
     return block->number ? 0 : -1;
 }
 
-/* The number of a word, MARK without memory; *known = 0 for a word outside of a given vocabulary.
- */
-static uint32_t number_of(struct reader *reader, const struct hm_tokens *tokens, int *known)
+static void put_word(struct reader *reader, struct batch *batch, const struct hm_tokens *tokens)
 {
     const struct hm_words *fixed = reader->press->fixed;
-    *known = 1;
-    if (fixed) {
-        uint32_t i = hm_words_find(fixed, tokens->word, tokens->length);
-        *known = i != HM_WORD_NONE;
-        return i;
+    char *to = batch->text + batch->used;
+    if (tokens->length <= SLACK)
+        memcpy(to, tokens->word, SLACK); /* of a known size, which is faster */
+    else
+        memcpy(to, tokens->word, tokens->length);
+    batch->key[batch->n++] = hm_words_key(fixed ? fixed : &reader->words, to, tokens->length);
+    batch->used += tokens->length;
+}
+
+/* Puts the numbers of a batch behind those of the block; those of words outside of a given
+ * vocabulary are left out. */
+static enum hm_status settle(struct reader *reader, struct batch *batch, struct block *block)
+{
+    const struct hm_words *fixed = reader->press->fixed;
+    uint32_t *number = block->number + block->n_numbers, *to = number;
+    for (unsigned k = 0; k < batch->n; k++) {
+        const struct hm_word_key *key = &batch->key[k];
+        uint32_t i = !key->n ? MARK
+                     : fixed ? hm_words_find_key(fixed, key)
+                             : hm_words_add_key(&reader->words, key);
+        if (key->n && i == HM_WORD_NONE && fixed)
+            continue;
+        if (key->n && i == HM_WORD_NONE)
+            return hm_words_full(&reader->words, &block->err);
+        if (key->n && !fixed)
+            ++*hm_words_count(&reader->words, i);
+        *to++ = i;
     }
-    uint32_t i = hm_words_add(&reader->words, tokens->word, tokens->length);
-    if (i != HM_WORD_NONE)
-        ++*hm_words_count(&reader->words, i);
-    return i;
+    block->n_numbers += (size_t)(to - number);
+    batch->n = 0;
+    batch->used = 0;
+    return HM_OK;
 }
 
 static enum hm_status take_words(struct reader *reader, struct block *block,
                                  struct hm_tokens *tokens)
 {
-    uint32_t *number = block->number;
-    size_t n = 0;
-    int known;
-    for (;;) {
+    struct batch *batch = &reader->batch;
+    enum hm_status status = HM_OK;
+    batch->n = 0;
+    batch->used = 0;
+    while (!status) {
         block->end = hm_tokens_next(tokens);
-        if (block->end == HM_TOKEN_LINE) {
-            number[n++] = MARK;
-            continue;
-        }
-        if (block->end != HM_TOKEN_WORD)
+        if (block->end == HM_TOKEN_WORD)
+            put_word(reader, batch, tokens);
+        else if (block->end == HM_TOKEN_LINE)
+            batch->key[batch->n++].n = 0;
+        else
             break;
-        block->n_tokens++;
-        uint32_t i = number_of(reader, tokens, &known);
-        if (i == HM_WORD_NONE && known)
-            return hm_words_full(&reader->words, &block->err);
-        if (known)
-            number[n++] = i;
+        block->n_tokens += block->end == HM_TOKEN_WORD;
+        if (batch->n == BATCH || batch->used > BATCH_BYTES)
+            status = settle(reader, batch, block);
     }
-    if (block->ends_file)
-        number[n++] = MARK;
-    assert(n <= block->number_room);
-    block->n_numbers = n;
-    return HM_OK;
+    if (!status)
+        status = settle(reader, batch, block);
+    if (!status && block->ends_file)
+        block->number[block->n_numbers++] = MARK;
+    assert(block->n_numbers <= block->number_room);
+    return status;
 }
 
 static void read_block(struct reader *reader, struct block *block)

@@ -21,9 +21,13 @@ void hm_words_fini(struct hm_words *words)
     *words = (struct hm_words){0};
 }
 
-static uint32_t hash_of(const void *text, size_t n)
+/* Most words are a head and nothing else, and one product mixes that well enough. */
+static uint32_t hash_of(const void *text, size_t n, uint64_t head)
 {
-    return (uint32_t)XXH3_64bits(text, n);
+    if (n > 8)
+        return (uint32_t)XXH3_64bits(text, n);
+    head *= 0x9E3779B97F4A7C15u;
+    return (uint32_t)(head >> 32) ^ (uint32_t)(head >> 12);
 }
 
 static uint64_t load(const uint8_t *p, size_t n)
@@ -44,16 +48,29 @@ static uint64_t head_of(const void *text, size_t n)
     return load(p, n);
 }
 
-/* The slot that holds the word, or the empty one where it belongs. */
-static uint32_t find_slot(const struct hm_words *words, const void *text, size_t n, uint32_t hash,
-                          uint64_t head)
+static struct hm_word_key key_of(const void *text, size_t n, uint64_t head)
 {
-    uint32_t mask = words->n_slots - 1, at = hash & mask;
+    return (struct hm_word_key){text, (uint32_t)n, hash_of(text, n, head), head};
+}
+
+struct hm_word_key hm_words_key(const struct hm_words *words, const void *text, size_t n)
+{
+    uint64_t head = load(text, 8);
+    struct hm_word_key key = key_of(text, n, n < 8 ? head & (((uint64_t)1 << 8 * n) - 1) : head);
+    if (words->n_slots)
+        __builtin_prefetch(&words->slot[key.hash & (words->n_slots - 1)]);
+    return key;
+}
+
+/* The slot that holds the word, or the empty one where it belongs. */
+static uint32_t find_slot(const struct hm_words *words, const struct hm_word_key *key)
+{
+    uint32_t mask = words->n_slots - 1, at = key->hash & mask;
     for (const struct hm_word_slot *slot; (slot = &words->slot[at])->number; at = (at + 1) & mask) {
         uint32_t i = slot->number - 1;
-        if (slot->hash == hash && slot->head == head &&
-            (head >> 56 == 0 ||
-             (hm_words_length(words, i) == n && memcmp(hm_words_text(words, i), text, n) == 0)))
+        if (slot->hash == key->hash && slot->head == key->head &&
+            (key->head >> 56 == 0 || (hm_words_length(words, i) == key->n &&
+                                      memcmp(hm_words_text(words, i), key->text, key->n) == 0)))
             break;
     }
     return at;
@@ -89,32 +106,41 @@ static int make_room(struct hm_words *words, size_t n)
            hm_grow_reserve(&words->count, 8 * number);
 }
 
-uint32_t hm_words_add(struct hm_words *words, const void *text, size_t n)
+uint32_t hm_words_add_key(struct hm_words *words, const struct hm_word_key *key)
 {
+    const size_t n = key->n;
     assert(n <= HM_WORD_BYTES_MAX);
     if (2 * (uint64_t)words->n >= words->n_slots && enlarge(words) != 0)
         return HM_WORD_NONE;
-    uint32_t hash = hash_of(text, n);
-    uint64_t head = head_of(text, n);
-    uint32_t at = find_slot(words, text, n, hash, head);
+    uint32_t at = find_slot(words, key);
     if (words->slot[at].number)
         return words->slot[at].number - 1;
     if (make_room(words, n) != 0)
         return HM_WORD_NONE;
-    memcpy(words->text.base + words->text.used, text, n);
+    memcpy(words->text.base + words->text.used, key->text, n);
     words->text.base[words->text.used + n] = 0;
     words->text.used += n + 1;
     uint32_t i = words->n++, *start = (uint32_t *)(void *)words->start.base;
     start[i + 1] = (uint32_t)words->text.used;
-    words->slot[at] = (struct hm_word_slot){hash, i + 1, head};
+    words->slot[at] = (struct hm_word_slot){key->hash, i + 1, key->head};
     return i;
+}
+
+uint32_t hm_words_find_key(const struct hm_words *words, const struct hm_word_key *key)
+{
+    return words->n_slots ? words->slot[find_slot(words, key)].number - 1 : HM_WORD_NONE;
+}
+
+uint32_t hm_words_add(struct hm_words *words, const void *text, size_t n)
+{
+    struct hm_word_key key = key_of(text, n, head_of(text, n));
+    return hm_words_add_key(words, &key);
 }
 
 uint32_t hm_words_find(const struct hm_words *words, const void *text, size_t n)
 {
-    if (!words->n_slots)
-        return HM_WORD_NONE;
-    return words->slot[find_slot(words, text, n, hash_of(text, n), head_of(text, n))].number - 1;
+    struct hm_word_key key = key_of(text, n, head_of(text, n));
+    return hm_words_find_key(words, &key);
 }
 
 enum hm_status hm_words_full(const struct hm_words *words, struct hm_err *err)

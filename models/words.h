@@ -33,6 +33,20 @@ uint32_t hm_words_add(struct hm_words *words, const void *text, size_t n);
 /* The number of the word, or HM_WORD_NONE. Any number of threads while nobody adds. */
 uint32_t hm_words_find(const struct hm_words *words, const void *text, size_t n);
 
+/* The same in two steps, for who has many words at hand: a large set is not in the cache, and where
+ * a word may be is fetched while others are looked at. */
+struct hm_word_key {
+    const void *text; /* [n]; borrowed until the second step */
+    uint32_t n, hash;
+    uint64_t head;
+};
+
+/* Of a word that is followed by 8 bytes that may be read, whatever they are. */
+struct hm_word_key hm_words_key(const struct hm_words *words, const void *text, size_t n);
+
+uint32_t hm_words_add_key(struct hm_words *words, const struct hm_word_key *key);
+uint32_t hm_words_find_key(const struct hm_words *words, const struct hm_word_key *key);
+
 static inline const char *hm_words_text(const struct hm_words *words, uint32_t i)
 {
     return (const char *)words->text.base + ((const uint32_t *)(const void *)words->start.base)[i];
