@@ -250,7 +250,7 @@ static void test_files_end_lines(void **state)
     hm_corpus_close(&corpus);
 }
 
-/* A text that is larger than several blocks, to be freed: lines of 0 to 30 words, or one. */
+/* A text that is larger than a block or two, to be freed: lines of 0 to 30 words, or one. */
 static char *random_text(uint64_t seed, size_t n_words, int one_line, size_t *length)
 {
     struct hm_rng rng = hm_rng_seed(seed, 1);
@@ -320,7 +320,8 @@ static void read_by_threads(uint64_t seed)
 {
     for (int one_line = 0; one_line < 2; one_line++) {
         size_t n;
-        char *text = random_text(seed, 1500000, one_line, &n); /* so many blocks go round */
+        char *text = random_text(seed, 300000, one_line,
+                                 &n); /* of a few blocks; many: test_corpus_blocks.c */
         const char *path = temp_write("a.txt", text, n);
         struct hm_corpus_options options = options_of(3);
         options.threads = 1;
@@ -527,26 +528,6 @@ static void test_refused_texts(void **state)
     check_refused(temp_text("a.txt", "a a a\n"), &options, HM_EINPUT, "v.txt: line 1");
 }
 
-/* A megabyte without white space goes on; 64 of them are no text. */
-static void test_text_without_white_space(void **state)
-{
-    (void)state;
-    struct hm_corpus_options options = options_of(1);
-    size_t n = (size_t)65 << 20;
-    char *text = malloc(n);
-    assert_non_null(text);
-    memset(text, 'x', n);
-    memcpy(text + (3 << 20), " a ", 3);
-    struct hm_corpus corpus = opened(temp_write("a.txt", text, 6 << 20), &options);
-    assert_string_equal(text_of(&corpus), "a/");
-    assert_int_equal(corpus.n_too_long, 2);
-    hm_corpus_close(&corpus);
-    memset(text, 'x', n);
-    check_refused(temp_write("a.txt", text, n), &options, HM_EINPUT,
-                  "a.txt: 64 MiB without white space");
-    free(text);
-}
-
 static int stop_at(void *context, const char *what, double done, double total, const char *unit)
 {
     (void)what, (void)done, (void)total, (void)unit;
@@ -713,7 +694,6 @@ int main(void)
         TEST(test_refused_vocabularies),
         TEST(test_packed_vocabularies),
         TEST(test_refused_texts),
-        TEST(test_text_without_white_space),
         TEST(test_stopped),
         TEST(test_cache_is_used_and_renewed),
         TEST(test_damaged_cache),
