@@ -6,7 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { DECODED_PLACES = 4096 }; /* deltas that are kept decoded: as many as may be on their way */
+/* Deltas that are kept decoded: as many as may be on their way, if there is memory for so many of
+ * the whole model. */
+enum { DECODED_MAX = 4096, DECODED_LEAST = 16, DECODED_BYTES = 1 << 30 };
 
 void *hm_sim_must(void *memory)
 {
@@ -741,6 +743,12 @@ const struct hm_curve_point *hm_sim_curve(const struct hm_sim *sim, size_t *n)
 
 /* ---- opening ---- */
 
+static unsigned decoded_places(const struct hm_layout *layout)
+{
+    uint64_t fit = DECODED_BYTES / ((uint64_t)layout->n_blocks * HM_BLOCK * sizeof(int32_t));
+    return fit > DECODED_MAX ? DECODED_MAX : fit < DECODED_LEAST ? DECODED_LEAST : (unsigned)fit;
+}
+
 static enum hm_status found(struct hm_sim *sim, struct hm_err *err)
 {
     struct hm_model *model = sim->options.model;
@@ -752,7 +760,8 @@ static enum hm_status found(struct hm_sim *sim, struct hm_err *err)
     sim->bulk = model->ops->bulk(model, &sim->bulk_n);
     status = hm_delta_init(&sim->delta, sim->layout.n_blocks, err);
     if (!status)
-        status = hm_decoder_open(&sim->decoder, sim->kernels, &sim->layout, DECODED_PLACES, err);
+        status = hm_decoder_open(&sim->decoder, sim->kernels, &sim->layout,
+                                 decoded_places(&sim->layout), err);
     return status;
 }
 
