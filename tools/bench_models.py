@@ -72,11 +72,11 @@ def apart(ours, theirs):
 def table(bench, binary, text):
     seeds, batches, models = range(bench.times(2, 1)), bench.times(BATCHES, (128,)), bench.times(MODELS, (1, 4, 16))
     jobs = [(batch, n) for batch in batches for n in models] + [(128, n) for n in bench.times(MORE_MODELS, ())]
-    bench.note(f"5,000 words, dimension 32, 15 % held out; at least 20,000 mini-batches mesh-wide and 6 million words; rate {RATE} divided "
+    bench.note(f"5,000 words, dimension 32, 15 % held out; at least 20,000 mini-batches mesh-wide and 3 million words; rate {RATE} divided "
                "by the words of a mini-batch; the sum of all gradients, each sent at once; steps of 5 to 15 virtual ms, links of 30 us")
     reference, begun = {}, time.monotonic()
     for done, (batch, n) in enumerate(jobs):
-        steps = bench.times(max(20000, 6_000_000 // batch), 2000)
+        steps = bench.times(max(20000, 3_000_000 // batch), 2000)
         runs = []
         for seed in seeds:
             with tempfile.TemporaryDirectory() as folder:
