@@ -10,6 +10,8 @@
 /* Of logistic loss: its second derivative where words are neither sure nor unsure of each other. */
 static const double CURVATURE = .15;
 
+static const float SAME = .02f; /* relaxations that differ by less share M */
+
 enum {
     ESTIMATE_LEAST = 20000, /* mesh-wide steps between estimates, ... */
     ESTIMATE_PART = 16,     /* and this part of all at least, ... */
@@ -140,6 +142,17 @@ struct pass {
     uint32_t seen; /* blocks gone through */
 };
 
+/* M of the rows of a chunk. Words of nearly the same frequency share one. */
+struct maps {
+    unsigned n;
+    struct map {
+        float x;
+        int some; /* 0: the identity */
+        struct hm_projection m, inverse;
+    } map[HM_CHUNK_ROWS];
+    const struct map *of[HM_CHUNK_ROWS]; /* rows */
+};
+
 /* A chunk of a table, as blocks and coordinates. */
 struct chunk {
     const struct hm_tensor *tensor;
@@ -182,11 +195,22 @@ static uint32_t take_marks(struct hm_dirty *dirty, const struct chunk *c)
     return rows & ((1u << c->n_rows) - 1);
 }
 
+static const struct map *map_of(struct maps *maps, const struct hm_row_class *class,
+                                const struct hm_directions *directions, float x)
+{
+    struct map *last = maps->map + maps->n - 1;
+    if (maps->n && fabsf(x - last->x) <= SAME * last->x)
+        return last;
+    last = maps->map + maps->n++;
+    last->x = x;
+    last->some = hm_saturation_of_row(&class->table, directions, x, &last->m, &last->inverse);
+    return last;
+}
+
 /* What extract takes for W: M's result where rows have a turn, B elsewhere. Returns a bit for each
- * row that M has changed; their inverses are in `inverse`. */
+ * row that M has changed. */
 static uint32_t fill_walk(const struct pass *p, const struct chunk *c,
-                          const struct hm_row_class *class, uint32_t rows,
-                          struct hm_projection *inverse)
+                          const struct hm_row_class *class, uint32_t rows, struct maps *maps)
 {
     struct hm_saturator *s = p->s;
     const struct hm_side *side = &s->side[c->side];
@@ -197,15 +221,16 @@ static uint32_t fill_walk(const struct pass *p, const struct chunk *c,
     float *walk = (float *)(void *)s->walk;
     uint32_t changed = 0;
     for (size_t i = c->begin / stride, at = i * stride; at < c->end; i++, at += stride) {
-        struct hm_projection m;
         if (!(rows >> i & 1)) {
             for (size_t k = at > c->begin ? at : c->begin; k < at + stride && k < c->end; k++)
                 walk[k] = (float)(int32_t)b[k] * grid;
             continue;
         }
-        int some = hm_saturation_of_row(&class->table, &side->directions,
-                                        class->x * side->mu[c->row + i], &m, &inverse[i]);
-        if (s->kernels->walk(w + at, b + at, stride, grid, grid / 2, some ? &m : NULL, walk + at))
+        const struct map *map =
+            map_of(maps, class, &side->directions, class->x * side->mu[c->row + i]);
+        maps->of[i] = map;
+        if (s->kernels->walk(w + at, b + at, stride, grid, grid / 2, map->some ? &map->m : NULL,
+                             walk + at))
             changed |= 1u << i;
     }
     return changed;
@@ -213,7 +238,7 @@ static uint32_t fill_walk(const struct pass *p, const struct chunk *c,
 
 /* Own W follows what was published: of rows that M has changed more or less than that. */
 static void give_back(const struct pass *p, const struct chunk *c, uint32_t changed, uint32_t from,
-                      const struct hm_projection *inverse)
+                      const struct maps *maps)
 {
     struct hm_saturator *s = p->s;
     const size_t stride = c->tensor->stride;
@@ -228,7 +253,7 @@ static void give_back(const struct pass *p, const struct chunk *c, uint32_t chan
     }
     for (uint32_t r = 0; r < c->n_rows; r++)
         if (changed & given & 1u << r)
-            s->kernels->back(s->q + r * stride, stride, grid, &inverse[r],
+            s->kernels->back(s->q + r * stride, stride, grid, &maps->of[r]->inverse,
                              s->weights->w + c->at + r * stride);
 }
 
@@ -268,8 +293,9 @@ static void take_chunk(struct pass *p, unsigned side, const struct hm_row_class 
                        uint32_t number)
 {
     struct chunk c = chunk_of(p->s, side, number);
-    struct hm_projection inverse[HM_CHUNK_ROWS];
+    struct maps maps;
     struct hm_dirty *dirty = p->s->dirty;
+    maps.n = 0;
     const uint32_t from = p->delta->n_blocks, all = (1u << c.n_rows) - 1;
     const uint64_t clipped = p->stats->n_clipped, broken = p->stats->n_nonfinite;
     uint32_t rows = dirty->mark ? take_marks(dirty, &c) & all : all;
@@ -278,7 +304,7 @@ static void take_chunk(struct pass *p, unsigned side, const struct hm_row_class 
     if (!rows)
         return;
     narrow(&c, (uint32_t)__builtin_ctz(rows), 31 - (uint32_t)__builtin_clz(rows));
-    uint32_t changed = fill_walk(p, &c, class, rows, inverse);
+    uint32_t changed = fill_walk(p, &c, class, rows, &maps);
     extract_from_walk(p, &c);
     p->seen += (uint32_t)((c.end - c.begin) / HM_BLOCK);
     if (p->stats->n_nonfinite != broken)
@@ -286,7 +312,7 @@ static void take_chunk(struct pass *p, unsigned side, const struct hm_row_class 
     if (p->stats->n_clipped != clipped)
         mark_again(dirty, &c);
     if (changed)
-        give_back(p, &c, changed, from, inverse);
+        give_back(p, &c, changed, from, &maps);
 }
 
 /* ---- classes ---- */

@@ -350,6 +350,13 @@ static json_t *dispatch(const char *command, const char *train, uint64_t n)
     return NULL;
 }
 
+static void print(json_t *json)
+{
+    json_dumpf(json, stdout, JSON_COMPACT);
+    putchar('\n');
+    json_decref(json);
+}
+
 int main(int argc, char **argv)
 {
     if (argc == 3 && strcmp(argv[1], "lenet5") == 0) {
@@ -360,17 +367,19 @@ int main(int argc, char **argv)
         word2vec(argv[2], argc > 3 ? (unsigned)strtoul(argv[3], NULL, 10) : 0);
         return 0;
     }
+    if (argc == 4 && strcmp(argv[1], "saturate") == 0) {
+        print(saturate((unsigned)atoi(argv[2]), strtoull(argv[3], NULL, 10)));
+        return 0;
+    }
     json_t *json = argc < 2 ? NULL
                             : dispatch(argv[1], argc > 2 ? argv[2] : NULL,
                                        argc > 3 ? strtoull(argv[3], NULL, 10) : 0);
     if (!json) {
         fprintf(stderr, "usage: hogmesh-bench about | step TRAIN N | micro|flush|deltas TRAIN K | "
-                        "reader TRAIN N | ledger TRAIN K | lenet5 DIR | word2vec FILE [MIN] | wire "
-                        "KEYFILE|- BYTES\n");
+                        "reader TRAIN N | ledger TRAIN K | lenet5 DIR | word2vec FILE [MIN] | "
+                        "saturate DIM N | wire KEYFILE|- BYTES\n");
         return 2;
     }
-    json_dumpf(json, stdout, JSON_COMPACT);
-    putchar('\n');
-    json_decref(json);
+    print(json);
     return 0;
 }

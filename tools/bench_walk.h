@@ -42,6 +42,10 @@ void lenet5(const char *data);
  * stdin, words, processor seconds, seconds and loss of an epoch. */
 void word2vec(const char *file, unsigned min_count);
 
+/* bench_saturate.c: the saturating sum's part of a flush of all rows of so many columns, n times.
+ */
+json_t *saturate(unsigned dim, uint64_t n);
+
 /* bench_wire.c: between two processes, messages of so many bytes; NULL when they cannot be had. */
 json_t *wire(const char *key, uint64_t bytes);
 
