@@ -125,7 +125,7 @@ static struct hm_weights *worked_on(struct hm_node *node)
 static uint32_t saturate(struct hm_node *node, const struct hm_action *action, uint64_t steps,
                          struct hm_delta *delta, struct hm_extract_stats *stats)
 {
-    const double delay_s = (double)hm_mesh_delay_us(node->mesh) * 1e-6;
+    const double delay_s = (double)hm_mesh_unseen_us(node->mesh) * 1e-6;
     const struct hm_saturator_turn turn = {.own_steps = node->taken + steps,
                                            .mesh_steps = hm_mesh_steps(node->mesh) + steps,
                                            .pass_steps = action->extract.pass_steps,

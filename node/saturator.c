@@ -341,14 +341,18 @@ static unsigned slices_due(struct hm_saturator *s, const struct hm_saturator_tur
 {
     double room = fmax((double)turn->room_blocks - s->hot.blocks, fmax(s->hot.blocks, 1));
     unsigned n = 0;
-    if (turn->final || !turn->pass_steps) {
-        s->credit = 0;
-        return HM_SLICES;
-    }
-    s->credit += (double)(turn->own_steps - s->own_steps) / (double)turn->pass_steps * HM_SLICES;
+    if (turn->final) {
+        s->left = s->left ? s->left : HM_SLICES;
+        s->credit = s->left;
+    } else if (!turn->pass_steps)
+        s->credit = HM_SLICES;
+    else
+        s->credit +=
+            (double)(turn->own_steps - s->own_steps) / (double)turn->pass_steps * HM_SLICES;
     s->credit = fmin(s->credit, HM_SLICES);
     for (; n < HM_SLICES && s->credit >= 1 && room > 0; n++, s->credit--)
         room -= s->slice[(s->next + n) % HM_SLICES].blocks;
+    s->left -= turn->final ? n : s->left;
     return n;
 }
 
@@ -415,5 +419,6 @@ uint32_t hm_saturator_extract(struct hm_saturator *s, const struct hm_kernels *k
     s->next = (s->next + n_due) % HM_SLICES;
     s->own_steps = turn->own_steps;
     stats->oldest = oldest_of(s);
+    stats->more = s->left > 0;
     return p.seen;
 }

@@ -46,6 +46,7 @@ struct hm_saturator {
     struct hm_row_class hot, slice[HM_SLICES];
     unsigned next; /* slice whose turn it is */
     double credit; /* slices that are due */
+    unsigned left; /* of a final flush that has begun: slices that it still has to go through */
     uint64_t own_steps, flushes;
     uint64_t estimated_at; /* mesh-wide steps; directions are as of then */
     struct hm_rng rng;
@@ -62,7 +63,7 @@ struct hm_saturator_turn {
     uint64_t room_blocks; /* of deltas that may be published, about; UINT64_MAX: any */
     double delay_steps;   /* own steps made while a delta is under way */
     unsigned n_live;
-    bool final; /* everything, whatever its marks */
+    bool final; /* everything, whatever its marks, as far as there is room */
 };
 
 /* On failure close it too. */

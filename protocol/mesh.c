@@ -298,8 +298,10 @@ uint64_t hm_mesh_wake_us(const struct hm_mesh *mesh, int busy)
 {
     if (mesh->phase == HM_RUNNING && mesh->ending && !mesh->working &&
         !(mesh->drained && mesh->leaving))
-        return mesh
-            ->now_us; /* the final flush goes on until nothing is owed, then the phase changes */
+        /* The final flush goes on until nothing is owed, then the phase changes. */
+        return mesh->drained || mesh->final_due_us < mesh->now_us ? mesh->now_us
+               : mesh->final_due_us < mesh->beat_due_us           ? mesh->final_due_us
+                                                                  : mesh->beat_due_us;
     uint64_t wake = mesh->beat_due_us;
     uint64_t coarse = mesh->now_us + (mesh->phase == HM_RUNNING && mesh->working ? 50000 : 2000);
     uint64_t repair = hm_mesh_repair_wake_us(mesh);
@@ -351,7 +353,7 @@ enum hm_status hm_mesh_open(struct hm_mesh **out, const struct hm_mesh_params *p
     mesh->now_us = mesh->opened_us = mesh->tokens_us = mesh->own_tokens_us = now_us;
     mesh->beat_due_us = now_us;
     mesh->wants_due_us = UINT64_MAX;
-    mesh->slow_down = 1;
+    mesh->slow_down = mesh->stretch = 1;
     mesh->interval_us = params->flush_us ? params->flush_us : 1000;
     mesh->cost_us = 60 + 30 * (params->expect - 1);
     mesh->combination = hm_combine(&params->combine, params->expect);

@@ -260,6 +260,8 @@ unsigned hm_mesh_n_live(const struct hm_mesh *mesh); /* training nodes, this one
 int hm_mesh_stopping(const struct hm_mesh *mesh, const char **reason);
 uint64_t hm_mesh_flush_interval_us(const struct hm_mesh *mesh);
 uint64_t hm_mesh_delay_us(const struct hm_mesh *mesh); /* one way to the farthest live peer */
+uint64_t hm_mesh_unseen_us(
+    const struct hm_mesh *mesh); /* what was published before that has reached the others, about */
 uint64_t hm_mesh_steps_cap(
     const struct hm_mesh *mesh); /* own unflushed steps at which workers wait for a flush */
 uint64_t hm_mesh_steps_lead(

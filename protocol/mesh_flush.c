@@ -34,6 +34,7 @@ static const double GROWTH =
     .2; /* of an interval's steps, all nodes together, to all that were made before */
 static const double IO_SHARE =
     1.4; /* what the sockets' own thread adds to the driver's cost, about */
+static const double LOAD_MOST = .3; /* part of a core that rotation may take */
 static const double PUBLISHED_MOST =
     25e6; /* bytes a second of own deltas, one copy, unless an interval is asked for */
 
@@ -68,7 +69,7 @@ static void refill_own(struct hm_mesh *mesh)
 }
 
 /* Blocks of deltas that the caps leave room for now. */
-static uint64_t room_blocks(struct hm_mesh *mesh)
+static uint64_t room_blocks(struct hm_mesh *mesh, bool final)
 {
     double room = INFINITY, each = fmax(mesh->block_bytes, 1);
     unsigned copies = hm_mesh_n_live(mesh) - 1;
@@ -76,7 +77,7 @@ static uint64_t room_blocks(struct hm_mesh *mesh)
         refill(mesh);
         room = mesh->tokens / (each * (copies ? copies : 1));
     }
-    if (limits_own(mesh)) {
+    if (limits_own(mesh) && !final) {
         refill_own(mesh);
         room = fmin(room, mesh->own_tokens / each);
     }
@@ -124,6 +125,24 @@ uint64_t hm_mesh_delay_us(const struct hm_mesh *mesh)
     return (uint64_t)delay_us(mesh);
 }
 
+/* How long others do not see what was published here: by round trips, or, where receivers do not
+ * keep up, by their acknowledgements, which come two ways after a flush and up to two flushes late.
+ */
+uint64_t hm_mesh_unseen_us(const struct hm_mesh *mesh)
+{
+    double sum = 0, n = 0;
+    for (unsigned i = 0; i < mesh->n_slots; i++) {
+        const struct member *m = &mesh->member[i];
+        if (!hm_member_live(m) || mesh->now_us - m->heard_us > 1000000)
+            continue;
+        double lag = (double)(mesh->flush - m->flush_acked);
+        sum += lag > 2 ? lag - 2 : 0;
+        n++;
+    }
+    double late = n > 0 ? sum / n * (double)mesh->interval_us / 2 : 0;
+    return (uint64_t)fmax(delay_us(mesh), fmin(late, RTT_MOST_US));
+}
+
 /* These rules see what the others have not seen in another way, and want deltas as fresh as may be.
  */
 static bool wants_every_step(const struct hm_mesh *mesh)
@@ -151,28 +170,38 @@ static void feel_back_pressure(struct hm_mesh *mesh)
         mesh->slow_down = fmax(1, mesh->slow_down - .05);
 }
 
-/* Own steps in which all rows are gone through. */
+/* Own steps in which all rows are gone through; more when peers lag or this thread does. */
 static double pass_steps(const struct hm_mesh *mesh)
 {
     unsigned n = hm_mesh_n_live(mesh);
     if (mesh->params.flush_us)
-        return mesh->rate * (double)mesh->params.flush_us * 1e-6;
+        return mesh->rate * (double)mesh->params.flush_us * 1e-6 * mesh->slow_down;
     double pass = PASS_STEPS_MAX;
     if (mesh->params.budget_steps)
         pass = fmin(pass, (double)mesh->params.budget_steps / PASSES_LEAST / n);
-    return fmin(fmax(pass, 2 * delay_us(mesh) * 1e-6 * mesh->rate), PASS_STEPS_MAX);
+    pass = fmin(fmax(pass, 2 * delay_us(mesh) * 1e-6 * mesh->rate), PASS_STEPS_MAX);
+    return pass * mesh->slow_down * mesh->stretch;
 }
 
-/* The most frequent rows go out several times in a pass, but not within two delays: closer than that
- * nodes answer to what they have not heard yet. */
+/* The most frequent rows go out several times in a pass, but not within two delays: closer than
+ * that nodes answer to what they have not heard yet. */
 static uint64_t rotation_us(const struct hm_mesh *mesh)
 {
-    double pass = mesh->params.flush_us ? (double)mesh->params.flush_us
+    double pass = mesh->params.flush_us ? (double)mesh->params.flush_us * mesh->slow_down
                   : mesh->rate > 0      ? pass_steps(mesh) / mesh->rate * 1e6
                                         : INTERVAL_ALONE_US;
     double interval = fmax(fmax(pass / HOT_PARTS, 2 * delay_us(mesh)), HOT_LEAST_US);
-    interval = fmin(interval, pass) * mesh->slow_down;
-    return (uint64_t)fmin(fmax(interval, INTERVAL_MIN_US), INTERVAL_MAX_US);
+    return (uint64_t)fmin(fmax(fmin(interval, pass), INTERVAL_MIN_US), INTERVAL_MAX_US);
+}
+
+/* Where publishing and receiving take too much of a core, passes become longer. */
+static void feel_load(struct hm_mesh *mesh, double elapsed_us)
+{
+    double load = elapsed_us > 0 ? IO_SHARE * mesh->cost_us / elapsed_us : 0;
+    if (load > LOAD_MOST)
+        mesh->stretch = fmin(64, mesh->stretch * 1.05);
+    else if (load < .8 * LOAD_MOST)
+        mesh->stretch = fmax(1, mesh->stretch * .99);
 }
 
 /* The interval P that serves the run best. A run of T1 on one node takes about (T1/N)(1 + C/P) + P
@@ -246,7 +275,8 @@ static void extract(struct hm_mesh *mesh, bool final)
         action->extract.rescale = next.divisor / mesh->combination.divisor - 1;
     action->extract.verify = final;
     action->extract.pass_steps = mesh->params.flush_step ? 0 : (uint64_t)pass_steps(mesh);
-    action->extract.room_blocks = rotates(mesh) ? room_blocks(mesh) : UINT64_MAX;
+    action->extract.room_blocks =
+        rotates(mesh) && !mesh->leaving ? room_blocks(mesh, final) : UINT64_MAX;
     if (!final)
         mesh->combination =
             next; /* workers see it after this flush, which is computed with the old one */
@@ -267,12 +297,26 @@ static void note_starved(struct hm_mesh *mesh)
         (double)waited / 1e6, (unsigned long long)mesh->params.bandwidth);
 }
 
+/* Where rows go out in rotation, what is left at the end is much, and keeps to the cap as well. */
+static bool final_fits(struct hm_mesh *mesh)
+{
+    mesh->final_due_us = 0;
+    if (!rotates(mesh) || !mesh->params.bandwidth || mesh->leaving)
+        return true;
+    refill(mesh);
+    if (mesh->tokens < 0)
+        mesh->final_due_us =
+            mesh->now_us + (uint64_t)(-mesh->tokens / (double)mesh->params.bandwidth * 1e6) + 100;
+    return mesh->tokens >= 0;
+}
+
 void hm_mesh_tick_flush(struct hm_mesh *mesh)
 {
     if (mesh->phase != HM_RUNNING || mesh->extracting || mesh->installing || mesh->finished)
         return;
     if (mesh->ending && !mesh->working && !mesh->drained) {
-        extract(mesh, true);
+        if (final_fits(mesh))
+            extract(mesh, true);
         return;
     }
     if (!mesh->working)
@@ -413,7 +457,7 @@ void hm_mesh_on_extracted(struct hm_mesh *mesh, const struct hm_event *event)
         return;
     note_clipped(mesh, &event->extracted.stats);
     bool final = mesh->ending && !mesh->working;
-    if (final && !delta->n_blocks && !steps) {
+    if (final && !delta->n_blocks && !steps && !event->extracted.stats.more) {
         mesh->drained = true;
         hm_mesh_check_base(mesh, event->extracted.digest, hm_mesh_digest(mesh));
         return;
@@ -430,6 +474,7 @@ void hm_mesh_on_extracted(struct hm_mesh *mesh, const struct hm_event *event)
     mesh->flush_last_us = mesh->now_us;
     mesh->cost_us += .2 * (event->extracted.cost_us - mesh->cost_us);
     feel_back_pressure(mesh);
+    feel_load(mesh, elapsed_us);
     hm_mesh_pace(mesh);
     hm_mesh_trim(mesh);
 }

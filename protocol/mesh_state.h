@@ -225,11 +225,13 @@ struct hm_mesh {
     /* flushing */
     uint32_t flush; /* own flushes published */
     uint64_t flush_due_us, flush_last_us, interval_us, clipped_in_a_row;
+    uint64_t final_due_us; /* when a cap lets the final flush go on; 0: now */
     bool extracting, starved;
     struct hm_combination combination;
     double cost_us,
         rate; /* moving averages: the protocol's cost of an interval; own steps per second */
     double slow_down; /* >= 1: factor on the interval because peers lag */
+    double stretch;   /* the same because this thread has too much to do; of rules that rotate */
     double tokens;    /* of the bandwidth budget, bytes; may go negative */
     uint64_t tokens_us;
     double own_tokens, block_bytes; /* of own deltas: bytes that may be published, of a block */

@@ -35,7 +35,9 @@ struct hm_extract_stats {
     uint64_t n_nonfinite; /* W was NaN or infinite and was set back to B * grid */
     uint64_t n_clipped;   /* B + q would have left +-HM_RANGE; clipped, the rest stays in W */
     uint64_t n_leaps;     /* of those clipped: more than HM_LEAP units were owed */
-    uint64_t oldest;      /* not by extract: flushes for which some row has had no turn */
+    /* Not by extract, but where rows have turns: */
+    uint64_t oldest; /* flushes for which some row has had none */
+    int more;        /* a final flush that a cap has cut short goes on */
     struct hm_offender first_nonfinite, first_leap;
 };
 

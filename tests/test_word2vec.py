@@ -76,3 +76,29 @@ def test_options_of_others_are_refused(run, text):
                        (['--sample', 2], '--sample'), (['--schedule', 'step'], 'linear or constant'), (['--test-fraction', 1], '--test-fraction'), (['--dim', 1001], '1 to 1000')):
         process = run('run', 'word2vec', '-n', 1, *flags(text, *more)).wait()
         assert process.code != 0 and says in process.err, (more, process.err)
+
+
+def test_a_cap_is_held_and_the_residual_told(run, text):
+    """Hot rows first, the rest in rotation, the last flush too: no more than the cap allows, give or take a burst."""
+    cap = 4e5
+    summary = run('sim', 'word2vec', '-n', 3, *flags(text, '--epochs', 15, '--combine', 'saturate', '--speed', '100k',
+                                                     '--bandwidth', int(cap))).done(120)
+    check_end(summary, 3)
+    for node in summary['per_node']:
+        assert .8 < node['counters']['bytes_sent'] / cap / summary['train_seconds'] < 1.05, node
+    assert 0 < summary['residual']['oldest_flushes'] <= 64
+
+
+def test_a_late_node_and_a_resumed_mesh_go_on_saturating(run, start, text):
+    """What the rule keeps of a process is estimated anew."""
+    def own(*more):
+        return [flag for flag in flags(text, *more) if flag != '--quiet']
+
+    more = own('--epochs', 3, '--combine', 'saturate', '--flush', '20ms', '--out', 'out')
+    first = start('join', 'word2vec', *more, '--expect', 2, '--label', 'first')
+    second = start('join', 'word2vec', *own(), '--peer', first.address(), '--expect', 2, '--label', 'second', '--out', 'out')
+    late = start('join', 'word2vec', *own(), '--peer', first.address(), '--label', 'late', '--out', 'out')
+    ends = [node.done(120) for node in (first, second, late)]
+    assert len({end['model_hash'] for end in ends}) == 1
+    again = run('join', 'word2vec', *own('--epochs', 6), '--expect', 1, '--label', 'first', '--out', 'out', '--resume').done(120)
+    assert again['clean'] and again['steps'] > 1.3 * ends[0]['steps']
