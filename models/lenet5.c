@@ -3,6 +3,7 @@
  * lenet5_net.h, its steps in lenet5_step.c. */
 #include "models/lenet5.h"
 
+#include "models/feed.h"
 #include "models/plan.h"
 #include "models/shuffle.h"
 #include "sparse/layout_field.h"
@@ -101,13 +102,15 @@ static enum hm_status open_model(struct hm_model **model, const struct hm_train_
     if (!hm_lenet5_kernels_find(options->isa, 1))
         status = hm_fail(err, HM_EUSAGE, "--isa %s: this processor does not have it; use auto",
                          options->isa);
+    if (!status && options->fed)
+        status = hm_lenet5_open_fed(lenet5, err);
     if (!status)
         status = open_data(lenet5, progress, err);
     if (status) {
         hm_lenet5.close(&lenet5->base);
         return status;
     }
-    lenet5->base.n_train = lenet5->train.n;
+    lenet5->base.n_train = options->fed ? options->fed->examples : lenet5->train.n;
     lenet5->base.n_test = lenet5->test.n;
     *model = &lenet5->base;
     return HM_OK;
@@ -148,7 +151,8 @@ static enum hm_status found(struct hm_model *model, struct hm_fields *config, st
             o->partition == HM_PARTITION_LABELS ? HM_RULE_LOOKAHEAD : HM_RULE_HOLD;
     int alike = chosen.combine.rule != HM_RULE_LOOKAHEAD;
     uint64_t budget =
-        hm_plan_found(NAME, &chosen, lenet5->train.n, EPOCHS_DEFAULT, lenet5->base.batch, config);
+        hm_plan_found(NAME, &chosen, lenet5->base.n_train, o->fed ? o->fed->epochs : EPOCHS_DEFAULT,
+                      lenet5->base.batch, config);
     hm_fields_set(config, "channels", "%u", lenet5->train.channels);
     hm_fields_set(config, "dropout", "%.9g", o->dropout);
     struct hm_layout layout;
@@ -292,15 +296,16 @@ static enum hm_status shard(struct hm_model *model, enum hm_partition partition,
 {
     struct hm_lenet5_model *lenet5 = mutable_of(model);
     uint64_t all = lenet5->train.n, from = all * rank / n, to = all * (rank + 1) / n;
+    const uint64_t key = hm_mix(lenet5->seed + rank + 1);
     assert(rank < n);
     if (all < n && partition != HM_PARTITION_NONE)
         return hm_fail(err, HM_EUSAGE, "lenet5: %llu images cannot be split among %u nodes",
                        (unsigned long long)all, n);
     if (partition == HM_PARTITION_NONE) {
-        *out = (struct hm_shard){0, all, NULL, hm_mix(lenet5->seed + rank + 1)};
+        *out = (struct hm_shard){.n = all, .key = key};
         return HM_OK;
     }
-    *out = (struct hm_shard){from, to - from, NULL, hm_mix(lenet5->seed + rank + 1)};
+    *out = (struct hm_shard){.begin = from, .n = to - from, .key = key};
     if (partition == HM_PARTITION_SPLIT)
         return HM_OK;
     enum hm_status status = sort_by_label(lenet5, err);
@@ -331,4 +336,5 @@ const struct hm_model_ops hm_lenet5 = {
     .weights = hm_lenet5_weights,
     .save = hm_lenet5_save,
     .close = close_model,
+    .feed = &hm_lenet5_feed,
 };

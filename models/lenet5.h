@@ -29,6 +29,16 @@ static inline const struct hm_lenet5_model *hm_lenet5_of(const struct hm_model *
     return (const struct hm_lenet5_model *)(const void *)model;
 }
 
+/* What a shard is a part of. */
+static inline const struct hm_images *hm_lenet5_images_of(const struct hm_lenet5_model *lenet5,
+                                                          const struct hm_shard *shard)
+{
+    return shard->fed ? shard->fed : &lenet5->train;
+}
+
+/* lenet5_feed.c */
+enum hm_status hm_lenet5_open_fed(struct hm_lenet5_model *lenet5, struct hm_err *err);
+
 /* lenet5_step.c */
 void hm_lenet5_sizes(struct hm_lenet5_model *lenet5); /* of scratch, state and gradient */
 void hm_lenet5_step(const struct hm_model *model, const struct hm_shard *shard,

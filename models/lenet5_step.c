@@ -39,7 +39,7 @@ void hm_lenet5_sizes(struct hm_lenet5_model *lenet5)
 uint32_t hm_lenet5_example(const struct hm_lenet5_model *lenet5, const struct hm_shard *shard,
                            uint64_t position)
 {
-    uint32_t n = (uint32_t)shard->n, all = lenet5->train.n;
+    uint32_t n = (uint32_t)shard->n, all = hm_lenet5_images_of(lenet5, shard)->n;
     uint64_t pass = position / n;
     uint32_t k = hm_shuffle((uint32_t)(position % n), n, shard->key + pass);
     if (shard->index)
@@ -55,14 +55,15 @@ static double gradient(const struct hm_lenet5_model *lenet5, const struct hm_sha
     uint8_t *scratch = step->scratch, *label = scratch + p.label;
     float *w = (float *)(void *)(scratch + p.w);
     const uint8_t **image = (const uint8_t **)(void *)(scratch + p.image);
-    size_t bytes = hm_image_bytes(&lenet5->train);
+    const struct hm_images *images = hm_lenet5_images_of(lenet5, shard);
+    size_t bytes = hm_image_bytes(images);
     lenet5->dense->read(step->w, w, lenet5->n);
     if (step->ahead)
         lenet5->dense->read_ahead(step->ahead, step->reach, w, lenet5->n);
     for (uint64_t i = 0; i < step->n; i++) {
         uint32_t example = hm_lenet5_example(lenet5, shard, step->from + i);
-        image[i] = lenet5->train.pixel + example * bytes;
-        label[i] = lenet5->train.label[example];
+        image[i] = images->pixel + example * bytes;
+        label[i] = images->label[example];
     }
     struct hm_lenet5_batch batch = {image, label, (unsigned)step->n, lenet5->dropout,
                                     hm_mix(shard->key ^ hm_mix(step->from))};

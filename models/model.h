@@ -69,6 +69,7 @@ struct hm_train_options {
         staleness_bound; /* batches of which a node may get ahead of the slowest; 0: synchronous */
     int staleness_bound_given;
     enum hm_partition partition; /* which examples a node trains on */
+    const struct hm_fed *fed;    /* examples come from feeders (feed.h); NULL: from files */
     unsigned nodes;              /* expected at the start */
     unsigned threads;            /* of this node */
 };
@@ -79,6 +80,8 @@ struct hm_shard {
     uint64_t begin, n;
     const uint32_t *index; /* [n] or NULL; owned by the model */
     uint64_t key;          /* of the order of its examples, where the model draws one */
+    const void *fed; /* NULL, or examples that a feeder sent, in the place of the training set: as
+                        the model's hm_feed_ops.decode leaves them */
 };
 
 /* One worker thread's place to work in. */
@@ -221,6 +224,8 @@ struct hm_model_ops {
     enum hm_status (*save)(struct hm_model *model, const uint32_t *b, uint64_t steps,
                            const char *path, struct hm_err *err);
     void (*close)(struct hm_model *model);
+
+    const struct hm_feed_ops *feed; /* feed.h; NULL: its examples cannot be fed */
 };
 
 /* What every model begins with. Written by open and adopt. */

@@ -14,6 +14,7 @@
  */
 #include "models/svm.h"
 
+#include "models/feed.h"
 #include "models/plan.h"
 #include "models/svm_step.h"
 
@@ -77,6 +78,8 @@ static enum hm_status open_model(struct hm_model **model, const struct hm_train_
     enum hm_status status = HM_OK;
     if (options->data)
         status = hm_fail(err, HM_EUSAGE, "svm: --data is for images; give --train FILE");
+    if (!status && options->fed)
+        status = hm_svm_open_fed(svm, err);
     if (!status && options->n_train)
         status = open_set(&svm->train, options->train, options->n_train, svm, progress, err);
     if (!status && options->n_test)
@@ -85,7 +88,7 @@ static enum hm_status open_model(struct hm_model **model, const struct hm_train_
         hm_svm.close(&svm->base);
         return status;
     }
-    svm->base.n_train = svm->train.n_rows;
+    svm->base.n_train = options->fed ? options->fed->examples : svm->train.n_rows;
     svm->base.n_test = svm->test.n_rows;
     *model = &svm->base;
     return HM_OK;
@@ -198,11 +201,18 @@ static int asks_for_optimiser(const struct hm_train_options *o)
            o->compensate_given || o->staleness_aware || o->dropout > 0;
 }
 
+static void set_order(const struct hm_rows *rows, struct hm_fields *fields)
+{
+    hm_fields_set(fields, "order", "%016llx", (unsigned long long)rows->order_hash);
+}
+
 static void insist(const struct hm_model *model, struct hm_fields *fields)
 {
     const struct hm_train_options *o = &of(model)->options;
     hm_plan_insist(NAME, o, fields);
     hm_optimiser_insist(o, fields);
+    if (o->fed) /* what it sends cannot be renumbered here */
+        set_order(&of(model)->train, fields);
     if (o->lambda > 0)
         hm_fields_set(fields, "lambda", "%.17g", o->lambda);
     if (o->dropout > 0)
@@ -257,7 +267,8 @@ static enum hm_status found(struct hm_model *model, struct hm_fields *config, st
     if (status)
         return status;
     uint64_t budget =
-        hm_plan_found(NAME, o, svm->train.n_rows, EPOCHS_DEFAULT, svm->base.batch, config);
+        hm_plan_found(NAME, o, svm->base.n_train, o->fed ? o->fed->epochs : EPOCHS_DEFAULT,
+                      svm->base.batch, config);
     unsigned nodes = o->nodes ? o->nodes : 1;
     double run = budget ? (double)budget : o->seconds * SECONDS_ROWS * nodes;
     double t0 = 1 / (lambda * eta0), m = fmin(fmax(run / (4 * t0), 1), nodes);
@@ -270,7 +281,7 @@ static enum hm_status found(struct hm_model *model, struct hm_fields *config, st
     hm_fields_set(config, "lambda", "%.17g", lambda);
     hm_fields_set(config, "lr", "%.17g", eta0);
     hm_fields_set(config, "t0", "%.17g", m * t0);
-    hm_fields_set(config, "order", "%016llx", (unsigned long long)svm->train.order_hash);
+    set_order(&svm->train, config);
     hm_fields_set(config, "tensors", "%s:1x%u:%d,b:1x1:%d", in_w ? "w" : "v", svm->train.n_features,
                   grid, HM_SVM_BIAS_GRID);
     return HM_OK;
@@ -315,6 +326,12 @@ static enum hm_status adopt_order(struct hm_svm_model *svm, const struct hm_fiel
                        "field 'order': the order of features does not have the hash %s", hash_text);
     if (!svm->train.n_rows || svm->train.order_hash == hash)
         return HM_OK;
+    if (svm->options.fed)
+        return hm_fail(err, HM_EREFUSED,
+                       "field 'order': the mesh numbers features in another order (%s) than this "
+                       "node's feeder (%016llx); all nodes, or their feeders, must load the same "
+                       "training file",
+                       hash_text, (unsigned long long)svm->train.order_hash);
     enum hm_status status = hm_rows_reorder(&svm->train, svm->order, n, 0, err);
     return status ? hm_context(err, status, "field 'order'") : HM_OK;
 }
@@ -531,4 +548,5 @@ const struct hm_model_ops hm_svm = {
     .weights = hm_svm_weights,
     .save = hm_svm_save,
     .close = close_model,
+    .feed = &hm_svm_feed,
 };

@@ -46,15 +46,25 @@ size_t hm_svm_scratch_bytes(const struct hm_svm_model *svm);
 /* x_r . v, with the bits that the step computes. */
 float hm_svm_row_dot(const struct hm_rows *rows, uint64_t r, const hm_cell *v);
 
+/* What a shard is a part of. */
+static inline const struct hm_rows *hm_svm_rows_of(const struct hm_svm_model *svm,
+                                                   const struct hm_shard *shard)
+{
+    return shard->fed ? shard->fed : &svm->train;
+}
+
 /* The row at a position of a shard. */
 static inline uint64_t hm_svm_row_at(const struct hm_svm_model *svm, const struct hm_shard *shard,
                                      uint64_t position)
 {
     if (shard->index)
         return shard->index[position];
-    uint64_t r = shard->begin + position;
-    return r < svm->train.n_rows ? r : r - svm->train.n_rows;
+    uint64_t r = shard->begin + position, n = hm_svm_rows_of(svm, shard)->n_rows;
+    return r < n ? r : r - n;
 }
+
+/* svm_feed.c */
+enum hm_status hm_svm_open_fed(struct hm_svm_model *svm, struct hm_err *err);
 
 /* svm_grad.c */
 void hm_svm_grad(const struct hm_model *model, const struct hm_shard *shard,

@@ -7,6 +7,7 @@
  */
 #include "models/svm.h"
 
+#include "models/feed.h"
 #include "models/svm_step.h"
 
 static const struct hm_svm_model *of(const struct hm_model *model)
@@ -17,7 +18,7 @@ static const struct hm_svm_model *of(const struct hm_model *model)
 size_t hm_svm_longest_row(const struct hm_svm_model *svm)
 {
     const struct hm_rows *rows = &svm->train;
-    uint64_t most = 0;
+    uint64_t most = svm->options.fed ? svm->options.fed->longest : 0;
     for (uint64_t r = 0; r < rows->n_rows; r++) {
         uint64_t n = rows->start[r + 1] - rows->start[r];
         most = n > most ? n : most;
@@ -56,7 +57,7 @@ void hm_svm_grad(const struct hm_model *model, const struct hm_shard *shard,
                  const struct hm_step *step, struct hm_grad *grad)
 {
     const struct hm_svm_model *svm = of(model);
-    const struct hm_rows *rows = &svm->train;
+    const struct hm_rows *rows = hm_svm_rows_of(svm, shard);
     const uint32_t v = (uint32_t)hm_tensor_at(&svm->layout.tensor[0]),
                    bias = (uint32_t)hm_tensor_at(&svm->layout.tensor[1]);
     const float c = (float)(svm->lambda * (svm->t0 + step->t)), b = hm_cell_get(step->w + bias);

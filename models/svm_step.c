@@ -219,7 +219,7 @@ static float step_run(const struct hm_rows all, uint64_t from, uint64_t to, floa
 static void step_singly(const struct hm_svm_model *svm, const struct hm_shard *shard,
                         struct hm_step *step, const struct place *place)
 {
-    const struct hm_rows *rows = &svm->train;
+    const struct hm_rows *rows = hm_svm_rows_of(svm, shard);
     float c = (float)(svm->lambda * (svm->t0 + step->t)),
           dc = (float)(svm->lambda * (double)step->t_per_step);
     if (!shard->index) {
@@ -237,7 +237,7 @@ static void step_singly(const struct hm_svm_model *svm, const struct hm_shard *s
 static void step_batch(const struct hm_svm_model *svm, const struct hm_shard *shard,
                        struct hm_step *step, const struct place *place)
 {
-    const struct hm_rows *rows = &svm->train;
+    const struct hm_rows *rows = hm_svm_rows_of(svm, shard);
     uint8_t violator[HM_SVM_BATCH_MAX];
     float c = (float)(svm->lambda * (svm->t0 + step->t));
     for (uint64_t i = 0; i < step->n; i++) {

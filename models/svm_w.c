@@ -51,9 +51,9 @@ void hm_svm_w_sizes(struct hm_svm_model *svm)
 
 /* The values of a row as they are seen at a position: all, or what dropout leaves, enlarged so that
  * their mean is the same. */
-static const float *seen(const struct hm_svm_model *svm, uint64_t r, uint64_t key, float *room)
+static const float *seen(const struct hm_svm_model *svm, const struct hm_rows *rows, uint64_t r,
+                         uint64_t key, float *room)
 {
-    const struct hm_rows *rows = &svm->train;
     const float *x = rows->value + rows->start[r];
     if (!(svm->dropout > 0))
         return x;
@@ -70,7 +70,7 @@ static const float *seen(const struct hm_svm_model *svm, uint64_t r, uint64_t ke
 static double gradient(const struct hm_svm_model *svm, const struct hm_shard *shard,
                        const struct hm_step *step, float *g)
 {
-    const struct hm_rows *rows = &svm->train;
+    const struct hm_rows *rows = hm_svm_rows_of(svm, shard);
     const size_t n = hm_layout_n(&svm->layout), bias = hm_tensor_at(&svm->layout.tensor[1]);
     float *scratch = step->scratch, *w = scratch + places_of(svm).w,
           *room = scratch + places_of(svm).x;
@@ -81,7 +81,7 @@ static double gradient(const struct hm_svm_model *svm, const struct hm_shard *sh
     memset(g, 0, n * sizeof *g);
     for (uint64_t i = step->from; i < step->from + step->n; i++) {
         uint64_t r = hm_svm_row_at(svm, shard, i % shard->n);
-        const float *x = seen(svm, r, hm_mix(shard->key ^ hm_mix(i)), room);
+        const float *x = seen(svm, rows, r, hm_mix(shard->key ^ hm_mix(i)), room);
         float y = (float)rows->label[r], z = y * (hm_row_dot_of(rows, r, x, w) + w[bias]);
         if (!(z < 1))
             continue;

@@ -4,6 +4,7 @@
  * and "out". */
 #include "models/word2vec.h"
 
+#include "models/feed.h"
 #include "models/plan.h"
 #include "sparse/layout_field.h"
 
@@ -144,9 +145,11 @@ static enum hm_status open_model(struct hm_model **model, const struct hm_train_
     if (!status && !w2v->kernels)
         status = hm_fail(err, HM_EUSAGE, "--isa %s: this processor does not have it; use auto",
                          options->isa);
-    if (!status)
+    if (!status && options->fed)
+        status = hm_w2v_open_fed(w2v, err);
+    else if (!status)
         status = open_train(w2v, progress, err);
-    if (!status)
+    if (!status && !options->fed)
         status = divide(w2v, err);
     if (!status)
         status = open_test(w2v, progress, err);
@@ -154,7 +157,7 @@ static enum hm_status open_model(struct hm_model **model, const struct hm_train_
         hm_word2vec.close(&w2v->base);
         return status;
     }
-    w2v->base.n_train = w2v->text.n_words;
+    w2v->base.n_train = options->fed ? options->fed->examples : w2v->text.n_words;
     w2v->base.n_test = w2v->held_out.n_words;
     *model = &w2v->base;
     return HM_OK;
@@ -173,6 +176,8 @@ static void close_model(struct hm_model *model)
     hm_vocab_close(&w2v->own_vocab);
     free(w2v->accept);
     free(w2v->packed);
+    free(w2v->fed[HM_TRAIN_SET]);
+    free(w2v->fed[HM_TEST_SET]);
     free(w2v);
 }
 
@@ -229,7 +234,8 @@ static enum hm_status found(struct hm_model *model, struct hm_fields *config, st
         return hm_fail(err, HM_EUSAGE,
                        "word2vec: --combine lookahead looks where momentum leads, and there is "
                        "none; saturate, sum, amplify, mean or hold is expected");
-    hm_plan_found(NAME, &o, w2v->text.n_words, EPOCHS, w2v->base.batch, config);
+    hm_plan_found(NAME, &o, w2v->base.n_train, o.fed ? o.fed->epochs : EPOCHS, w2v->base.batch,
+                  config);
     uint32_t dim = o.dim ? o.dim : DIM;
     hm_fields_set(config, "dim", "%u", dim);
     hm_fields_set(config, "window", "%u", o.window ? o.window : WINDOW);
@@ -480,4 +486,5 @@ const struct hm_model_ops hm_word2vec = {
     .weights = hm_w2v_weights,
     .save = hm_w2v_save,
     .close = close_model,
+    .feed = &hm_word2vec_feed,
 };

@@ -21,6 +21,7 @@ struct hm_w2v_model {
     const struct hm_vocab *vocab;      /* NULL: none is known */
     struct hm_vocab own_vocab;         /* of --vocab, where there is no text */
     struct hm_w2v_text text, held_out; /* to train on; to test */
+    uint32_t *fed[2];                  /* by enum hm_set: ids that feeders told, or NULL */
     struct hm_w2v_sampler sampler;
     struct hm_w2v_probe probe[2]; /* by enum hm_set */
     uint32_t *accept;             /* [words] a drawn negative serves as a kept word of the text when
@@ -61,6 +62,8 @@ void hm_w2v_grad(const struct hm_model *model, const struct hm_shard *shard,
 enum hm_status hm_w2v_meetings_open(struct hm_w2v_model *w2v, struct hm_err *err);
 void hm_w2v_meetings(const struct hm_model *model, unsigned tensor, float *out);
 uint32_t hm_w2v_met(const struct hm_model *model, unsigned tensor, struct hm_rng *rng);
+/* word2vec_feed.c */
+enum hm_status hm_w2v_open_fed(struct hm_w2v_model *w2v, struct hm_err *err);
 
 /* word2vec_score.c */
 enum hm_status hm_w2v_probe_open(struct hm_w2v_probe *probe, const struct hm_w2v_model *w2v,

@@ -75,8 +75,9 @@ void hm_w2v_sizes(struct hm_w2v_model *w2v)
 
 /* ---- runs ---- */
 
-/* Consecutive words of the text at consecutive positions of a shard. */
+/* Consecutive words of a text at consecutive positions of a shard. */
 struct piece {
+    const struct hm_w2v_text *text;
     uint64_t word, key;
     unsigned n;
 };
@@ -85,8 +86,9 @@ struct piece {
 static struct piece piece_at(const struct hm_w2v_model *w2v, const struct hm_shard *shard,
                              uint64_t position, uint64_t n)
 {
-    const uint64_t all = w2v->text.n_words, in_shard = position % shard->n;
-    struct piece piece = {(shard->begin + in_shard) % all,
+    const struct hm_w2v_text *text = shard->fed ? shard->fed : &w2v->text;
+    const uint64_t all = text->n_words, in_shard = position % shard->n;
+    struct piece piece = {text, (shard->begin + in_shard) % all,
                           hm_mix(shard->key + hm_mix(position / shard->n + 1)), 0};
     uint64_t left = shard->n - in_shard, to_end = all - piece.word;
     n = n < left ? n : left;
@@ -110,8 +112,8 @@ static struct hm_w2v_run take_run(const struct hm_w2v_model *w2v, const struct p
                                   struct room *r)
 {
     struct hm_w2v_run run =
-        hm_w2v_take(&w2v->text, &w2v->sampler, piece->key, piece->word, piece->n, 0,
-                    w2v->text.n_words, most_of(w2v), w2v->shape.window, r->words);
+        hm_w2v_take(piece->text, &w2v->sampler, piece->key, piece->word, piece->n, 0,
+                    piece->text->n_words, most_of(w2v), w2v->shape.window, r->words);
     draw(w2v, piece, blocks_of(run.n), r);
     return run;
 }

@@ -11,15 +11,27 @@ enum { STRIDE = 1024, SLACK = 64 /* ids behind a run that may be read */ };
 enum hm_status hm_w2v_text_open(struct hm_w2v_text *text, const uint32_t *id, uint64_t n_ids,
                                 uint32_t mark, struct hm_err *err)
 {
-    *text = (struct hm_w2v_text){.id = id, .n_ids = n_ids, .mark = mark};
-    text->at = malloc((n_ids / STRIDE + 1) * sizeof *text->at);
-    if (!text->at)
+    uint64_t *index = malloc(hm_w2v_text_index(n_ids) * sizeof *index);
+    *text = (struct hm_w2v_text){0};
+    if (!index)
         return hm_fail(err, HM_ENOMEM, "word2vec: no memory for an index of %llu words",
                        (unsigned long long)n_ids);
+    hm_w2v_text_place(text, id, n_ids, mark, index);
+    return HM_OK;
+}
+
+size_t hm_w2v_text_index(uint64_t n_ids)
+{
+    return (size_t)(n_ids / STRIDE + 1);
+}
+
+void hm_w2v_text_place(struct hm_w2v_text *text, const uint32_t *id, uint64_t n_ids, uint32_t mark,
+                       uint64_t *index)
+{
+    *text = (struct hm_w2v_text){.id = id, .n_ids = n_ids, .mark = mark, .at = index};
     for (uint64_t i = 0; i < n_ids; i++)
         if (id[i] != mark && text->n_words++ % STRIDE == 0)
             text->at[(text->n_words - 1) / STRIDE] = i;
-    return HM_OK;
 }
 
 void hm_w2v_text_close(struct hm_w2v_text *text)

@@ -28,6 +28,11 @@ enum hm_status hm_w2v_text_open(struct hm_w2v_text *text, const uint32_t *id, ui
                                 uint32_t mark, struct hm_err *err);
 void hm_w2v_text_close(struct hm_w2v_text *text);
 
+/* The same with the caller's room for the index, [hm_w2v_text_index(n_ids)]; not to be closed. */
+size_t hm_w2v_text_index(uint64_t n_ids);
+void hm_w2v_text_place(struct hm_w2v_text *text, const uint32_t *id, uint64_t n_ids, uint32_t mark,
+                       uint64_t *index);
+
 /* Where word `number` < n_words stands in id. */
 uint64_t hm_w2v_text_seek(const struct hm_w2v_text *text, uint64_t number);
 

@@ -63,14 +63,25 @@ enum hm_dial {
     HM_DIAL_HANGS_UP,    /* it may have a key, and this node has none; it may be no hogmesh */
 };
 
+/* What an environment is for. Sockets have the same places in all of them. */
+enum hm_env_kind {
+    HM_ENV_MESH,    /* ROUTER, XPUB, SUB, DEALERs */
+    HM_ENV_FEEDER,  /* ROUTER, and PUSH instead of XPUB: BROADCAST is taken by one of the others */
+    HM_ENV_TRAINER, /* DEALERs, and PULL instead of SUB; nothing is bound */
+};
+
 struct hm_env {
     const struct hm_env_ops *ops;
+    /* Of feeders and trainers, the owner's to set: */
+    int wants_room; /* a wait ends, too, when a BROADCAST would be taken */
+    int deaf;       /* what is published stays in its queue */
     char rpc[HM_ENDPOINT_MAX + 1], pub[HM_ENDPOINT_MAX + 1]; /* where peers reach this node */
     uint64_t n_dropped;                                      /* messages that queues refused */
     enum hm_dial dial[HM_PEERS_MAX];                         /* of each slot that was dialled */
 };
 
 struct hm_env_zmq_options {
+    enum hm_env_kind kind;
     uint64_t life;
     /* "HOST:PORT"; port 0 takes any, otherwise PORT + 1 is taken too (the publisher). */
     const char *bind;

@@ -29,6 +29,8 @@ enum {
     RECEIVE_HWM = 128, /* a full queue stalls the connection, and an error on a stalled one aborts
                           libzmq 4.3.4 */
     DEALER_HWM = 16,
+    FEED_HWM = 2, /* messages that a feeder keeps for a trainer, and a trainer unread */
+    FEED_BUFFER_BYTES = 128 << 10, /* of the system, in either direction */
     MESSAGE_BYTES_MAX = 2 << 20,
     TAIL = 2, /* bytes of a message that say how long its header is */
     KEEPALIVE_S = 10,
@@ -79,6 +81,7 @@ struct zmq_env {
     unsigned n_monitors;
     struct hm_keys keys;
     int insecure;
+    enum hm_env_kind kind;
     struct doorkeeper door;
     zmq_msg_t letter, route; /* what was heard last */
     struct hm_blob *payload; /* of the message handed out last */
@@ -464,11 +467,11 @@ static int receive_one(struct zmq_env *z, unsigned which, struct hm_event *event
 {
     switch (which) {
     case 0:
-        return receive_subscription(z, event);
+        return z->kind == HM_ENV_MESH ? receive_subscription(z, event) : 0;
     case 1:
         return receive_from(z, z->router, HM_CH_REQUEST, event);
     case 2:
-        return receive_from(z, z->sub, HM_CH_PUBLISHED, event);
+        return z->base.deaf ? 0 : receive_from(z, z->sub, HM_CH_PUBLISHED, event);
     default:
         heed_dial(z, which - 3);
         return z->peer[which - 3].dealer
@@ -513,6 +516,8 @@ static void wait_until(struct hm_env *env, uint64_t until_us)
     enum { N_ALWAYS = sizeof always / sizeof always[0] };
     zmq_pollitem_t item[N_ALWAYS + 2 * HM_PEERS_MAX]; /* only those in use are written */
     memcpy(item, always, sizeof always);
+    item[2].events = z->base.wants_room ? ZMQ_POLLOUT : item[2].events;
+    item[4].events = z->base.deaf ? 0 : item[4].events;
     int n = N_ALWAYS;
     for (unsigned i = 0; i < z->n_slots; i++) {
         if (z->peer[i].dealer)
@@ -923,18 +928,27 @@ static const struct hm_env_ops zmq_ops = {.now_us = now_us,
 static enum hm_status open_sockets(struct zmq_env *z, struct hm_err *err)
 {
     z->context = zmq_ctx_new();
-    z->xpub = z->context ? open_socket(z, ZMQ_XPUB, HWM) : NULL;
-    z->sub = z->context ? open_socket(z, ZMQ_SUB, HWM) : NULL;
+    const int feeds = z->kind == HM_ENV_FEEDER, is_fed = z->kind == HM_ENV_TRAINER;
+    z->xpub = z->context ? open_socket(z, feeds ? ZMQ_PUSH : ZMQ_XPUB, feeds ? FEED_HWM : HWM)
+                         : NULL;
+    z->sub = z->context ? open_socket(z, is_fed ? ZMQ_PULL : ZMQ_SUB, HWM) : NULL;
     z->router = z->context ? open_socket(z, ZMQ_ROUTER, HWM) : NULL;
     z->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
     z->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     if (!z->xpub || !z->sub || !z->router || z->timer_fd < 0 || z->wake_fd < 0)
         return hm_fail(err, HM_EIO, "cannot open sockets: %s (see ulimit -n)", zmq_strerror(errno));
-    set(z->xpub, ZMQ_XPUB_VERBOSE,
-        1); /* a repeated subscription shows too: it is answered by a beat */
+    if (feeds)
+        set(z->xpub, ZMQ_SNDBUF, FEED_BUFFER_BYTES);
+    else
+        set(z->xpub, ZMQ_XPUB_VERBOSE,
+            1); /* a repeated subscription shows too: it is answered by a beat */
     set(z->router, ZMQ_ROUTER_MANDATORY, 1);
     set(z->router, ZMQ_ROUTER_HANDOVER, 1); /* a peer that re-dials keeps its name */
-    zmq_setsockopt(z->sub, ZMQ_SUBSCRIBE, "", 0);
+    if (is_fed) {
+        set(z->sub, ZMQ_RCVHWM, FEED_HWM);
+        set(z->sub, ZMQ_RCVBUF, FEED_BUFFER_BYTES);
+    } else
+        zmq_setsockopt(z->sub, ZMQ_SUBSCRIBE, "", 0);
     return HM_OK;
 }
 
@@ -947,6 +961,7 @@ enum hm_status hm_env_zmq_open(struct hm_env **env, const struct hm_env_zmq_opti
     z->base.ops = &zmq_ops;
     z->timer_fd = z->wake_fd = z->door.end_fd = -1;
     z->insecure = options->insecure;
+    z->kind = options->kind;
     if (options->keys)
         z->keys = *options->keys;
     pthread_mutex_init(&z->door.mutex, NULL);
@@ -958,9 +973,9 @@ enum hm_status hm_env_zmq_open(struct hm_env **env, const struct hm_env_zmq_opti
     for (int i = 0; i < 8; i++)
         z->routing_id[1 + i] = (uint8_t)(options->life >> (8 * i));
     enum hm_status status = open_sockets(z, err);
-    if (!status && z->keys.n)
+    if (!status && z->keys.n && z->kind != HM_ENV_TRAINER)
         status = open_door(z, err);
-    if (!status)
+    if (!status && z->kind != HM_ENV_TRAINER)
         status = bind_both(z, options->bind, options->advertise, err);
     if (status) {
         close_env(&z->base, 0);

@@ -129,6 +129,49 @@ static const struct field yield_fields[] = {
     INTEGER(yield.renounced, 1, HM_SEQ_MAX + 1),
 };
 
+static const struct field feed_hello_fields[] = {
+    TEXT(feed_hello.label, hm_label_ok),
+};
+
+static const struct field feed_facts_fields[] = {
+    TEXT(feed_facts.label, hm_label_ok),
+    TEXT(feed_facts.pub, hm_endpoint_ok),
+    INTEGER(feed_facts.examples, 1, INT64_MAX),
+    INTEGER(feed_facts.total, 1, INT64_MAX),
+    INTEGER(feed_facts.batch, 1, HM_FEED_BATCH_MAX),
+    INTEGER(feed_facts.longest, 0, HM_FEED_LONGEST_MAX),
+    INTEGER(feed_facts.n_bulk, 0, HM_FEED_PIECES_MAX),
+    INTEGER(feed_facts.n_sample, 0, HM_FEED_PIECES_MAX),
+    INTEGER(feed_facts.n_test, 0, HM_FEED_PIECES_MAX),
+};
+
+static const struct field feed_piece_fields[] = {
+    INTEGER(feed_piece.set, 0, HM_FEED_SETS - 1),
+    INTEGER(feed_piece.piece, 0, HM_FEED_PIECES_MAX - 1),
+};
+
+static const struct field feed_beat_fields[] = {
+    INTEGER(feed_beat.received, 0, UINT64_MAX),
+    INTEGER(feed_beat.trained, 0, UINT64_MAX),
+    INTEGER(feed_beat.idle, 0, 1),
+    INTEGER(feed_beat.leaving, 0, 1),
+};
+
+static const struct field feed_state_fields[] = {
+    INTEGER(feed_state.sent, 0, UINT64_MAX),
+    INTEGER(feed_state.ended, 0, 1),
+};
+
+static const struct field feed_batch_fields[] = {
+    INTEGER(feed_batch.number, 1, UINT64_MAX),
+    INTEGER(feed_batch.key, 0, UINT64_MAX),
+};
+
+static int feed_beat_consistent(const struct hm_header *header)
+{
+    return header->feed_beat.trained <= header->feed_beat.received;
+}
+
 static int state_meta_consistent(const struct hm_header *header)
 {
     const struct hm_state_meta_head *m = &header->state_meta;
@@ -176,6 +219,13 @@ static const struct message *message_of(uint8_t type)
         [HM_CHUNK] = {FIELDS(chunk_fields), .consistent = chunk_consistent},
         [HM_YIELD] = {FIELDS(yield_fields), .consistent = yield_consistent},
         [HM_LEAVE] = {FIELDS(leave_fields)},
+        [HM_FEED_HELLO] = {FIELDS(feed_hello_fields)},
+        [HM_FEED_FACTS] = {FIELDS(feed_facts_fields)},
+        [HM_FEED_WANT] = {FIELDS(feed_piece_fields)},
+        [HM_FEED_PIECE] = {FIELDS(feed_piece_fields)},
+        [HM_FEED_BEAT] = {FIELDS(feed_beat_fields), .consistent = feed_beat_consistent},
+        [HM_FEED_STATE] = {FIELDS(feed_state_fields)},
+        [HM_FEED_BATCH] = {FIELDS(feed_batch_fields)},
     };
 #undef FIELDS
     return type < N_OF(messages) && messages[type].field ? &messages[type] : NULL;

@@ -40,6 +40,9 @@ enum {
     HM_RAW_MAX = 8 << 20,  /* bytes of a packed delta before LZ4 */
 #endif
     HM_CHUNK_BLOCKS_MAX = 4096, /* of a snapshot's chunk: packed, they fit into any payload */
+    HM_FEED_BATCH_MAX = 65536,  /* examples of a message of a feeder */
+    HM_FEED_LONGEST_MAX = 1 << 20, /* numbers of an example */
+    HM_FEED_PIECES_MAX = 4096,     /* messages of what trainers ask a feeder for */
 };
 
 /* The largest seq; what follows it still fits a uint32_t. */
@@ -59,6 +62,14 @@ enum hm_message_type {
     HM_CHUNK = 11,
     HM_YIELD = 12,
     HM_LEAVE = 13,
+    /* Between feeders and trainers, on sockets of their own. */
+    HM_FEED_HELLO = 16,
+    HM_FEED_FACTS = 17,
+    HM_FEED_WANT = 18,
+    HM_FEED_PIECE = 19,
+    HM_FEED_BEAT = 20,
+    HM_FEED_STATE = 21,
+    HM_FEED_BATCH = 22,
 };
 
 enum hm_phase {
@@ -178,6 +189,51 @@ struct hm_yield_head { /* the sender's life ends; its process goes on as another
                            stream; HM_SEQ_MAX + 1: none */
 };
 
+/* ---- a feeder and its trainers ---- */
+
+/* What a trainer asks a feeder for before it trains. */
+enum hm_feed_set {
+    HM_FEED_BULK = 0,   /* what goes with the facts: a vocabulary, an order of features */
+    HM_FEED_SAMPLE = 1, /* examples of the training set, to estimate on */
+    HM_FEED_TEST = 2,   /* examples that are held out */
+    HM_FEED_SETS,
+};
+
+struct hm_feed_hello_head { /* a trainer asks for the facts */
+    char label[HM_LABEL_MAX + 1];
+};
+
+struct hm_feed_facts_head { /* the payload is the facts, as fields of a HELLO */
+    char label[HM_LABEL_MAX + 1];
+    char pub[HM_ENDPOINT_MAX + 1]; /* where batches are pushed */
+    uint64_t examples;             /* of one pass */
+    uint64_t total;                /* of all passes */
+    uint32_t batch;                /* most examples of a message */
+    uint32_t longest;              /* most numbers of an example, where these differ; else 0 */
+    uint32_t n_bulk, n_sample, n_test; /* pieces */
+};
+
+struct hm_feed_piece_head { /* WANT and PIECE */
+    uint8_t set;            /* enum hm_feed_set */
+    uint32_t piece;
+};
+
+struct hm_feed_beat_head { /* a trainer, of the batches of this feeder's life */
+    uint64_t received, trained;
+    uint8_t idle;    /* 1: it has none, and waits */
+    uint8_t leaving; /* 1: it takes no more */
+};
+
+struct hm_feed_state_head { /* the answer */
+    uint64_t sent;          /* batches */
+    uint8_t ended;          /* 1: all are delivered, there will be no more */
+};
+
+struct hm_feed_batch_head {
+    uint64_t number; /* of the message in this life of the feeder, from 1 */
+    uint64_t key;    /* for what trainers draw with it */
+};
+
 struct hm_header {
     uint8_t type;         /* enum hm_message_type */
     uint64_t fingerprint; /* of the configuration; 0 in HELLO before one is known */
@@ -195,6 +251,12 @@ struct hm_header {
         struct hm_chunk_req_head chunk_req;
         struct hm_chunk_head chunk;
         struct hm_yield_head yield;
+        struct hm_feed_hello_head feed_hello;
+        struct hm_feed_facts_head feed_facts;
+        struct hm_feed_piece_head feed_piece;
+        struct hm_feed_beat_head feed_beat;
+        struct hm_feed_state_head feed_state;
+        struct hm_feed_batch_head feed_batch;
     };
 };
 
