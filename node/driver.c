@@ -337,6 +337,8 @@ static void heed_stops(struct hm_node *node)
         event.reason = wanted == 2 ? "left by request" : "stopped by request";
     else if (atomic_load(&node->scorer.target_reached))
         event.reason = "target accuracy reached";
+    else if (node->feed && hm_feed_has_ended(node->feed))
+        event.reason = "the feeder has delivered all";
     else if (seconds > 0 && node->train_us &&
              (double)(event.now_us - node->train_us) >= seconds * 1e6)
         event.reason = "time is up";

@@ -70,6 +70,10 @@ enum hm_env_kind {
     HM_ENV_TRAINER, /* DEALERs, and PULL instead of SUB; nothing is bound */
 };
 
+/* Batches that a feeder keeps for each trainer, and a trainer unread of each feeder; what the
+ * system keeps beside, in bytes, of either. */
+enum { HM_FEED_QUEUE = 2, HM_FEED_SYSTEM_BYTES = 128 << 10 };
+
 struct hm_env {
     const struct hm_env_ops *ops;
     /* Of feeders and trainers, the owner's to set: */

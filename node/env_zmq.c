@@ -29,8 +29,6 @@ enum {
     RECEIVE_HWM = 128, /* a full queue stalls the connection, and an error on a stalled one aborts
                           libzmq 4.3.4 */
     DEALER_HWM = 16,
-    FEED_HWM = 2, /* messages that a feeder keeps for a trainer, and a trainer unread */
-    FEED_BUFFER_BYTES = 128 << 10, /* of the system, in either direction */
     MESSAGE_BYTES_MAX = 2 << 20,
     TAIL = 2, /* bytes of a message that say how long its header is */
     KEEPALIVE_S = 10,
@@ -889,6 +887,8 @@ static void close_env(struct hm_env *env, int linger_ms)
     struct zmq_env *z = of(env);
     for (unsigned i = 0; i < z->n_slots; i++) {
         end_dial_monitor(&z->peer[i]);
+        if (z->peer[i].dealer && z->kind == HM_ENV_TRAINER) /* it holds a goodbye */
+            set(z->peer[i].dealer, ZMQ_LINGER, linger_ms);
         if (z->peer[i].dealer)
             zmq_close(z->peer[i].dealer);
     }
@@ -929,7 +929,7 @@ static enum hm_status open_sockets(struct zmq_env *z, struct hm_err *err)
 {
     z->context = zmq_ctx_new();
     const int feeds = z->kind == HM_ENV_FEEDER, is_fed = z->kind == HM_ENV_TRAINER;
-    z->xpub = z->context ? open_socket(z, feeds ? ZMQ_PUSH : ZMQ_XPUB, feeds ? FEED_HWM : HWM)
+    z->xpub = z->context ? open_socket(z, feeds ? ZMQ_PUSH : ZMQ_XPUB, feeds ? HM_FEED_QUEUE : HWM)
                          : NULL;
     z->sub = z->context ? open_socket(z, is_fed ? ZMQ_PULL : ZMQ_SUB, HWM) : NULL;
     z->router = z->context ? open_socket(z, ZMQ_ROUTER, HWM) : NULL;
@@ -938,15 +938,15 @@ static enum hm_status open_sockets(struct zmq_env *z, struct hm_err *err)
     if (!z->xpub || !z->sub || !z->router || z->timer_fd < 0 || z->wake_fd < 0)
         return hm_fail(err, HM_EIO, "cannot open sockets: %s (see ulimit -n)", zmq_strerror(errno));
     if (feeds)
-        set(z->xpub, ZMQ_SNDBUF, FEED_BUFFER_BYTES);
+        set(z->xpub, ZMQ_SNDBUF, HM_FEED_SYSTEM_BYTES);
     else
         set(z->xpub, ZMQ_XPUB_VERBOSE,
             1); /* a repeated subscription shows too: it is answered by a beat */
     set(z->router, ZMQ_ROUTER_MANDATORY, 1);
     set(z->router, ZMQ_ROUTER_HANDOVER, 1); /* a peer that re-dials keeps its name */
     if (is_fed) {
-        set(z->sub, ZMQ_RCVHWM, FEED_HWM);
-        set(z->sub, ZMQ_RCVBUF, FEED_BUFFER_BYTES);
+        set(z->sub, ZMQ_RCVHWM, HM_FEED_QUEUE);
+        set(z->sub, ZMQ_RCVBUF, HM_FEED_SYSTEM_BYTES);
     } else
         zmq_setsockopt(z->sub, ZMQ_SUBSCRIBE, "", 0);
     return HM_OK;

@@ -18,6 +18,7 @@
 
 #include "models/model.h"
 #include "node/dist.h"
+#include "node/feed.h"
 #include "node/keys.h"
 #include "node/strangers.h"
 #include "protocol/mesh.h"
@@ -71,6 +72,9 @@ struct hm_node_options {
     int insecure;    /* traffic in clear is fine beyond loopback */
     const char *peer[HM_SEEDS_MAX];
     unsigned n_peers;
+    const char *feed[HM_FEEDS_MAX]; /* "HOST:PORT" of feeders (feeder.h), which have the data then; all
+                                       nodes of a mesh that are fed are given the same ones */
+    unsigned n_feeds;
     unsigned expect;     /* nodes to wait for, this one included */
     double join_timeout; /* seconds */
 
@@ -147,6 +151,7 @@ struct hm_node_report {
     struct hm_err trajectory_err; /* why there are no more; empty: there are */
     uint64_t memory_bound; /* bytes: model, log budget, held deltas, queues (see README, G9) */
     uint64_t log_bytes, log_budget;
+    struct hm_feed_report feed; /* n_feeders 0: the data was the node's own */
 };
 
 struct hm_node;

@@ -47,6 +47,9 @@ void hm_node_log(const struct hm_node *node, enum hm_note_level level, const cha
 void hm_node_tell_notes(struct hm_node *node)
 {
     char text[HM_NOTE_MAX + 1];
+    enum hm_note_level level;
+    while (node->feed && hm_feed_note(node->feed, &level, text))
+        hm_node_log(node, level, "%s", text);
     while (node->env->ops->note && node->env->ops->note(node->env, text))
         hm_node_log(node, HM_NOTE_WARNING, "%s", text);
 }
@@ -155,6 +158,69 @@ static enum hm_status open_sockets(struct hm_node *node, struct hm_err *err)
     return status;
 }
 
+/* Where the examples come from, instead of files. */
+static enum hm_status open_feed(struct hm_node *node, const struct hm_model_ops *ops,
+                                struct hm_err *err)
+{
+    const struct hm_node_options *o = &node->options;
+    if (!ops->feed)
+        return hm_fail(err, HM_EUSAGE, "--feed: %s cannot be fed; give it data of its own",
+                       ops->name);
+    if (o->train.staleness_bound_given && o->train.staleness_bound == 0)
+        return hm_fail(err, HM_EUSAGE,
+                       "--feed: synchronous rounds would wait for whoever has no batch; leave "
+                       "--staleness-bound 0 away, or give all nodes the data");
+    enum hm_status status = hm_feed_check(ops->name, &o->train, err);
+    if (status)
+        return status;
+    struct hm_feed_options feed = {.n_feeders = o->n_feeds,
+                                   .workload = ops->name,
+                                   .label = o->label,
+                                   .key = o->key,
+                                   .insecure = o->insecure,
+                                   .life = o->life,
+                                   .timeout = o->join_timeout,
+                                   .threads = o->train.threads,
+                                   .progress = &o->progress};
+    memcpy(feed.feeder, o->feed, sizeof feed.feeder);
+    status = hm_feed_open(&node->feed, &feed, err);
+    if (!status)
+        node->options.train.fed = hm_feed_told(node->feed);
+    return status;
+}
+
+/* Also while nobody waits yet: a worker that has just found nothing is about to. */
+static void batch_came(void *context)
+{
+    struct hm_node *node = context;
+    hm_workers_open_gate(node);
+    if (hm_feed_has_ended(node->feed))
+        node->env->ops->wake(node->env);
+}
+
+/* Adopted from a mesh, too, rounds have no feeders. */
+static enum hm_status start_feed(struct hm_node *node, struct hm_err *err)
+{
+    if (!node->feed)
+        return HM_OK;
+    if (node->model->staleness_bound == 0)
+        return hm_fail(err, HM_EREFUSED,
+                       "--feed: this mesh works in synchronous rounds, which would wait for whoever "
+                       "has no batch");
+    enum hm_status status = hm_feed_start(node->feed, node->model, batch_came, node, err);
+    node->report.memory_bound += hm_feed_bytes(node->feed);
+    return status;
+}
+
+static void stop_feed(struct hm_node *node)
+{
+    if (!node->feed)
+        return;
+    hm_feed_stop(node->feed);
+    node->report.feed = hm_feed_report(node->feed);
+    hm_node_tell_notes(node);
+}
+
 enum hm_status hm_node_open(struct hm_node **out, const struct hm_node_options *options,
                             struct hm_err *err)
 {
@@ -169,8 +235,11 @@ enum hm_status hm_node_open(struct hm_node **out, const struct hm_node_options *
         node->report.start_us = hm_node_now(node);
         if (options->bound)
             options->bound(options->context, node->env->rpc);
-        status = ops->open(&node->model, &options->train, &options->progress, err);
+        if (options->n_feeds)
+            status = open_feed(node, ops, err);
     }
+    if (!status)
+        status = ops->open(&node->model, &node->options.train, &options->progress, err);
     if (status) {
         hm_node_close(node);
         return status;
@@ -299,8 +368,12 @@ static enum hm_status choose_shard(struct hm_node *node, struct hm_err *err)
     hm_resume_shard(node, &rank, &ranks);
     node->rank = rank;
     node->ranks = ranks;
-    enum hm_status status =
-        node->model->ops->shard(node->model, o->train.partition, rank, ranks, &node->shard, err);
+    enum hm_status status = HM_OK;
+    if (node->feed) /* of no use but for its length */
+        node->shard = (struct hm_shard){.n = node->model->n_train};
+    else
+        status = node->model->ops->shard(node->model, o->train.partition, rank, ranks, &node->shard,
+                                         err);
     if (!status)
         hm_resume_cursor(node);
     return status;
@@ -346,12 +419,14 @@ static enum hm_status train(struct hm_node *node, struct hm_err *err)
     uint64_t from = hm_node_now(node);
     if ((status = hm_resume_load(node, err)) || (status = hm_node_configure(node, err)) ||
         (status = hm_node_prepare(node, err)) || (status = hm_saver_open(node, err)) ||
-        (status = hm_recorder_open(node, err)) || (status = hm_workers_start(node, err)) ||
+        (status = hm_recorder_open(node, err)) || (status = start_feed(node, err)) ||
+        (status = hm_workers_start(node, err)) ||
         (status = hm_scorer_start(node, err)))
         return status;
     hm_driver_run(node);
     hm_scorer_stop(node);
     hm_workers_join(node);
+    stop_feed(node);
     hm_node_fill_report(node);
     if (node->train_us)
         node->report.join_seconds = (double)(node->train_us - from) / 1e6;
@@ -404,6 +479,7 @@ void hm_node_close(struct hm_node *node)
     }
     free(node->worker);
     free(node->readers);
+    hm_feed_close(node->feed);
     hm_saver_close(node);
     hm_recorder_close(node);
     hm_resume_close(node);

@@ -5,6 +5,7 @@
 #include "node/combiner.h"
 #include "node/curve.h"
 #include "node/env.h"
+#include "node/feed.h"
 #include "node/hogmesh.h"
 #include "node/rounds.h"
 
@@ -51,6 +52,10 @@ struct worker {
     struct hm_node *node;
     pthread_t thread;
     struct pace pace;
+    const struct hm_shard *shard; /* the node's, or that of a fed batch: */
+    struct hm_feed_slot *slot;    /* being trained on, up to slot_at; NULL: none */
+    uint64_t slot_at;
+    int waits_for_batch;
     uint64_t round;    /* the last one that it took part in */
     float *state_kept; /* [state_floats] a copy of the step's state, for checkpoints; NULL: none are
                           taken. The thread's between asked and given, else the driver's. */
@@ -103,7 +108,8 @@ struct hm_node {
     struct hm_node_options options;
     const struct hm_kernels *kernels;
     struct hm_model *model;
-    bool model_borrowed; /* others use it too */
+    bool model_borrowed;  /* others use it too */
+    struct hm_feed *feed; /* NULL: the model has its examples from files */
     struct hm_env *env;
     struct hm_mesh *mesh;
     struct hm_decoder *decoder; /* shared with others of this thread; NULL: the mesh has its own */
@@ -188,8 +194,9 @@ enum hm_status hm_workers_open(struct hm_node *node, struct hm_err *err);
 enum hm_status hm_workers_start(struct hm_node *node, struct hm_err *err);
 /* One chunk of work, or the news that there is none; never blocks. */
 enum worker_says hm_worker_step(struct worker *worker);
-/* Takes up to n examples of the shard, `from` its position on; 0: a staleness bound forbids it. */
-unsigned hm_worker_claim(struct hm_node *node, unsigned n, uint64_t *from);
+/* Takes up to n examples of the worker's shard, `from` its position on; 0: a staleness bound forbids
+ * it, or there is no batch of a feeder. */
+unsigned hm_worker_claim(struct worker *worker, unsigned n, uint64_t *from);
 /* The driver has changed what workers that wait go by, since this was last true. */
 bool hm_workers_may_go(struct hm_node *node);
 void hm_workers_open_gate(struct hm_node *node);

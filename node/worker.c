@@ -100,12 +100,42 @@ static struct view view_of(const struct hm_node *node)
                          atomic_load_explicit(&node->shared.n_live, memory_order_relaxed)};
 }
 
+/* A batch to train on, with examples left; false: there is none. */
+static bool have_batch(struct worker *worker)
+{
+    struct hm_feed *feed = worker->node->feed;
+    struct hm_feed_slot *slot = worker->slot;
+    if (slot && worker->slot_at < slot->shard.n)
+        return true;
+    if (slot)
+        hm_feed_give_back(feed, slot);
+    worker->slot = slot = hm_feed_take(feed, &worker->waits_for_batch);
+    worker->slot_at = 0;
+    if (slot)
+        worker->shard = &slot->shard;
+    return slot != NULL;
+}
+
+/* What has been trained on to the end is not lost. */
+static void end_batch(struct worker *worker)
+{
+    struct hm_feed_slot *slot = worker->slot;
+    if (slot && worker->slot_at == slot->shard.n)
+        hm_feed_give_back(worker->node->feed, slot);
+    worker->slot = NULL;
+}
+
 /* Whether another thread's claim has used up what the bound allows shows only here. Whole batches:
  * parts of them would breed parts everywhere. */
-unsigned hm_worker_claim(struct hm_node *node, unsigned n, uint64_t *from)
+unsigned hm_worker_claim(struct worker *worker, unsigned n, uint64_t *from)
 {
+    struct hm_node *node = worker->node;
     uint64_t at = load(&node->cursor);
     unsigned taken;
+    if (node->feed && !have_batch(worker))
+        return 0;
+    if (node->feed && worker->slot->shard.n - worker->slot_at < n)
+        n = (unsigned)(worker->slot->shard.n - worker->slot_at);
     do {
         uint64_t claimed = at - node->cursor_first, most = load(&node->shared.claims_max);
         uint64_t left = most > claimed ? most - claimed : 0;
@@ -114,6 +144,10 @@ unsigned hm_worker_claim(struct hm_node *node, unsigned n, uint64_t *from)
              !atomic_compare_exchange_weak_explicit(&node->cursor, &at, at + taken,
                                                     memory_order_relaxed, memory_order_relaxed));
     *from = at;
+    if (node->feed) {
+        *from = worker->slot_at;
+        worker->slot_at += taken;
+    }
     return taken;
 }
 
@@ -148,7 +182,7 @@ void hm_worker_take(struct worker *worker, uint64_t from, unsigned n)
     struct hm_step *step = &worker->step;
     step->from = from;
     step->n = n;
-    node->model->ops->step(node->model, &node->shard, step);
+    node->model->ops->step(node->model, worker->shard, step);
     atomic_store_explicit(&worker->steps, load(&worker->steps) + n, memory_order_relaxed);
     hm_worker_show(worker);
 }
@@ -167,6 +201,7 @@ static enum worker_says end(struct worker *worker)
     if (!worker->settled_last)
         settle(worker);
     worker->settled_last = true;
+    end_batch(worker);
     return WORKER_ENDED;
 }
 
@@ -289,7 +324,7 @@ enum worker_says hm_worker_step(struct worker *worker)
         return paced_step(worker, &view);
     uint64_t from;
     unsigned n = allowance(node, &view);
-    n = n ? hm_worker_claim(node, n, &from) : 0;
+    n = n ? hm_worker_claim(worker, n, &from) : 0;
     if (!n) {
         settle(worker);
         return WORKER_WAITS;
@@ -382,6 +417,7 @@ enum hm_status hm_workers_open(struct hm_node *node, struct hm_err *err)
         struct worker *worker = &node->worker[i];
         hm_cell *w = node->rounds.weights ? node->rounds.own.w : node->weights.w;
         worker->node = node;
+        worker->shard = &node->shard;
         if (hm_step_open(&worker->step, node->model, w, err) ||
             (hm_is_paced(node) && hm_pace_open(worker, err)))
             return HM_ENOMEM;

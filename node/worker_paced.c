@@ -112,7 +112,7 @@ bool hm_pace_begin(struct worker *worker, unsigned n)
 {
     struct hm_node *node = worker->node;
     struct pace *pace = &worker->pace;
-    n = hm_worker_claim(node, n, &pace->from);
+    n = hm_worker_claim(worker, n, &pace->from);
     if (!n)
         return false;
     uint64_t now_ns = hm_node_now(node) * 1000;
@@ -127,7 +127,7 @@ bool hm_pace_begin(struct worker *worker, unsigned n)
         atomic_fetch_add_explicit(&worker->reads, 1, memory_order_seq_cst); /* before it reads W */
         struct hm_step step = worker->step;
         step.w = node->rounds.weights ? node->rounds.w : step.w;
-        hm_pace_gradient(pace, node->model, &node->shard, step, pace->from, n);
+        hm_pace_gradient(pace, node->model, worker->shard, step, pace->from, n);
     }
     return true;
 }

@@ -218,8 +218,9 @@ struct hm_feed_piece_head { /* WANT and PIECE */
     uint32_t piece;
 };
 
-struct hm_feed_beat_head { /* a trainer, of the batches of this feeder's life */
-    uint64_t received, trained;
+struct hm_feed_beat_head { /* a trainer */
+    uint64_t feeder;       /* life of the feeder that it means */
+    uint64_t received, trained; /* batches of that */
     uint8_t idle;    /* 1: it has none, and waits */
     uint8_t leaving; /* 1: it takes no more */
 };

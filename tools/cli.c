@@ -13,6 +13,7 @@ enum kind {
     FILES_TRAIN,
     FILES_TEST,
     PEERS,
+    FEEDS,
     TEXT,
     LABEL,
     POSITIVE,
@@ -42,7 +43,8 @@ enum kind {
 struct flag {
     const char *name, *value, *help;
     /* d data, t text, o optimisation, m mesh, n keys of run and join, r run, w results, s synth, g
-     * keygen, k kept state, c curves, u vocab, a analogies and pairs, b vectors, q similar, i
+     * keygen, k kept state, c curves, u vocab, a analogies and pairs, b vectors, q similar, f
+     * feed, F who is fed, i
      * internal */
     char group;
     char letter; /* short form, or 0 */
@@ -190,6 +192,9 @@ static const struct flag flags[] = {
     {"trace", "FILE", "write what happened, one JSON object a line", 'v', 0, TEXT, AT(sim.trace)},
     {"replay", "FILE", "do again what such a file tells of, and compare", 'v', 0, TEXT,
      AT(sim.replay)},
+    {"feed", "HOST:PORT",
+     "take the examples from the feeder there (hogmesh feed) instead of --train; may be repeated",
+     'F', 0, FEEDS, 0},
     {"peer", "HOST:PORT", "address of any node of the mesh; may be repeated", 'j', 0, PEERS, 0},
     {"bind", "HOST:PORT", "where to listen (default 127.0.0.1, any port; PORT + 1 is taken too)",
      'j', 0, TEXT, AT(node.bind)},
@@ -203,6 +208,25 @@ static const struct flag flags[] = {
     {"rank", "I/N", "part of the data that this node takes, I from 0", 'j', 0, RANK, 0},
     {"insecure", NULL, "without a key: allow traffic in clear beyond loopback", 'j', 0, FLAG,
      AT(node.insecure)},
+    {"epochs", "E", "passes over the data (default 5; lenet5 10)", 'f', 0, POSITIVE,
+     AT(node.train.epochs)},
+    {"batch", "B", "most examples of a message (default: word2vec 8192 words, svm 512, lenet5 256)",
+     'f', 0, COUNT, AT(node.train.batch)},
+    {"test-fraction", "P", "word2vec: part of the text that is held back, to test on", 'f', 0,
+     FRACTION, AT(node.train.test_fraction)},
+    {"seed", "N", "seed of the order of batches (default 0)", 'f', 0, LONG, AT(node.train.seed)},
+    {"threads", "T", "threads that read a text (default 1)", 'f', 't', COUNT,
+     AT(node.train.threads)},
+    {"bind", "HOST:PORT", "where to listen (default 127.0.0.1, any port; PORT + 1 is taken too)",
+     'f', 0, TEXT, AT(node.bind)},
+    {"advertise", "HOST[:PORT]", "address that trainers shall dial for batches instead", 'f', 0,
+     TEXT, AT(node.advertise)},
+    {"insecure", NULL, "without a key: allow traffic in clear beyond loopback", 'f', 0, FLAG,
+     AT(node.insecure)},
+    {"label", "NAME", "this feeder's name", 'f', 0, LABEL, 0},
+    {"json", NULL, "print the summary as one JSON object, the last line of stdout", 'f', 0, FLAG,
+     AT(json)},
+    {"quiet", NULL, "no progress, no tables", 'f', 0, FLAG, AT(quiet)},
     {"out", "DIR", "keep the model, the summary and the learning curve there", 'w', 0, TEXT,
      AT(out)},
     {"checkpoint-every", "30s",
@@ -478,6 +502,8 @@ static int set(struct cli *cli, const struct flag *flag, const char *text)
     }
     case PEERS:
         return add(cli->node.peer, &cli->node.n_peers, HM_SEEDS_MAX, flag, text);
+    case FEEDS:
+        return add(cli->node.feed, &cli->node.n_feeds, HM_FEEDS_MAX, flag, text);
     case TEXT:
         *(const char **)(void *)((char *)cli + flag->at) = text;
         return EXIT_DONE;

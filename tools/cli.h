@@ -99,6 +99,7 @@ int cmd_eval(struct cli *cli);
 int cmd_export(struct cli *cli);
 int cmd_inspect(struct cli *cli);
 int cmd_synth(struct cli *cli);
+int cmd_feed(struct cli *cli);
 int cmd_keygen(struct cli *cli);
 int cmd_vocab(struct cli *cli);
 int cmd_similar(struct cli *cli);

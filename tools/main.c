@@ -10,13 +10,13 @@ static const struct command commands[] = {
      "hogmesh run svm --train train.svm --out out --resume --epochs 20      goes on where a run "
      "with "
      "--out out stopped",
-     "dtomenrwkc", 1, 0, cmd_run},
+     "dtomenrwkcF", 1, 0, cmd_run},
     {"join", "WORKLOAD [--peer HOST:PORT ...] [flags]", "one node of a mesh, in the foreground",
      "hogmesh join svm --train train.svm --expect 2 --bind 192.168.1.7:7000 --key mesh.key    the "
      "first node\n"
      "hogmesh join svm --train train.svm --peer 192.168.1.7:7000 --bind 192.168.1.8:7000 --key "
      "mesh.key    another",
-     "dtomenjwkc", 1, 0, cmd_join},
+     "dtomenjwkcF", 1, 0, cmd_join},
     {"sim", "WORKLOAD -n N [flags]",
      "N virtual nodes in one process, virtual time, seeded, repeatable",
      "hogmesh sim svm -n 64 --train train.svm --latency lognormal:200us,0.5 --drop 0.01    a large "
@@ -60,6 +60,12 @@ static const struct command commands[] = {
      "hogmesh similar berlin --minus germany --plus france --model vectors.bin    Berlin - Germany "
      "+ France",
      "bq", 0, ARGUMENTS_MAX, cmd_similar},
+    {"feed", "WORKLOAD [flags]", "streams batches of a dataset to trainers that have none",
+     "hogmesh feed word2vec --train text.txt --bind 192.168.1.6:7100 --key mesh.key    one machine "
+     "has the text\n"
+     "hogmesh join word2vec --feed 192.168.1.6:7100 --bind 192.168.1.7:7000 --key mesh.key    "
+     "others train on it",
+     "dtfn", 1, 0, cmd_feed},
     {"keygen", "FILE [--add | --first FINGERPRINT | --revoke FINGERPRINT]",
      "makes a mesh key file, or changes the keys in it",
      "hogmesh keygen mesh.key                            a new key; copy the file to all nodes, "

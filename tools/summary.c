@@ -130,6 +130,17 @@ static void add_refusals(json_t *counters, const struct hm_node_report *r)
         json_object_set_new(counters, names[i], integer(r->refused[i]));
 }
 
+/* Of a node that has its examples from feeders. */
+static json_t *feed_json(const struct hm_feed_report *feed)
+{
+    return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:I}", "feeders",
+                     (json_int_t)feed->n_feeders, "batches", (json_int_t)feed->batches, "examples",
+                     (json_int_t)feed->examples, "bytes", (json_int_t)feed->bytes, "lost",
+                     (json_int_t)feed->lost, "refused", (json_int_t)feed->refused, "gone",
+                     (json_int_t)feed->gone, "waits", (json_int_t)feed->waits, "waited_seconds",
+                     feed->waited, "buffer_bytes", (json_int_t)feed->buffer_bytes);
+}
+
 json_t *summary_of_node(const struct hm_node_report *r)
 {
     char life[17];
@@ -182,6 +193,8 @@ json_t *summary_of_node(const struct hm_node_report *r)
     json_object_set_new(json, "output_error",
                         r->trajectory_err.text[0] ? json_string(r->trajectory_err.text)
                                                   : json_null());
+    if (r->feed.n_feeders)
+        json_object_set_new(json, "feed", feed_json(&r->feed));
     json_object_set_new(json, "memory",
                         json_pack("{s:I, s:I, s:I}", "bound", (json_int_t)r->memory_bound, "log",
                                   (json_int_t)r->log_bytes, "log_budget",
@@ -468,6 +481,23 @@ static void print_faults(const json_t *faults, FILE *out)
     }
 }
 
+/* What nodes were fed. */
+static void print_feed(const json_t *nodes, FILE *out)
+{
+    double bytes = (double)sum(nodes, "feed", "bytes"),
+           examples = (double)sum(nodes, "feed", "examples"), waited = 0;
+    if (!(examples > 0))
+        return;
+    for (size_t i = 0; i < json_array_size(nodes); i++)
+        waited += number(json_array_get(nodes, i), "feed", "waited_seconds");
+    fprintf(out,
+            "fed         %lld batches, %.2f bytes an example, %lld lost, %lld refused; %lld waits, "
+            "%.2f s without a batch\n",
+            (long long)sum(nodes, "feed", "batches"), bytes / examples,
+            (long long)sum(nodes, "feed", "lost"), (long long)sum(nodes, "feed", "refused"),
+            (long long)sum(nodes, "feed", "waits"), waited);
+}
+
 static void print_refusals(const json_t *nodes, FILE *out)
 {
     uint64_t key = sum(nodes, "counters", "refused_key"),
@@ -514,6 +544,7 @@ void summary_print(const json_t *s, FILE *out)
             number(s, NULL, "start_seconds"), number(s, NULL, "agree_seconds"));
     fprintf(out, "traffic     %.2f MB sent, %.2f bytes published an example\n",
             number(s, "bytes", "sent") / 1e6, number(s, "bytes", "per_example"));
+    print_feed(json_object_get(s, "per_node"), out);
     if (json_object_get(s, "faults"))
         print_faults(json_object_get(s, "faults"), out);
     print_refusals(json_object_get(s, "per_node"), out);
