@@ -1,9 +1,9 @@
 /* Examples that come from feeders instead of files: what a workload does at either end.
  *
  * A feeder opens a model with the data, and cuts its training set into blocks of examples that lie
- * next to each other; each pass sends all blocks, in an order of its own. Trainers open a model with
- * `fed` in their options: what feeders tell takes the place of files. What they train on comes in
- * messages, each of which becomes a shard of its own (hm_shard.fed).
+ * next to each other; each pass sends all blocks, in an order of its own. Trainers open a model
+ * with `fed` in their options: what feeders tell takes the place of files. What they train on comes
+ * in messages, each of which becomes a shard of its own (hm_shard.fed).
  *
  * At both ends the bytes of examples are those of feed_codec.h.
  */
@@ -45,8 +45,7 @@ struct hm_feed_ops {
     void (*facts)(const struct hm_model *model, struct hm_fields *facts);
 
     /* What goes with them: *bytes belongs to the caller; NULL when there is nothing. */
-    enum hm_status (*bulk)(struct hm_model *model, struct hm_fed_piece *bulk,
-                           struct hm_err *err);
+    enum hm_status (*bulk)(struct hm_model *model, struct hm_fed_piece *bulk, struct hm_err *err);
 
     /* Most numbers of an example, where these differ; NULL: they do not. */
     uint32_t (*longest)(const struct hm_model *model);

@@ -134,8 +134,8 @@ size_t hm_feed_put_rows(const struct hm_rows *rows, uint64_t from, uint64_t most
 {
     size_t bytes = VARINT32_MAX;
     *taken = 0;
-    for (size_t next; *taken < most && (next = row_bytes(rows, from + *taken)) <= room &&
-                      bytes <= room - next;
+    for (size_t next;
+         *taken < most && (next = row_bytes(rows, from + *taken)) <= room && bytes <= room - next;
          ++*taken)
         bytes += next;
     if (!*taken)
@@ -168,8 +168,8 @@ static void get_values(struct in *in, float *value, uint32_t n)
     }
     for (uint32_t i = 0; i < n; i++, in->at += 4) {
         const uint8_t *b = in->at;
-        uint32_t bits = (uint32_t)b[0] | (uint32_t)b[1] << 8 | (uint32_t)b[2] << 16 |
-                        (uint32_t)b[3] << 24;
+        uint32_t bits =
+            (uint32_t)b[0] | (uint32_t)b[1] << 8 | (uint32_t)b[2] << 16 | (uint32_t)b[3] << 24;
         in->bad |= (bits >> 23 & 0xff) == 0xff; /* infinite, or no number */
         memcpy(&value[i], &bits, sizeof bits);
     }

@@ -1,5 +1,5 @@
 /* Examples as bytes: what a feeder sends its trainers, one format for each workload
- * (protocol/WIRE.md, section 10). Varints are LEB128 in their shortest form, other numbers
+ * (protocol/WIRE.md, section 13). Varints are LEB128 in their shortest form, other numbers
  * little-endian.
  *
  * Encoders write what fits; decoders take nothing on trust: everything is within its range, nothing

@@ -1,5 +1,5 @@
-/* LeNet5 at a feeder and at the trainers that it feeds. Files may hold the images of one class after
- * the other, so a feeder takes them in an order of its own. */
+/* LeNet5 at a feeder and at the trainers that it feeds. Files may hold the images of one class
+ * after the other, so a feeder takes them in an order of its own. */
 #include "models/feed.h"
 #include "models/feed_codec.h"
 #include "models/lenet5.h"
@@ -20,8 +20,12 @@ static struct hm_images images_of(unsigned channels, uint32_t n, const uint8_t *
                                   const uint8_t *pixel)
 {
     const unsigned side = channels == 1 ? 28 : 32;
-    return (struct hm_images){
-        .n = n, .channels = channels, .height = side, .width = side, .pixel = pixel, .label = label};
+    return (struct hm_images){.n = n,
+                              .channels = channels,
+                              .height = side,
+                              .width = side,
+                              .pixel = pixel,
+                              .label = label};
 }
 
 /* ---- the feeder ---- */
@@ -91,8 +95,8 @@ static enum hm_status open_set(struct hm_images *images, const struct hm_fed *fe
     }
     if (!total)
         return HM_OK;
-    uint8_t *memory = mmap(NULL, total * (1 + bytes), PROT_READ | PROT_WRITE,
-                           MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    uint8_t *memory =
+        mmap(NULL, total * (1 + bytes), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (memory == MAP_FAILED || total > UINT32_MAX)
         return hm_fail(err, HM_ENOMEM, "no memory for %llu images", (unsigned long long)total);
     *images = images_of(channels, (uint32_t)total, memory, memory + total);

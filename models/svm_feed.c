@@ -33,8 +33,7 @@ static void facts(const struct hm_model *model, struct hm_fields *facts)
     hm_fields_set(facts, "order", "%016llx", (unsigned long long)rows->order_hash);
 }
 
-static enum hm_status bulk(struct hm_model *model, struct hm_fed_piece *bulk,
-                           struct hm_err *err)
+static enum hm_status bulk(struct hm_model *model, struct hm_fed_piece *bulk, struct hm_err *err)
 {
     const struct hm_rows *rows = &of(model)->train;
     bulk->n = 4 * (size_t)rows->n_features;
@@ -46,9 +45,9 @@ static enum hm_status bulk(struct hm_model *model, struct hm_fed_piece *bulk,
         for (unsigned k = 0; k < 4; k++)
             bulk->bytes[4 * (size_t)i + k] = (uint8_t)(rows->order[i] >> 8 * k);
     /* Test rows go out as training rows are numbered. */
-    return of(model)->test.n_rows ? hm_rows_reorder(&hm_svm_of(model)->test, rows->order,
-                                                    rows->n_features, 1, err)
-                                  : HM_OK;
+    return of(model)->test.n_rows
+               ? hm_rows_reorder(&hm_svm_of(model)->test, rows->order, rows->n_features, 1, err)
+               : HM_OK;
 }
 
 static uint32_t longest_of(const struct hm_rows *rows)
@@ -207,8 +206,10 @@ static enum hm_status count(const struct hm_fed *fed, const struct hm_fed_set *t
     uint64_t n_rows = 0, n_nonzero = 0;
     for (unsigned i = 0; i < told->n; i++) {
         if (get(fed, n_features, told->piece[i].bytes, told->piece[i].n, slot))
-            return hm_fail(err, HM_ECORRUPT, "svm: piece %u of the rows that the feeder tells is "
-                                             "malformed", i);
+            return hm_fail(err, HM_ECORRUPT,
+                           "svm: piece %u of the rows that the feeder tells is "
+                           "malformed",
+                           i);
         n_rows += slot->rows.n_rows;
         n_nonzero += slot->rows.n_nonzero;
     }
@@ -282,8 +283,8 @@ static enum hm_status read_order(const struct hm_fed *fed, uint32_t **order, uin
         return hm_fail(err, HM_ENOMEM, "svm: no memory for %zu features", n);
     for (size_t i = 0; i < n; i++) {
         const uint8_t *b = fed->bulk.bytes + 4 * i;
-        (*order)[i] = (uint32_t)b[0] | (uint32_t)b[1] << 8 | (uint32_t)b[2] << 16 |
-                      (uint32_t)b[3] << 24;
+        (*order)[i] =
+            (uint32_t)b[0] | (uint32_t)b[1] << 8 | (uint32_t)b[2] << 16 | (uint32_t)b[3] << 24;
         if ((*order)[i] >= HM_FEATURES_MAX)
             return hm_fail(err, HM_ECORRUPT, "feature %u is out of range", (*order)[i]);
     }

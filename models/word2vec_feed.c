@@ -24,8 +24,7 @@ static void facts(const struct hm_model *model, struct hm_fields *facts)
     hm_fields_set(facts, "words", "%u", w2v->vocab->n);
 }
 
-static enum hm_status bulk(struct hm_model *model, struct hm_fed_piece *bulk,
-                           struct hm_err *err)
+static enum hm_status bulk(struct hm_model *model, struct hm_fed_piece *bulk, struct hm_err *err)
 {
     const struct hm_w2v_model *w2v = hm_w2v_of(model);
     bulk->n = hm_vocab_packed_bytes(w2v->vocab);
@@ -104,8 +103,8 @@ static enum hm_status open_set(struct hm_w2v_model *w2v, enum hm_set set,
         uint32_t n_ids, n_words;
         if (hm_feed_get_words(told->piece[i].bytes, told->piece[i].n, mark, id + n,
                               told->piece[i].n, &n_ids, &n_words))
-            return hm_fail(err, HM_ECORRUPT, "word2vec: piece %u of the feeder's %s is malformed", i,
-                           set == HM_TEST_SET ? "test words" : "sample");
+            return hm_fail(err, HM_ECORRUPT, "word2vec: piece %u of the feeder's %s is malformed",
+                           i, set == HM_TEST_SET ? "test words" : "sample");
         n += n_ids;
         if (id[n - 1] != mark)
             id[n++] = mark;

@@ -72,7 +72,7 @@ enum hm_env_kind {
 
 /* Batches that a feeder keeps for each trainer, and a trainer unread of each feeder; what the
  * system keeps beside, in bytes, of either. */
-enum { HM_FEED_QUEUE = 2, HM_FEED_SYSTEM_BYTES = 128 << 10 };
+enum { HM_FEED_QUEUE = 2, HM_FEED_SYSTEM_BYTES = 64 << 10 };
 
 struct hm_env {
     const struct hm_env_ops *ops;

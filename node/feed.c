@@ -15,6 +15,7 @@ enum {
     ASK_US = 100000, /* between questions that no socket took, and ... */
     ASK_AGAIN_US = 1000000,
     WINDOW = 4, /* pieces that are asked for at once */
+    NEWS = 4,   /* batches after which a feeder is told, before the next beat is due */
     LINES_MAX = 16,
     LINGER_MS = 200,
 };
@@ -25,8 +26,10 @@ struct feeder {
     char rpc[HM_ENDPOINT_MAX + 1], pub[HM_ENDPOINT_MAX + 1];
     struct hm_feed_facts_head facts; /* of the first answer */
     int answered;
-    uint64_t life; /* whose batches count below */
+    uint64_t life;        /* whose batches count below */
+    uint64_t life_before; /* of which some may still be in a queue */
     uint64_t received, trained, lost_before;
+    uint64_t told; /* received, by the last beat */
     int is_gone, has_ended, is_other;
     int in_doubt; /* somebody whom we do not know answers, or sends: it may have come back */
     uint64_t heard_us, beat_us; /* last heard; next beat */
@@ -134,7 +137,8 @@ static enum hm_status wrong_key(const struct hm_feed *feed, unsigned i, struct h
         return hm_fail(err, HM_EREFUSED, "%s speaks without encryption: start it with --key too",
                        address(&feed->feeder[i]));
     case HM_DIAL_KEY_WANTED:
-        return hm_fail(err, HM_EREFUSED, "%s wants a key: copy its key file here and add --key FILE",
+        return hm_fail(err, HM_EREFUSED,
+                       "%s wants a key: copy its key file here and add --key FILE",
                        address(&feed->feeder[i]));
     case HM_DIAL_KEY_REFUSED:
         return hm_fail(err, HM_EREFUSED,
@@ -318,8 +322,8 @@ static enum hm_status fetch_bulk(struct hm_feed *feed, uint64_t until_us, struct
 {
     struct hm_fed_set set = {0};
     struct hm_fed_piece *bulk = &feed->fed.bulk;
-    enum hm_status status = fetch_set(feed, HM_FEED_BULK, feed->feeder[0].facts.n_bulk, &set,
-                                      until_us, err);
+    enum hm_status status =
+        fetch_set(feed, HM_FEED_BULK, feed->feeder[0].facts.n_bulk, &set, until_us, err);
     size_t n = 0;
     for (unsigned i = 0; !status && i < set.n; i++)
         n += set.piece[i].n;
@@ -354,8 +358,7 @@ static enum hm_status fetch_all(struct hm_feed *feed, struct hm_err *err)
     fed->epochs = total / (double)fed->examples;
     fed->bytes_max = HM_PAYLOAD_MAX;
     if ((status = fetch_bulk(feed, until_us, err)) ||
-        (status =
-             fetch_set(feed, HM_FEED_SAMPLE, head->n_sample, &fed->sample, until_us, err)) ||
+        (status = fetch_set(feed, HM_FEED_SAMPLE, head->n_sample, &fed->sample, until_us, err)) ||
         (status = fetch_set(feed, HM_FEED_TEST, head->n_test, &fed->test, until_us, err)))
         return status;
     return HM_OK;
@@ -424,7 +427,8 @@ static void begin_life(struct hm_feed *feed, struct feeder *feeder, uint64_t lif
 {
     pthread_mutex_lock(&feed->mutex);
     feeder->lost_before += feeder->received - feeder->trained;
-    feeder->received = feeder->trained = 0;
+    feeder->received = feeder->trained = feeder->told = 0;
+    feeder->life_before = feeder->life;
     feeder->life = life;
     pthread_mutex_unlock(&feed->mutex);
     feeder->has_ended = 0;
@@ -449,22 +453,14 @@ static void doubt(struct hm_feed *feed)
         feed->feeder[i].in_doubt = 1;
 }
 
-static unsigned buffered(struct hm_feed *feed)
-{
-    pthread_mutex_lock(&feed->buffer.mutex);
-    const unsigned n = feed->buffer.n - feed->buffer.n_free;
-    pthread_mutex_unlock(&feed->buffer.mutex);
-    return n;
-}
-
 static void lose(struct hm_feed *feed, struct feeder *feeder)
 {
     feeder->is_gone = 1;
     feed->report.gone++;
     say(feed, HM_NOTE_WARNING,
-        "the feeder at %s is gone; training goes on with the %u batches that are here, then waits: "
-        "start it again at that address (hogmesh feed %s --bind %s ...), or end with Ctrl-C",
-        address(feeder), buffered(feed), feed->options.workload, address(feeder));
+        "the feeder at %s is gone; training goes on with what has come, then waits: start it again "
+        "at that address (hogmesh feed %s --bind %s ...), or end with Ctrl-C",
+        address(feeder), feed->options.workload, address(feeder));
 }
 
 static void refuse(struct hm_feed *feed, const char *why)
@@ -473,10 +469,13 @@ static void refuse(struct hm_feed *feed, const char *why)
         say(feed, HM_NOTE_WARNING, "a batch was refused: %s; further ones are counted only", why);
 }
 
-/* A batch whose feeder is new here is one that came back before its answer did. */
+/* A batch whose feeder is new here is of one that came back, and was faster than its answer. */
 static struct feeder *whose(struct hm_feed *feed, const struct hm_header *header)
 {
     struct feeder *feeder = find_life(feed, header->life);
+    for (unsigned i = 0; !feeder && i < feed->options.n_feeders; i++)
+        if (feed->feeder[i].life_before == header->life)
+            feeder = &feed->feeder[i];
     for (unsigned i = 0; !feeder && i < feed->options.n_feeders; i++)
         if (feed->feeder[i].is_gone || feed->options.n_feeders == 1) {
             back(feed, &feed->feeder[i], header->life);
@@ -505,8 +504,8 @@ static void hear_batch(struct hm_feed *feed, const struct hm_header *header,
         ops->decode(feed->model, payload->bytes, payload->n, slot->memory, &slot->shard)) {
         refuse(feed, "it is malformed");
         pthread_mutex_lock(&feed->mutex);
-        feeder->received++; /* and done with */
-        feeder->trained++;
+        feeder->received += feeder->life == header->life; /* and done with */
+        feeder->trained += feeder->life == header->life;
         pthread_mutex_unlock(&feed->mutex);
         return;
     }
@@ -514,13 +513,18 @@ static void hear_batch(struct hm_feed *feed, const struct hm_header *header,
     slot->feeder = (unsigned)(feeder - feed->feeder);
     slot->life = header->life;
     pthread_mutex_lock(&feed->mutex);
-    feeder->received++;
+    if (feeder->life == header->life)
+        feeder->received++;
+    else
+        feeder->lost_before++;
     pthread_mutex_unlock(&feed->mutex);
     feeder->heard_us = now_us(feed);
     feed->report.batches++;
     feed->report.examples += slot->shard.n;
     feed->report.bytes += payload->n;
     hm_feed_buffer_push(&feed->buffer, slot);
+    if (feeder->received >= feeder->told + NEWS)
+        feeder->beat_us = 0;
     feed->came(feed->context);
 }
 
@@ -608,8 +612,9 @@ static void beat(struct hm_feed *feed, unsigned i, int idle, int leaving)
     pthread_mutex_unlock(&feed->mutex);
     header.feed_beat.idle = (uint8_t)idle;
     header.feed_beat.leaving = (uint8_t)leaving;
-    const int sent = feeder->is_gone || feeder->in_doubt ? ask_facts(feed, i)
-                                                         : ask(feed, i, &header);
+    feeder->told = header.feed_beat.received;
+    const int sent =
+        feeder->is_gone || feeder->in_doubt ? ask_facts(feed, i) : ask(feed, i, &header);
     feeder->unsent = sent ? 0 : feeder->unsent + 1;
 }
 
@@ -716,7 +721,7 @@ void hm_feed_give_back(struct hm_feed *feed, struct hm_feed_slot *slot)
     if (feeder->life == slot->life)
         feeder->trained++;
     else
-        feeder->lost_before--; /* of a former life, and trained on after all */
+        feeder->lost_before--; /* of its former life, and trained on after all */
     pthread_mutex_unlock(&feed->mutex);
     hm_feed_buffer_give_back(&feed->buffer, slot);
     feed->env->ops->wake(feed->env);
@@ -740,8 +745,7 @@ void hm_feed_stop(struct hm_feed *feed)
             beat(feed, i, 0, 1);
     struct feeder *feeder = feed->feeder;
     for (unsigned i = 0; i < feed->options.n_feeders; i++)
-        feed->report.lost +=
-            feeder[i].lost_before + feeder[i].received - feeder[i].trained;
+        feed->report.lost += feeder[i].lost_before + feeder[i].received - feeder[i].trained;
     feed->report.waits = atomic_load(&feed->n_waits);
 }
 

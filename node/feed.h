@@ -1,5 +1,5 @@
-/* A trainer's end of feeding: it asks feeders for what their data is, and a thread takes the batches
- * that they push into a buffer, from which workers take them.
+/* A trainer's end of feeding: it asks feeders for what their data is, and a thread takes the
+ * batches that they push into a buffer, from which workers take them.
  *
  * The thread owns the sockets. It reads no batch as long as there is no room for it: then the
  * queues fill, its own and the feeder's for it, and the feeder gives the next batch to somebody
@@ -31,7 +31,7 @@ struct hm_feed_options {
 
 /* How it went. */
 struct hm_feed_report {
-    unsigned n_feeders; /* 0: the node was not fed */
+    unsigned n_feeders;                /* 0: the node was not fed */
     uint64_t batches, examples, bytes; /* received; trained on are those but the lost */
     uint64_t lost;                     /* batches that came, and were not trained on to the end */
     uint64_t refused;                  /* malformed, or of another feeder than was asked for */
@@ -41,8 +41,9 @@ struct hm_feed_report {
     uint64_t buffer_bytes;             /* memory of the buffer */
 };
 
-/* Asks all feeders, until they have answered or the time-out. HM_ETIMEOUT: one has not; HM_EREFUSED:
- * they feed something else, or different things, or no key fits; HM_ESTOPPED. Blocks. */
+/* Asks all feeders, until they have answered or the time-out. HM_ETIMEOUT: one has not;
+ * HM_EREFUSED: they feed something else, or different things, or no key fits; HM_ESTOPPED. Blocks.
+ */
 enum hm_status hm_feed_open(struct hm_feed **feed, const struct hm_feed_options *options,
                             struct hm_err *err);
 

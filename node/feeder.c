@@ -15,7 +15,7 @@
 
 enum {
     BATCHES_A_TURN = 16,
-    QUIET_US = 2000000,   /* without news, before what has not come counts as lost */
+    QUIET_US = 2000000,    /* without news, before what has not come counts as lost */
     FAREWELL_US = 3000000, /* for trainers to leave after the end */
     LINGER_MS = 500,
 };
@@ -181,8 +181,8 @@ static enum hm_status open_data(struct hm_feeder *feeder, struct hm_err *err)
     if (!n)
         return hm_fail(err, HM_EUSAGE, "%s: nothing to feed; give --train FILE%s", o->workload,
                        strcmp(o->workload, "lenet5") == 0 ? " or --data DIR" : "");
-    feeder->total = (uint64_t)((o->train.epochs > 0 ? o->train.epochs : ops->feed->epochs) *
-                               (double)n);
+    feeder->total =
+        (uint64_t)((o->train.epochs > 0 ? o->train.epochs : ops->feed->epochs) * (double)n);
     feeder->blocks = hm_feed_blocks(n, feeder->batch);
     if (!feeder->total || feeder->blocks > UINT32_MAX)
         return hm_fail(err, HM_EUSAGE, "--epochs and --batch make %llu examples in %llu messages",
@@ -281,8 +281,8 @@ static void next_block(struct hm_feeder *feeder)
         s->block = 0;
         s->pass++;
     }
-    const uint32_t b = hm_shuffle((uint32_t)s->block++, (uint32_t)feeder->blocks,
-                                  feeder->key + s->pass);
+    const uint32_t b =
+        hm_shuffle((uint32_t)s->block++, (uint32_t)feeder->blocks, feeder->key + s->pass);
     s->from = feeder->ops->begins(feeder->model, b, feeder->blocks, feeder->batch);
     s->to = feeder->ops->begins(feeder->model, (uint64_t)b + 1, feeder->blocks, feeder->batch);
 }
@@ -463,8 +463,8 @@ static void hear_beat(struct hm_feeder *feeder, const struct hm_event *event,
     if (beat->received != trainer->received || beat->trained != trainer->trained)
         feeder->news_us = trainer->heard_us;
     /* What it says it has had of this life of ours cannot fall, nor exceed what there is. */
-    if (beat->feeder == feeder->life && beat->received >= trainer->received && beat->received <= feeder->report.batches &&
-        beat->trained >= trainer->trained) {
+    if (beat->feeder == feeder->life && beat->received >= trainer->received &&
+        beat->received <= feeder->report.batches && beat->trained >= trainer->trained) {
         trainer->received = beat->received;
         trainer->trained = beat->trained;
     }
@@ -592,8 +592,7 @@ static void say_goodbye(struct hm_feeder *feeder)
     for (unsigned i = 0; i < feeder->n_trainers; i++)
         if (!feeder->trainer[i].left)
             tell_state(feeder, &feeder->trainer[i], 1);
-    while (present(feeder) && now_us(feeder) < until &&
-           atomic_load(&feeder->stop_wanted) < 2) {
+    while (present(feeder) && now_us(feeder) < until && atomic_load(&feeder->stop_wanted) < 2) {
         feeder->env->ops->wait(feeder->env, now_us(feeder) + HM_FEED_BEAT_US);
         hear(feeder, 1);
         look_after(feeder, now_us(feeder));

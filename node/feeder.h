@@ -13,17 +13,17 @@
 enum { HM_FEED_TRAINERS_MAX = 256 };
 
 struct hm_feeder_status {
-    double seconds;           /* since the first batch; 0: none yet */
+    double seconds;              /* since the first batch; 0: none yet */
     uint64_t batches, under_way; /* sent; not received as yet, as far as is known */
-    uint64_t examples, total; /* sent; of all passes */
-    unsigned n_trainers;      /* that are there */
+    uint64_t examples, total;    /* sent; of all passes */
+    unsigned n_trainers;         /* that are there */
 };
 
 struct hm_feeder_options {
     const char *workload;
-    struct hm_train_options train; /* its data; seed; epochs: passes, 0: the workload's; batch:
-                                      examples of a message, 0: the workload's */
-    char label[HM_LABEL_MAX + 1];  /* empty: host name and process id */
+    struct hm_train_options train;      /* its data; seed; epochs: passes, 0: the workload's; batch:
+                                           examples of a message, 0: the workload's */
+    char label[HM_LABEL_MAX + 1];       /* empty: host name and process id */
     const char *bind, *advertise, *key; /* as in hm_node_options */
     int insecure;
     struct hm_progress progress;
@@ -37,15 +37,15 @@ struct hm_feeder_report {
     char label[HM_LABEL_MAX + 1];
     int complete;                      /* all passes were sent */
     uint64_t batches, examples, bytes; /* sent */
-    uint64_t received; /* batches, of those, as trainers said */
+    uint64_t received;                 /* batches, of those, as trainers said */
     uint64_t lost; /* sent and not trained on to the end: received by nobody, or by a trainer that
                       was gone or had ended before it was done with them */
-    uint64_t most_under_way; /* batches sent and not known to be received, at the most */
-    unsigned trainers, gone; /* that took batches; of these, that went without a goodbye */
-    uint64_t waits;          /* times that nobody had room for the next batch */
-    double waited;           /* seconds of that */
-    double load_seconds, seconds; /* before; from the first batch to the end */
-    uint64_t pieces_bytes;   /* of what trainers are told before they train */
+    uint64_t most_under_way;       /* batches sent and not known to be received, at the most */
+    unsigned trainers, gone;       /* that took batches; of these, that went without a goodbye */
+    uint64_t waits;                /* times that nobody had room for the next batch */
+    double waited;                 /* seconds of that */
+    double load_seconds, seconds;  /* before; from the first batch to the end */
+    uint64_t pieces_bytes;         /* of what trainers are told before they train */
     uint64_t refused[HM_REFUSALS]; /* connections, as in hm_node_report */
     char key[HM_FINGERPRINT_DIGITS + 1];
 };

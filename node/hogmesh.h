@@ -72,8 +72,8 @@ struct hm_node_options {
     int insecure;    /* traffic in clear is fine beyond loopback */
     const char *peer[HM_SEEDS_MAX];
     unsigned n_peers;
-    const char *feed[HM_FEEDS_MAX]; /* "HOST:PORT" of feeders (feeder.h), which have the data then; all
-                                       nodes of a mesh that are fed are given the same ones */
+    const char *feed[HM_FEEDS_MAX]; /* "HOST:PORT" of feeders (feeder.h), which have the data then;
+                                       all nodes of a mesh that are fed are given the same ones */
     unsigned n_feeds;
     unsigned expect;     /* nodes to wait for, this one included */
     double join_timeout; /* seconds */

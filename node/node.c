@@ -204,9 +204,10 @@ static enum hm_status start_feed(struct hm_node *node, struct hm_err *err)
     if (!node->feed)
         return HM_OK;
     if (node->model->staleness_bound == 0)
-        return hm_fail(err, HM_EREFUSED,
-                       "--feed: this mesh works in synchronous rounds, which would wait for whoever "
-                       "has no batch");
+        return hm_fail(
+            err, HM_EREFUSED,
+            "--feed: this mesh works in synchronous rounds, which would wait for whoever "
+            "has no batch");
     enum hm_status status = hm_feed_start(node->feed, node->model, batch_came, node, err);
     node->report.memory_bound += hm_feed_bytes(node->feed);
     return status;
@@ -420,8 +421,7 @@ static enum hm_status train(struct hm_node *node, struct hm_err *err)
     if ((status = hm_resume_load(node, err)) || (status = hm_node_configure(node, err)) ||
         (status = hm_node_prepare(node, err)) || (status = hm_saver_open(node, err)) ||
         (status = hm_recorder_open(node, err)) || (status = start_feed(node, err)) ||
-        (status = hm_workers_start(node, err)) ||
-        (status = hm_scorer_start(node, err)))
+        (status = hm_workers_start(node, err)) || (status = hm_scorer_start(node, err)))
         return status;
     hm_driver_run(node);
     hm_scorer_stop(node);

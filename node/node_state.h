@@ -194,8 +194,8 @@ enum hm_status hm_workers_open(struct hm_node *node, struct hm_err *err);
 enum hm_status hm_workers_start(struct hm_node *node, struct hm_err *err);
 /* One chunk of work, or the news that there is none; never blocks. */
 enum worker_says hm_worker_step(struct worker *worker);
-/* Takes up to n examples of the worker's shard, `from` its position on; 0: a staleness bound forbids
- * it, or there is no batch of a feeder. */
+/* Takes up to n examples of the worker's shard, `from` its position on; 0: a staleness bound
+ * forbids it, or there is no batch of a feeder. */
 unsigned hm_worker_claim(struct worker *worker, unsigned n, uint64_t *from);
 /* The driver has changed what workers that wait go by, since this was last true. */
 bool hm_workers_may_go(struct hm_node *node);

@@ -151,10 +151,8 @@ static const struct field feed_piece_fields[] = {
 };
 
 static const struct field feed_beat_fields[] = {
-    INTEGER(feed_beat.feeder, 1, UINT64_MAX),
-    INTEGER(feed_beat.received, 0, UINT64_MAX),
-    INTEGER(feed_beat.trained, 0, UINT64_MAX),
-    INTEGER(feed_beat.idle, 0, 1),
+    INTEGER(feed_beat.feeder, 1, UINT64_MAX),  INTEGER(feed_beat.received, 0, UINT64_MAX),
+    INTEGER(feed_beat.trained, 0, UINT64_MAX), INTEGER(feed_beat.idle, 0, 1),
     INTEGER(feed_beat.leaving, 0, 1),
 };
 

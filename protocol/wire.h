@@ -39,8 +39,8 @@ enum {
     HM_PEERS_MAX = 1024,   /* entries of a list of peers */
     HM_RAW_MAX = 8 << 20,  /* bytes of a packed delta before LZ4 */
 #endif
-    HM_CHUNK_BLOCKS_MAX = 4096, /* of a snapshot's chunk: packed, they fit into any payload */
-    HM_FEED_BATCH_MAX = 65536,  /* examples of a message of a feeder */
+    HM_CHUNK_BLOCKS_MAX = 4096,    /* of a snapshot's chunk: packed, they fit into any payload */
+    HM_FEED_BATCH_MAX = 65536,     /* examples of a message of a feeder */
     HM_FEED_LONGEST_MAX = 1 << 20, /* numbers of an example */
     HM_FEED_PIECES_MAX = 4096,     /* messages of what trainers ask a feeder for */
 };
@@ -205,11 +205,11 @@ struct hm_feed_hello_head { /* a trainer asks for the facts */
 
 struct hm_feed_facts_head { /* the payload is the facts, as fields of a HELLO */
     char label[HM_LABEL_MAX + 1];
-    char pub[HM_ENDPOINT_MAX + 1]; /* where batches are pushed */
-    uint64_t examples;             /* of one pass */
-    uint64_t total;                /* of all passes */
-    uint32_t batch;                /* most examples of a message */
-    uint32_t longest;              /* most numbers of an example, where these differ; else 0 */
+    char pub[HM_ENDPOINT_MAX + 1];     /* where batches are pushed */
+    uint64_t examples;                 /* of one pass */
+    uint64_t total;                    /* of all passes */
+    uint32_t batch;                    /* most examples of a message */
+    uint32_t longest;                  /* most numbers of an example, where these differ; else 0 */
     uint32_t n_bulk, n_sample, n_test; /* pieces */
 };
 
@@ -218,11 +218,11 @@ struct hm_feed_piece_head { /* WANT and PIECE */
     uint32_t piece;
 };
 
-struct hm_feed_beat_head { /* a trainer */
-    uint64_t feeder;       /* life of the feeder that it means */
+struct hm_feed_beat_head {      /* a trainer */
+    uint64_t feeder;            /* life of the feeder that it means */
     uint64_t received, trained; /* batches of that */
-    uint8_t idle;    /* 1: it has none, and waits */
-    uint8_t leaving; /* 1: it takes no more */
+    uint8_t idle;               /* 1: it has none, and waits */
+    uint8_t leaving;            /* 1: it takes no more */
 };
 
 struct hm_feed_state_head { /* the answer */

@@ -82,7 +82,8 @@ static void print(const struct hm_feeder_report *r, FILE *out)
     const double examples = (double)r->examples, seconds = r->seconds;
     fprintf(out, "fed         %llu batches to %u trainers, %llu received, %llu lost: %s\n",
             (unsigned long long)r->batches, r->trainers, (unsigned long long)r->received,
-            (unsigned long long)r->lost, r->complete ? "all that there was" : "stopped before the end");
+            (unsigned long long)r->lost,
+            r->complete ? "all that there was" : "stopped before the end");
     fprintf(out, "examples    %.0f, %.2f bytes each\n", examples,
             examples > 0 ? (double)r->bytes / examples : 0);
     fprintf(out,

@@ -34,11 +34,16 @@ static void put(json_t *json, const char *name, json_t *value)
 static const char *type_name(unsigned type)
 {
     static const char *const name[] = {
-        [HM_DELTA] = "DELTA",           [HM_BEAT] = "BEAT",           [HM_HELLO] = "HELLO",
-        [HM_HELLO_OK] = "HELLO_OK",     [HM_REJECT] = "REJECT",       [HM_WANT] = "WANT",
-        [HM_NOHAVE] = "NOHAVE",         [HM_LEAVE] = "LEAVE",         [HM_STATE_REQ] = "STATE_REQ",
-        [HM_STATE_META] = "STATE_META", [HM_CHUNK_REQ] = "CHUNK_REQ", [HM_CHUNK] = "CHUNK",
-        [HM_YIELD] = "YIELD",
+        [HM_DELTA] = "DELTA",           [HM_BEAT] = "BEAT",
+        [HM_HELLO] = "HELLO",           [HM_HELLO_OK] = "HELLO_OK",
+        [HM_REJECT] = "REJECT",         [HM_WANT] = "WANT",
+        [HM_NOHAVE] = "NOHAVE",         [HM_LEAVE] = "LEAVE",
+        [HM_STATE_REQ] = "STATE_REQ",   [HM_STATE_META] = "STATE_META",
+        [HM_CHUNK_REQ] = "CHUNK_REQ",   [HM_CHUNK] = "CHUNK",
+        [HM_YIELD] = "YIELD",           [HM_FEED_HELLO] = "FEED_HELLO",
+        [HM_FEED_FACTS] = "FEED_FACTS", [HM_FEED_WANT] = "FEED_WANT",
+        [HM_FEED_PIECE] = "FEED_PIECE", [HM_FEED_BEAT] = "FEED_BEAT",
+        [HM_FEED_STATE] = "FEED_STATE", [HM_FEED_BATCH] = "FEED_BATCH",
     };
     return type < sizeof name / sizeof name[0] && name[type] ? name[type] : "unknown";
 }
@@ -119,6 +124,48 @@ static void put_chunk_head(json_t *json, const struct hm_chunk_head *h)
     put(json, "n_nonzero", json_integer(h->n_nonzero));
 }
 
+static void put_feed_head(json_t *json, const struct hm_header *h)
+{
+    switch (h->type) {
+    case HM_FEED_HELLO:
+        put(json, "label", json_string(h->feed_hello.label));
+        break;
+    case HM_FEED_FACTS:
+        put(json, "label", json_string(h->feed_facts.label));
+        put(json, "pub", json_string(h->feed_facts.pub));
+        put(json, "examples", inspect_u64(h->feed_facts.examples));
+        put(json, "total", inspect_u64(h->feed_facts.total));
+        put(json, "batch", json_integer(h->feed_facts.batch));
+        put(json, "longest", json_integer(h->feed_facts.longest));
+        put(json, "n_bulk", json_integer(h->feed_facts.n_bulk));
+        put(json, "n_sample", json_integer(h->feed_facts.n_sample));
+        put(json, "n_test", json_integer(h->feed_facts.n_test));
+        break;
+    case HM_FEED_WANT:
+    case HM_FEED_PIECE:
+        put(json, "set", json_integer(h->feed_piece.set));
+        put(json, "piece", json_integer(h->feed_piece.piece));
+        break;
+    case HM_FEED_BEAT:
+        put(json, "feeder", inspect_hex64(h->feed_beat.feeder));
+        put(json, "received", inspect_u64(h->feed_beat.received));
+        put(json, "trained", inspect_u64(h->feed_beat.trained));
+        put(json, "idle", json_boolean(h->feed_beat.idle));
+        put(json, "leaving", json_boolean(h->feed_beat.leaving));
+        break;
+    case HM_FEED_STATE:
+        put(json, "sent", inspect_u64(h->feed_state.sent));
+        put(json, "ended", json_boolean(h->feed_state.ended));
+        break;
+    case HM_FEED_BATCH:
+        put(json, "number", inspect_u64(h->feed_batch.number));
+        put(json, "key", inspect_hex64(h->feed_batch.key));
+        break;
+    default:
+        break;
+    }
+}
+
 static void put_head(json_t *json, const struct hm_header *h)
 {
     switch (h->type) {
@@ -168,7 +215,7 @@ static void put_head(json_t *json, const struct hm_header *h)
         put(json, "clean", json_boolean(h->leave.clean));
         break;
     default:
-        break;
+        put_feed_head(json, h);
     }
 }
 
