@@ -478,8 +478,9 @@ static struct feeder *whose(struct hm_feed *feed, const struct hm_header *header
             feeder = &feed->feeder[i];
     for (unsigned i = 0; !feeder && i < feed->options.n_feeders; i++)
         if (feed->feeder[i].is_gone || feed->options.n_feeders == 1) {
-            back(feed, &feed->feeder[i], header->life);
             feeder = &feed->feeder[i];
+            back(feed, feeder, header->life);
+            feeder->in_doubt = 1; /* which facts, if they are others, are told later */
         }
     return feeder;
 }

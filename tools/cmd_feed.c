@@ -66,7 +66,8 @@ static int on_progress(void *context, const char *what, double done, double tota
 static json_t *summary_of(const struct hm_feeder_report *r)
 {
     return json_pack(
-        "{s:s, s:s, s:s, s:b, s:I, s:I, s:I, s:f, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:f, s:f}",
+        "{s:s, s:s, s:s, s:b, s:I, s:I, s:I, s:f, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:f, s:f, "
+        "s:{s:I, s:I, s:I}}",
         "workload", self.cli->node.workload, "mode", "feed", "label", r->label, "complete",
         r->complete, "batches", (json_int_t)r->batches, "examples", (json_int_t)r->examples,
         "bytes", (json_int_t)r->bytes, "bytes_per_example",
@@ -74,7 +75,9 @@ static json_t *summary_of(const struct hm_feeder_report *r)
         (json_int_t)r->received, "lost", (json_int_t)r->lost, "most_under_way",
         (json_int_t)r->most_under_way, "trainers", (json_int_t)r->trainers, "gone",
         (json_int_t)r->gone, "waits", (json_int_t)r->waits, "waited_seconds", r->waited,
-        "load_seconds", r->load_seconds, "seconds", r->seconds);
+        "load_seconds", r->load_seconds, "seconds", r->seconds, "refused", "key",
+        (json_int_t)r->refused[HM_REFUSED_KEY], "plain", (json_int_t)r->refused[HM_REFUSED_PLAIN],
+        "garbage", (json_int_t)r->refused[HM_REFUSED_GARBAGE]);
 }
 
 static void print(const struct hm_feeder_report *r, FILE *out)
