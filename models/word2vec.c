@@ -15,7 +15,7 @@
 
 static const char NAME[] = "word2vec", LINEAR[] = "linear", CONSTANT[] = "constant";
 
-enum { DIM = 100, WINDOW = 5, NEGATIVE = 5, GRID_EXP = -18 };
+enum { DIM = 100, WINDOW = 5, NEGATIVE = 5, GRID_EXP = -13 };
 
 static const double LR = .025, LR_CBOW = .05, SAMPLE = 1e-4, EPOCHS = 5, RATE_LEAST = 1e-4;
 
@@ -229,7 +229,7 @@ static enum hm_status found(struct hm_model *model, struct hm_fields *config, st
     if (!w2v->text.n_words)
         return hm_fail(err, HM_EUSAGE, "word2vec: no training data; give --train FILE");
     if (!o.combine_given)
-        o.combine.rule = HM_RULE_SUM;
+        o.combine.rule = HM_RULE_SATURATE;
     if (o.combine.rule == HM_RULE_LOOKAHEAD)
         return hm_fail(err, HM_EUSAGE,
                        "word2vec: --combine lookahead looks where momentum leads, and there is "

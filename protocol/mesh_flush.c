@@ -50,10 +50,11 @@ static void refill(struct hm_mesh *mesh)
     mesh->tokens_us = mesh->now_us;
 }
 
-/* Rows are published in rotation: a cap leaves some for later. */
+/* Rows are published in rotation: a cap leaves some for later. Alone a node publishes all it has.
+ */
 static bool rotates(const struct hm_mesh *mesh)
 {
-    return mesh->params.combine.rule == HM_RULE_SATURATE;
+    return mesh->params.combine.rule == HM_RULE_SATURATE && hm_mesh_n_live(mesh) > 1;
 }
 
 static bool limits_own(const struct hm_mesh *mesh)
@@ -199,7 +200,7 @@ static void feel_load(struct hm_mesh *mesh, double elapsed_us)
 {
     double load = elapsed_us > 0 ? IO_SHARE * mesh->cost_us / elapsed_us : 0;
     if (load > LOAD_MOST)
-        mesh->stretch = fmin(64, mesh->stretch * 1.05);
+        mesh->stretch = fmin(64, mesh->stretch * fmin(1.25, sqrt(load / LOAD_MOST)));
     else if (load < .8 * LOAD_MOST)
         mesh->stretch = fmax(1, mesh->stretch * .99);
 }
@@ -211,7 +212,7 @@ static void feel_load(struct hm_mesh *mesh, double elapsed_us)
 static uint64_t interval_us(const struct hm_mesh *mesh)
 {
     unsigned n = hm_mesh_n_live(mesh);
-    if (rotates(mesh) && n > 1)
+    if (rotates(mesh))
         return rotation_us(mesh);
     if (mesh->params.flush_us)
         return mesh->params.flush_us;
@@ -274,7 +275,8 @@ static void extract(struct hm_mesh *mesh, bool final)
     if (next.divisor != mesh->combination.divisor && !final)
         action->extract.rescale = next.divisor / mesh->combination.divisor - 1;
     action->extract.verify = final;
-    action->extract.pass_steps = mesh->params.flush_step ? 0 : (uint64_t)pass_steps(mesh);
+    action->extract.pass_steps =
+        rotates(mesh) && !mesh->params.flush_step ? (uint64_t)pass_steps(mesh) : 0;
     action->extract.room_blocks =
         rotates(mesh) && !mesh->leaving ? room_blocks(mesh, final) : UINT64_MAX;
     if (!final)

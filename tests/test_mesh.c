@@ -1455,6 +1455,29 @@ static void the_bandwidth_cap_is_kept(void **state)
     stop_and_close(sim, 0, 30 * SECOND);
 }
 
+/* The most frequent rows go out ten times in the interval that is asked for, but not within two
+ * delays; a node alone has no rotation. */
+static void rows_in_rotation_flush_ten_times_in_a_pass(void **state)
+{
+    (void)state;
+    for (unsigned n = 1; n <= 3; n += 2) {
+        struct sim_options o = sim_defaults(115, n);
+        o.combine.rule = HM_RULE_SATURATE;
+        o.flush_us = 200 * MS;
+        struct sim *sim = running(&o, n);
+        struct sim_link link = {.latency_us = 200};
+        sim_links(sim, &link);
+        sim_run(sim, 2 * SECOND);
+        const uint64_t interval = hm_mesh_flush_interval_us(sim->node[0].mesh);
+        assert_in_range(interval, n == 1 ? 200 * MS : 20 * MS, n == 1 ? 201 * MS : 25 * MS);
+        link.latency_us = 30 * MS;
+        sim_links(sim, &link);
+        sim_run(sim, 8 * SECOND);
+        assert_true(n == 1 || hm_mesh_flush_interval_us(sim->node[0].mesh) >= 55 * MS);
+        stop_and_close(sim, 0, 10 * SECOND);
+    }
+}
+
 static void a_bandwidth_cap_below_the_beats_is_said(void **state)
 {
     (void)state;
@@ -2214,6 +2237,7 @@ int main(void)
         cmocka_unit_test(a_subscription_that_died_is_dialled_anew),
         cmocka_unit_test(a_partition_heals),
         cmocka_unit_test(the_bandwidth_cap_is_kept),
+        cmocka_unit_test(rows_in_rotation_flush_ten_times_in_a_pass),
         cmocka_unit_test(a_bandwidth_cap_below_the_beats_is_said),
         cmocka_unit_test(a_bandwidth_cap_does_not_starve_repair),
         cmocka_unit_test(every_rule_conserves_what_workers_add),

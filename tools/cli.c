@@ -146,7 +146,10 @@ static const struct flag flags[] = {
      'o', 0, BOUND, AT(node.train.staleness_bound)},
     {"sync-sum", NULL, "with --staleness-bound 0: the sum of the gradients, not their mean", 'o', 0,
      FLAG, AT(sync_sum)},
-    {"flush", "auto|20ms|step", "cadence of deltas (default auto)", 'm', 0, FLUSH, 0},
+    {"flush", "auto|20ms|step",
+     "cadence of deltas (default auto); word2vec: of every row, the most frequent ones ten times "
+     "as often",
+     'm', 0, FLUSH, 0},
     {"bandwidth", "50MB", "cap on all bytes a node hands to its sockets a second", 'm', 0, BYTES,
      AT(node.bandwidth)},
     {"log-bytes", "256MB", "deltas a node keeps for repair", 'm', 0, LONG, AT(node.log_bytes)},
