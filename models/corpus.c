@@ -201,6 +201,22 @@ void hm_corpus_close(struct hm_corpus *corpus)
     *corpus = (struct hm_corpus){0};
 }
 
+void hm_corpus_remark(uint64_t n_invalid, uint64_t n_too_long,
+                      void (*say)(void *context, const char *text), void *context)
+{
+    char text[128];
+    if (n_invalid) {
+        snprintf(text, sizeof text, "%llu bytes of the text are not UTF-8; each counts as U+FFFD",
+                 (unsigned long long)n_invalid);
+        say(context, text);
+    }
+    if (n_too_long) {
+        snprintf(text, sizeof text, "%llu words of more than %d bytes are left out",
+                 (unsigned long long)n_too_long, HM_WORD_BYTES_MAX);
+        say(context, text);
+    }
+}
+
 uint64_t hm_corpus_cut(const struct hm_corpus *corpus, uint64_t at)
 {
     assert(at <= corpus->n_ids);

@@ -75,6 +75,11 @@ enum hm_status hm_corpus_open(struct hm_corpus *corpus, const char *const *file,
 
 void hm_corpus_close(struct hm_corpus *corpus);
 
+/* Says in a line each what of a text is not as one may think: bytes that are not UTF-8, words that
+ * are too long. */
+void hm_corpus_remark(uint64_t n_invalid, uint64_t n_too_long,
+                      void (*say)(void *context, const char *text), void *context);
+
 /* Where to cut the corpus near `at` (<= n_ids), for shards and held-out parts: behind the first
  * line end from there on when one comes within HM_CORPUS_CUT_REACH ids, at `at` itself otherwise
  * (one endless line). Never falls as `at` grows; 0 and n_ids stay themselves. */

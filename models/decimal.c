@@ -4,6 +4,7 @@
 #include <locale.h>
 #include <math.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 enum { DIGITS_MAX = 19, TEXT_MAX = 512 };
@@ -152,4 +153,65 @@ const char *hm_decimal_float_slow(const char *p, float *value)
     text_of(p, &d, text);
     *value = c_locale ? strtof_l(text, NULL, c_locale) : strtof(text, NULL);
     return d.end;
+}
+
+/* ---- writing ---- */
+
+static char *put_slow(char *to, float value)
+{
+    char text[32];
+    pthread_once(&once, make_locale);
+    locale_t callers = uselocale(c_locale);
+    int n = snprintf(text, sizeof text, "%.9g", (double)value);
+    uselocale(callers);
+    memcpy(to, text, (size_t)n);
+    return to + n;
+}
+
+/* The digits d1 d2 ... d9 of d1.d2... x 10^exponent, without zeros at the end. */
+static char *put_digits(char *to, uint32_t digits, int exponent)
+{
+    char text[9];
+    int n = 9, before = exponent + 1; /* digits before the point */
+    for (int i = 8; i >= 0; i--, digits /= 10)
+        text[i] = (char)('0' + digits % 10);
+    while (n > 1 && text[n - 1] == '0')
+        n--;
+    if (before <= 0) {
+        *to++ = '0';
+        *to++ = '.';
+        for (int i = before; i < 0; i++)
+            *to++ = '0';
+        before = 0;
+    }
+    for (int i = 0; i < n || i < before; i++) {
+        if (i == before && i)
+            *to++ = '.';
+        *to++ = i < n ? text[i] : '0';
+    }
+    return to;
+}
+
+/* What is printed without an exponent, and is not so near the middle between two decimals that one
+ * rounded product could miss the right one. */
+char *hm_decimal_put(char *to, float value)
+{
+    static const double power[14] = {1e-4, 1e-3, 1e-2, 1e-1, 1e0, 1e1, 1e2,
+                                     1e3,  1e4,  1e5,  1e6,  1e7, 1e8, 1e9};
+    static const double scale[13] = {1e12, 1e11, 1e10, 1e9, 1e8, 1e7, 1e6,
+                                     1e5,  1e4,  1e3,  1e2, 1e1, 1e0};
+    const double x = fabs((double)value);
+    int at = 0;
+    if (!(x >= 1e-4 && x < 999999999.))
+        return put_slow(to, value);
+    while (x >= power[at + 1])
+        at++;
+    const double scaled = x * scale[at];
+    uint32_t digits = (uint32_t)(scaled + .5);
+    const double off = scaled - (double)digits;
+    if (fabs(fabs(off) - .5) < 1e-6 || digits >= 1000000000)
+        return put_slow(to, value);
+    if (value < 0)
+        *to++ = '-';
+    return put_digits(to, digits, at - 4);
 }

@@ -1,4 +1,4 @@
-/* Reading decimal numbers fast and exactly, whatever the locale.
+/* Reading and writing decimal numbers fast and exactly, whatever the locale.
  *
  * Eight characters are examined at a time (Langdale and Lemire: Parsing gigabytes of JSON per
  * second, VLDB Journal 2019). A mantissa below 2^53 and a power of ten up to 22 are both exact in
@@ -56,6 +56,12 @@ static inline uint32_t hm_value8(uint64_t chars, unsigned n)
  * character after it; NULL when there is no number; *value may be infinite (1e99) or NaN (never
  * from digits; "nan" is no number here). */
 const char *hm_decimal_float_slow(const char *p, float *value);
+
+enum { HM_DECIMAL_BYTES_MAX = 16 };
+
+/* Writes a finite number with 9 digits, which tell every float from every other, as printf("%.9g")
+ * has them, byte for byte; at most HM_DECIMAL_BYTES_MAX, no NUL behind. Returns the end. */
+char *hm_decimal_put(char *to, float value);
 
 /* The same number as a double, correctly rounded. */
 const char *hm_decimal_double(const char *p, double *value);

@@ -226,6 +226,11 @@ struct hm_model_ops {
     void (*close)(struct hm_model *model);
 
     const struct hm_feed_ops *feed; /* feed.h; NULL: its examples cannot be fed */
+
+    /* Says, in a line each, what whoever gave the data to open should know of them. NULL: nothing
+     * is ever said. */
+    void (*remark)(const struct hm_model *model, void (*say)(void *context, const char *text),
+                   void *context);
 };
 
 /* What every model begins with. Written by open and adopt. */

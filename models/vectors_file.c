@@ -355,8 +355,10 @@ struct writer {
 static size_t put_text(char *to, const float *value, uint32_t dim)
 {
     char *p = to;
-    for (uint32_t k = 0; k < dim; k++)
-        p += sprintf(p, " %.9g", (double)value[k]);
+    for (uint32_t k = 0; k < dim; k++) {
+        *p++ = ' ';
+        p = hm_decimal_put(p, value[k]);
+    }
     *p++ = '\n';
     return (size_t)(p - to);
 }

@@ -163,6 +163,17 @@ static enum hm_status open_model(struct hm_model **model, const struct hm_train_
     return HM_OK;
 }
 
+static void remark(const struct hm_model *model, void (*say)(void *context, const char *text),
+                   void *context)
+{
+    const struct hm_corpus *corpus[2] = {&hm_w2v_of(model)->train, &hm_w2v_of(model)->test};
+    for (int i = 0; i < 2; i++) {
+        hm_corpus_remark(corpus[i]->n_invalid, corpus[i]->n_too_long, say, context);
+        if (corpus[i]->cache_was_damaged)
+            say(context, "the cache of the text was damaged; it was made anew");
+    }
+}
+
 static void close_model(struct hm_model *model)
 {
     struct hm_w2v_model *w2v = mutable_of(model);
@@ -487,4 +498,5 @@ const struct hm_model_ops hm_word2vec = {
     .save = hm_w2v_save,
     .close = close_model,
     .feed = &hm_word2vec_feed,
+    .remark = remark,
 };

@@ -222,6 +222,11 @@ static void stop_feed(struct hm_node *node)
     hm_node_tell_notes(node);
 }
 
+static void say(void *context, const char *text)
+{
+    hm_node_log(context, HM_NOTE_WARNING, "%s", text);
+}
+
 enum hm_status hm_node_open(struct hm_node **out, const struct hm_node_options *options,
                             struct hm_err *err)
 {
@@ -241,6 +246,8 @@ enum hm_status hm_node_open(struct hm_node **out, const struct hm_node_options *
     }
     if (!status)
         status = ops->open(&node->model, &node->options.train, &options->progress, err);
+    if (!status && ops->remark && options->rank <= 0) /* of a host's nodes, all read the same */
+        ops->remark(node->model, say, node);
     if (status) {
         hm_node_close(node);
         return status;

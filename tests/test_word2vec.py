@@ -1,9 +1,11 @@
 """Word2Vec as a workload: trained in a mesh, simulated, in batches, exported, refused; on a text made here."""
+import json
 import subprocess
 
 import pytest
 
 from processes import BINARY
+from test_words import check_analogies, check_pairs, gensim_vectors
 
 
 @pytest.fixture(scope='module')
@@ -47,6 +49,48 @@ def test_exported_vectors_are_those_of_the_model(run, text, tmp_path):
     assert head[1] == '32'
     refused = run('export', 'word2vec', 'out', '--to', 'v.onnx').wait()
     assert refused.code == 2 and '.bin and .txt' in refused.err
+
+
+def test_scores_of_a_run_are_those_of_gensim(run, text, tmp_path):
+    run('run', 'word2vec', '-n', 1, *flags(text, '--epochs', 1, '--out', 'out')).done()
+    assert run('export', 'word2vec', 'out', '--to', 'v.bin').wait().code == 0
+    theirs = gensim_vectors(tmp_path / 'v.bin')
+    asked = ('--analogies', text / 'questions.txt', '--pairs', text / 'pairs.txt')
+    ours = json.loads(run('eval', 'word2vec', 'out', *asked, '--json').wait().out)
+    check_analogies(theirs, ours['analogies'], text / 'questions.txt')
+    check_pairs(theirs, ours['pairs'][0], text / 'pairs.txt', within=1e-4)  # gensim ranks float32 cosines, many of them near 1
+    assert (ours['vectors'], ours['dim']) == (len(theirs), 32)
+    a, b, c, _ = (text / 'questions.txt').read_text().splitlines()[1].split()
+    ours = json.loads(run('similar', b, '--minus', a, '--plus', c, '--model', 'out', '--top', 25, '--json').wait().out)['similar']
+    near = theirs.most_similar(positive=[b, c], negative=[a], topn=25)
+    assert [x['word'] for x in ours] == [word for word, _ in near]
+    assert [x['cosine'] for x in ours] == pytest.approx([cosine for _, cosine in near], abs=1e-5)
+
+
+def test_one_dimension(run, text, tmp_path):
+    """Its rows have a second column, which is padding and nobody's business."""
+    run('run', 'word2vec', '-n', 1, *flags(text, '--epochs', .2, '--dim', 1, '--out', 'out')).done()
+    assert run('export', 'word2vec', 'out', '--to', 'v.txt').wait().code == 0
+    assert (tmp_path / 'v.txt').read_text().split()[1] == '1'
+    ours = json.loads(run('eval', 'word2vec', 'out', '--pairs', text / 'pairs.txt', '--json').wait().out)
+    assert ours['dim'] == 1
+
+
+def test_what_is_odd_about_a_text_is_said(run, start, text, tmp_path):
+    odd = tmp_path / 'odd.txt'
+    odd.write_bytes(corpus(text).read_bytes() + b'caf\xe9 ' + 2000 * b'x' + b'\n')
+    cache = tmp_path / 'odd.txt.hmcache'
+    for command in (['run', '-n', 2], ['sim', '-n', 2], ['join', '--expect', 1]):
+        given = [command[0], 'word2vec', *command[1:], '--train', odd, '--dim', 8, '--epochs', .1]
+        err = run(*given).wait().err
+        assert err.count('1 bytes of the text are not UTF-8; each counts as U+FFFD') == 1, err
+        assert err.count('1 words of more than 1000 bytes are left out') == 1, err
+        assert 'damaged' not in err
+        content = bytearray(cache.read_bytes())
+        content[-3] ^= 1
+        cache.unlink()  # it may be mapped
+        cache.write_bytes(content)
+        assert run(*given).wait().err.count('the cache of the text was damaged; it was made anew') == 1
 
 
 @pytest.mark.parametrize('more', [[], ['--cbow'], ['--hogbatch'], ['--schedule', 'constant'], ['--batch', 128, '--step-time', 'const:1ms', '--delay', 'const:3ms'],

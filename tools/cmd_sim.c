@@ -505,6 +505,8 @@ static enum hm_status open_world(struct cli *cli, struct hm_err *err)
         status = begin_trace(cli, err);
     if (!status)
         status = ops->open(&self.model, &cli->node.train, &cli->node.progress, err);
+    if (!status && ops->remark && !cli->quiet)
+        ops->remark(self.model, screen_remark, &self.screen);
     self.options.model = self.model;
     if (status)
         return status;

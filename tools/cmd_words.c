@@ -26,17 +26,6 @@ static unsigned threads_of(const struct cli *cli)
 
 /* ---- vocab ---- */
 
-static void say_text(struct screen *screen, const struct hm_text *text)
-{
-    if (text->n_invalid)
-        screen_say(screen,
-                   "hogmesh: %" PRIu64 " bytes of the text are not UTF-8; each counts as U+FFFD",
-                   text->n_invalid);
-    if (text->n_too_long)
-        screen_say(screen, "hogmesh: %" PRIu64 " words of more than %d bytes are left out",
-                   text->n_too_long, HM_WORD_BYTES_MAX);
-}
-
 static void say_vocab(struct screen *screen, const struct cli *cli, const struct hm_vocab *vocab,
                       const struct hm_text *text)
 {
@@ -63,7 +52,7 @@ static enum hm_status count_words(struct cli *cli, struct screen *screen, struct
         status = hm_vocab_write(&text.vocab, cli->to, err);
     screen_frame(screen, "");
     if (!status && !cli->quiet) {
-        say_text(screen, &text);
+        hm_corpus_remark(text.n_invalid, text.n_too_long, screen_remark, screen);
         say_vocab(screen, cli, &text.vocab, &text);
     }
     hm_text_close(&text);

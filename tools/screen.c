@@ -54,6 +54,11 @@ void screen_say(struct screen *screen, const char *format, ...)
     fputc('\n', stderr);
 }
 
+void screen_remark(void *context, const char *text)
+{
+    screen_say(context, "hogmesh: %s", text);
+}
+
 void screen_amount(char out[16], double x)
 {
     static const char *const unit[] = {"", " k", " M", " G", " T"};

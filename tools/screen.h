@@ -28,6 +28,9 @@ void screen_frame(struct screen *screen, const char *text);
 void screen_say(struct screen *screen, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
+/* A line of what `context`, a struct screen, should know: for hm_model_ops.remark. */
+void screen_remark(void *context, const char *text);
+
 /* For struct hm_progress: context is a struct screen. Shows work that takes longer than two seconds
  * (half a second on a terminal), with rate and time left. */
 int screen_progress(void *screen, const char *what, double done, double total, const char *unit);
