@@ -70,7 +70,8 @@ enum hm_status hm_svm_open_fed(struct hm_svm_model *svm, struct hm_err *err);
 void hm_svm_grad(const struct hm_model *model, const struct hm_shard *shard,
                  const struct hm_step *step, struct hm_grad *grad);
 size_t hm_svm_grad_max(const struct hm_svm_model *svm);
-size_t hm_svm_longest_row(const struct hm_svm_model *svm); /* non-zeros */
+size_t hm_svm_longest_of(const struct hm_rows *rows);      /* non-zeros */
+size_t hm_svm_longest_row(const struct hm_svm_model *svm); /* that steps may meet */
 
 /* svm_w.c */
 void hm_svm_w_sizes(struct hm_svm_model *svm); /* of scratch, state and gradient */

@@ -50,20 +50,11 @@ static enum hm_status bulk(struct hm_model *model, struct hm_fed_piece *bulk, st
                : HM_OK;
 }
 
-static uint32_t longest_of(const struct hm_rows *rows)
-{
-    uint64_t most = 0;
-    for (uint64_t r = 0; r < rows->n_rows; r++) {
-        const uint64_t n = rows->start[r + 1] - rows->start[r];
-        most = n > most ? n : most;
-    }
-    return (uint32_t)most;
-}
-
 static uint32_t longest(const struct hm_model *model)
 {
-    const uint32_t train = longest_of(&of(model)->train), test = longest_of(&of(model)->test);
-    return train > test ? train : test;
+    const size_t train = hm_svm_longest_of(&of(model)->train),
+                 test = hm_svm_longest_of(&of(model)->test);
+    return (uint32_t)(train > test ? train : test);
 }
 
 static int told(const struct hm_model *model, enum hm_set set, unsigned i, uint64_t *from,

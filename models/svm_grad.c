@@ -15,15 +15,19 @@ static const struct hm_svm_model *of(const struct hm_model *model)
     return (const struct hm_svm_model *)(const void *)model;
 }
 
-size_t hm_svm_longest_row(const struct hm_svm_model *svm)
+size_t hm_svm_longest_of(const struct hm_rows *rows)
 {
-    const struct hm_rows *rows = &svm->train;
-    uint64_t most = svm->options.fed ? svm->options.fed->longest : 0;
+    uint64_t most = 0;
     for (uint64_t r = 0; r < rows->n_rows; r++) {
         uint64_t n = rows->start[r + 1] - rows->start[r];
         most = n > most ? n : most;
     }
     return (size_t)most;
+}
+
+size_t hm_svm_longest_row(const struct hm_svm_model *svm)
+{
+    return svm->options.fed ? svm->options.fed->longest : hm_svm_longest_of(&svm->train);
 }
 
 size_t hm_svm_grad_max(const struct hm_svm_model *svm)

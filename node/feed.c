@@ -231,9 +231,11 @@ static enum hm_status fetch_facts(struct hm_feed *feed, unsigned i, uint64_t unt
     struct hm_header header = {0};
     struct hm_blob *payload = NULL;
     enum hm_status status = HM_OK;
+    int reached = 0;
     dial(feed, i, 0);
     while (!status && !feeder->answered && now_us(feed) < until_us) {
         const int asked = ask_facts(feed, i);
+        reached |= asked;
         uint64_t again = now_us(feed) + (asked ? ASK_AGAIN_US : ASK_US / 10);
         int got;
         status = listen(feed, again < until_us ? again : until_us, &header, &payload, &got, err);
@@ -249,7 +251,8 @@ static enum hm_status fetch_facts(struct hm_feed *feed, unsigned i, uint64_t unt
                          feed->options.timeout, address(feeder),
                          feed->env->dial[i] == HM_DIAL_HANGS_UP
                              ? ", which hangs up at once (it may want --key FILE)"
-                             : "",
+                         : reached ? " (somebody is there: a feeder may be reading its data still)"
+                                   : "",
                          feed->options.workload, address(feeder));
     return status;
 }
@@ -269,8 +272,10 @@ static enum hm_status keep(struct hm_fed_piece *piece, const struct hm_blob *pay
 
 /* All pieces of a set of the first feeder, a few at a time. */
 static enum hm_status fetch_set(struct hm_feed *feed, enum hm_feed_set which, unsigned n,
-                                struct hm_fed_set *set, uint64_t until_us, struct hm_err *err)
+                                struct hm_fed_set *set, struct hm_err *err)
 {
+    const uint64_t patience_us = (uint64_t)(feed->options.timeout * 1e6);
+    uint64_t until_us = now_us(feed) + patience_us; /* renewed by each piece */
     enum hm_status status = HM_OK;
     unsigned missing = n, first = 0;
     set->n = n;
@@ -297,6 +302,7 @@ static enum hm_status fetch_set(struct hm_feed *feed, enum hm_feed_set which, un
                 i >= n || set->piece[i].bytes || header.fingerprint != feed->fingerprint)
                 continue;
             status = keep(&set->piece[i], payload, err);
+            until_us = now_us(feed) + patience_us;
             missing--;
             asked--;
         }
@@ -318,12 +324,11 @@ static void drop(struct hm_fed_set *set)
 }
 
 /* What is cut into pieces, whole again. */
-static enum hm_status fetch_bulk(struct hm_feed *feed, uint64_t until_us, struct hm_err *err)
+static enum hm_status fetch_bulk(struct hm_feed *feed, struct hm_err *err)
 {
     struct hm_fed_set set = {0};
     struct hm_fed_piece *bulk = &feed->fed.bulk;
-    enum hm_status status =
-        fetch_set(feed, HM_FEED_BULK, feed->feeder[0].facts.n_bulk, &set, until_us, err);
+    enum hm_status status = fetch_set(feed, HM_FEED_BULK, feed->feeder[0].facts.n_bulk, &set, err);
     size_t n = 0;
     for (unsigned i = 0; !status && i < set.n; i++)
         n += set.piece[i].n;
@@ -357,9 +362,9 @@ static enum hm_status fetch_all(struct hm_feed *feed, struct hm_err *err)
         return status;
     fed->epochs = total / (double)fed->examples;
     fed->bytes_max = HM_PAYLOAD_MAX;
-    if ((status = fetch_bulk(feed, until_us, err)) ||
-        (status = fetch_set(feed, HM_FEED_SAMPLE, head->n_sample, &fed->sample, until_us, err)) ||
-        (status = fetch_set(feed, HM_FEED_TEST, head->n_test, &fed->test, until_us, err)))
+    if ((status = fetch_bulk(feed, err)) ||
+        (status = fetch_set(feed, HM_FEED_SAMPLE, head->n_sample, &fed->sample, err)) ||
+        (status = fetch_set(feed, HM_FEED_TEST, head->n_test, &fed->test, err)))
         return status;
     return HM_OK;
 }

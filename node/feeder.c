@@ -20,6 +20,8 @@ enum {
     LINGER_MS = 500,
 };
 
+static const double EXAMPLES_MAX = 1e18;
+
 struct trainer {
     uint64_t life;
     char label[HM_LABEL_MAX + 1];
@@ -58,6 +60,10 @@ struct hm_feeder {
     struct pieces pieces[HM_FEED_SETS];
     struct trainer trainer[HM_FEED_TRAINERS_MAX];
     unsigned n_trainers;
+    struct { /* of trainers that have left, whose places others took */
+        uint64_t received, trained;
+        unsigned n;
+    } past;
     struct stream stream;
     atomic_int stop_wanted;
     uint64_t first_us, refused_us, news_us, status_due_us; /* refused: since when nobody has room */
@@ -181,12 +187,15 @@ static enum hm_status open_data(struct hm_feeder *feeder, struct hm_err *err)
     if (!n)
         return hm_fail(err, HM_EUSAGE, "%s: nothing to feed; give --train FILE%s", o->workload,
                        strcmp(o->workload, "lenet5") == 0 ? " or --data DIR" : "");
-    feeder->total =
-        (uint64_t)((o->train.epochs > 0 ? o->train.epochs : ops->feed->epochs) * (double)n);
+    const double total = (o->train.epochs > 0 ? o->train.epochs : ops->feed->epochs) * (double)n;
     feeder->blocks = hm_feed_blocks(n, feeder->batch);
-    if (!feeder->total || feeder->blocks > UINT32_MAX)
-        return hm_fail(err, HM_EUSAGE, "--epochs and --batch make %llu examples in %llu messages",
-                       (unsigned long long)feeder->total, (unsigned long long)feeder->blocks);
+    if (total < 1 || total > EXAMPLES_MAX || feeder->blocks > UINT32_MAX)
+        return hm_fail(
+            err, HM_EUSAGE,
+            "--epochs makes %g examples, --batch %llu messages of a pass; 1 to %g and up "
+            "to 2^32 are expected",
+            total, (unsigned long long)feeder->blocks, EXAMPLES_MAX);
+    feeder->total = (uint64_t)total;
     if ((status = cut_facts(feeder, err)) || (status = cut_bulk(feeder, err)) ||
         (status = cut_set(feeder, HM_TRAIN_SET, &feeder->pieces[HM_FEED_SAMPLE], err)) ||
         (status = cut_set(feeder, HM_TEST_SET, &feeder->pieces[HM_FEED_TEST], err)))
@@ -316,7 +325,7 @@ static enum hm_status make_batch(struct hm_feeder *feeder, struct hm_err *err)
 
 static uint64_t received(const struct hm_feeder *feeder)
 {
-    uint64_t n = 0;
+    uint64_t n = feeder->past.received;
     for (unsigned i = 0; i < feeder->n_trainers; i++)
         n += feeder->trainer[i].received;
     return n;
@@ -424,14 +433,31 @@ static void tell_state(struct hm_feeder *feeder, const struct trainer *trainer, 
     reply(feeder, trainer->route, trainer->route_n, &header, NULL);
 }
 
+/* Who has left does not come back: a process that does is another life. */
+static struct trainer *place_of_former(struct hm_feeder *feeder)
+{
+    for (unsigned i = 0; i < feeder->n_trainers; i++) {
+        struct trainer *trainer = &feeder->trainer[i];
+        if (!trainer->left)
+            continue;
+        feeder->past.received += trainer->received;
+        feeder->past.trained += trainer->trained;
+        feeder->past.n += trainer->received > 0;
+        return trainer;
+    }
+    return NULL;
+}
+
 static struct trainer *find_trainer(struct hm_feeder *feeder, uint64_t life)
 {
     for (unsigned i = 0; i < feeder->n_trainers; i++)
         if (feeder->trainer[i].life == life)
             return &feeder->trainer[i];
-    if (feeder->n_trainers == HM_FEED_TRAINERS_MAX)
+    struct trainer *trainer = feeder->n_trainers < HM_FEED_TRAINERS_MAX
+                                  ? &feeder->trainer[feeder->n_trainers++]
+                                  : place_of_former(feeder);
+    if (!trainer)
         return NULL;
-    struct trainer *trainer = &feeder->trainer[feeder->n_trainers++];
     *trainer = (struct trainer){.life = life, .label = "a trainer"};
     return trainer;
 }
@@ -489,7 +515,7 @@ static void hear_hello(struct hm_feeder *feeder, const struct hm_event *event,
         say(feeder, HM_NOTE_INFO, "trainer %s is here", trainer->label);
     }
     if (!trainer && !feeder->full_said++)
-        say(feeder, HM_NOTE_WARNING, "more than %d trainers: further ones are not answered",
+        say(feeder, HM_NOTE_WARNING, "more than %d trainers at once: further ones are not answered",
             HM_FEED_TRAINERS_MAX);
     if (trainer)
         tell_facts(feeder, event);
@@ -602,7 +628,8 @@ static void say_goodbye(struct hm_feeder *feeder)
 static void fill_report(struct hm_feeder *feeder, uint64_t ended_us)
 {
     struct hm_feeder_report *report = &feeder->report;
-    uint64_t trained = 0;
+    uint64_t trained = feeder->past.trained;
+    report->trainers = feeder->past.n;
     for (unsigned i = 0; i < feeder->n_trainers; i++) {
         trained += feeder->trainer[i].trained;
         report->trainers += feeder->trainer[i].received > 0;

@@ -59,7 +59,7 @@ def test_trainers_without_data(start, text, rows, images, workload, epochs, flag
     check_end(summary, 2)
     assert feed['complete'] and feed['trainers'] == 2 and feed['gone'] == 0
     assert feed['received'] == feed['batches'] == fed(summary, 'batches')
-    assert feed['examples'] == fed(summary, 'examples')
+    assert feed['examples'] == fed(summary, 'examples') == summary['feed']['examples']
     # The budget is that of all passes: where it ends training, up to a batch of each node may not have been used up.
     assert feed['lost'] == fed(summary, 'lost') <= 2 and fed(summary, 'refused') == 0
     assert feed['examples'] * .97 < summary['examples'] <= feed['examples'] * 1.03
@@ -275,6 +275,8 @@ def test_what_is_refused(start, run, text, small, tmp_path):
             (['sim', 'word2vec', *there], 2, '--feed is not a flag'),
             (['feed', 'word2vec'], 2, 'nothing to feed; give --train FILE'),
             (['feed', 'word2vec', '--train', text, '--batch', 3], 2, '16 to 65536'),
+            (['feed', 'word2vec', '--train', text, '--epochs', '1e30'], 2, '--epochs makes'),
+            (['feed', 'word2vec', '--train', text, '--epochs', '1e-9'], 2, '--epochs makes'),
             (['feed', 'word2vec', '--train', text, '--bind', '0.0.0.0:0'], 2, '--key'),
             (['feed', 'word2vec', '--train', tmp_path / 'none.txt'], 1, 'none.txt')):
         process = run(*arguments)

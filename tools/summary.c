@@ -363,6 +363,17 @@ static double largest_residual(const json_t *nodes)
     return most;
 }
 
+/* What feeders sent all nodes, and how it went. */
+static json_t *feed_sums(const json_t *nodes)
+{
+    static const char *const name[] = {"batches", "examples", "bytes", "lost",
+                                       "refused", "gone",     "waits"};
+    json_t *feed = json_object();
+    for (size_t i = 0; i < sizeof name / sizeof name[0]; i++)
+        json_object_set_new(feed, name[i], integer(sum(nodes, "feed", name[i])));
+    return feed;
+}
+
 json_t *summary_of_run(const struct cli *cli, const char *mode, json_t *nodes)
 {
     struct ledger ledger = ledger_of(nodes);
@@ -412,6 +423,8 @@ json_t *summary_of_run(const struct cli *cli, const char *mode, json_t *nodes)
                         json_pack("{s:f, s:I}", "norm", largest_residual(nodes), "oldest_flushes",
                                   (json_int_t)oldest_residual(nodes)));
     json_object_set_new(s, "bytes", bytes_json(nodes, examples));
+    if (sum(nodes, "feed", "feeders"))
+        json_object_set_new(s, "feed", feed_sums(nodes));
     for (size_t i = 0; i < json_array_size(nodes); i++) {
         json_object_del(json_array_get(nodes, i),
                         "links"); /* they are above, merged into quantiles */
