@@ -173,6 +173,29 @@ static void test_frequent_rows_are_divided(void **state)
     close_scene(s);
 }
 
+/* Relaxation goes by the steps since rows of a class were last published, whatever the interval. */
+static void test_steps_are_those_of_the_class(void **state)
+{
+    (void)state;
+    struct scene *s = open_scene(true);
+    const float each = .025f * .15f;
+    flush(s, 10000, false);
+    for (unsigned i = 0; i < 10; i++) {
+        const unsigned slice = s->saturator.next;
+        const uint64_t n = 500 + hm_rng_below(&s->rng, 1000);
+        add_to_many(s, 10);
+        const uint64_t at = s->saturator.slice[slice].at;
+        flush(s, n, false);
+        assert_true(fabsf(s->saturator.hot.x - each * (float)n) < 1e-4f);
+        assert_int_equal(s->saturator.slice[slice].at, s->turn.own_steps);
+        assert_true(fabsf(s->saturator.slice[slice].x - each * (float)(s->turn.own_steps - at)) <
+                    1e-4f);
+        const double k = (double)n;
+        assert_true(fabs(s->saturator.hot.table.n - 4 * (1 + 500 / k)) < 1e-9);
+    }
+    close_scene(s);
+}
+
 /* What is left of a flush is not enough for another at the same time. */
 static void test_a_second_flush_finds_nothing(void **state)
 {
@@ -206,6 +229,7 @@ static void test_hot_rows_first_the_rest_in_rotation(void **state)
             assert_true(s->stats.oldest <= 64);
         }
         assert_true(largest_owed(s, 0, s->weights.n) < 5);
+        assert_true(flush(s, 100, false) < s->weights.layout.n_blocks / 16); /* marks are gone */
     }
     close_scene(s);
 }
@@ -295,6 +319,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_alone_it_is_the_sum),
         cmocka_unit_test(test_frequent_rows_are_divided),
+        cmocka_unit_test(test_steps_are_those_of_the_class),
         cmocka_unit_test(test_a_second_flush_finds_nothing),
         cmocka_unit_test(test_hot_rows_first_the_rest_in_rotation),
         cmocka_unit_test(test_no_row_starves_under_a_cap),
