@@ -15,7 +15,7 @@
 
 static const char NAME[] = "word2vec", LINEAR[] = "linear", CONSTANT[] = "constant";
 
-enum { DIM = 100, WINDOW = 5, NEGATIVE = 5, GRID_EXP = -13 };
+enum { DIM = 100, WINDOW = 5, NEGATIVE = 5, GRID_EXP = -10 };
 
 static const double LR = .025, LR_CBOW = .05, SAMPLE = 1e-4, EPOCHS = 5, RATE_LEAST = 1e-4;
 

@@ -23,6 +23,7 @@ enum {
     /* Of rules that publish rows in rotation: */
     PASSES_LEAST = 40, /* of all rows by each node in a run with a budget: with fewer, less is
                           learned */
+    PASS_STEPS_LEAST = 10000,
     PASS_STEPS_MAX = 1000000,
     HOT_PARTS = 10, /* flushes, each with the most frequent rows, in one pass */
     HOT_LEAST_US = 1000,
@@ -180,6 +181,8 @@ static double pass_steps(const struct hm_mesh *mesh)
     double pass = PASS_STEPS_MAX;
     if (mesh->params.budget_steps)
         pass = fmin(pass, (double)mesh->params.budget_steps / PASSES_LEAST / n);
+    /* The first steps change most. */
+    pass = fmin(pass, fmax(GROWTH * (double)hm_mesh_steps(mesh) / n, PASS_STEPS_LEAST));
     pass = fmin(fmax(pass, 2 * delay_us(mesh) * 1e-6 * mesh->rate), PASS_STEPS_MAX);
     return pass * mesh->slow_down * mesh->stretch;
 }
