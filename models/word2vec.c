@@ -15,7 +15,7 @@
 
 static const char NAME[] = "word2vec", LINEAR[] = "linear", CONSTANT[] = "constant";
 
-enum { DIM = 100, WINDOW = 5, NEGATIVE = 5, GRID_EXP = -10 };
+enum { DIM = 100, WINDOW = 5, NEGATIVE = 5, GRID_EXP_MOST = -8, GRID_EXP_FINE = -18 };
 
 static const double LR = .025, LR_CBOW = .05, SAMPLE = 1e-4, EPOCHS = 5, RATE_LEAST = 1e-4;
 
@@ -233,6 +233,19 @@ static enum hm_status layout_of(struct hm_layout *layout, uint32_t words, uint32
     return status ? status : hm_layout_add(layout, "out", words, cols, grid_out, err);
 }
 
+/* Where flushes gather many steps the grid is as coarse as may be, with four units at least for the
+ * largest of the first weights: what is rounded stays in W, and eight bits fewer of each number
+ * cost the vectors nothing. Single batches would be smaller than that. */
+static int grid_of(const struct hm_w2v_model *w2v, enum hm_rule rule, uint32_t dim)
+{
+    int exp = GRID_EXP_MOST;
+    if (rule != HM_RULE_SATURATE || w2v->base.batch > 1)
+        return GRID_EXP_FINE;
+    while (ldexp(8. * dim, exp) > 1)
+        exp--;
+    return exp;
+}
+
 static enum hm_status found(struct hm_model *model, struct hm_fields *config, struct hm_err *err)
 {
     const struct hm_w2v_model *w2v = hm_w2v_of(model);
@@ -258,7 +271,8 @@ static enum hm_status found(struct hm_model *model, struct hm_fields *config, st
     hm_fields_set(config, "hogbatch", "%d", o.hogbatch != 0);
     set_vocabulary(w2v->vocab, config);
     struct hm_layout layout;
-    enum hm_status status = layout_of(&layout, w2v->vocab->n, dim, GRID_EXP, GRID_EXP, err);
+    const int grid = grid_of(w2v, o.combine.rule, dim);
+    enum hm_status status = layout_of(&layout, w2v->vocab->n, dim, grid, grid, err);
     if (!status)
         hm_fields_set_layout(config, &layout);
     return status;
