@@ -233,15 +233,15 @@ static enum hm_status layout_of(struct hm_layout *layout, uint32_t words, uint32
     return status ? status : hm_layout_add(layout, "out", words, cols, grid_out, err);
 }
 
-/* Where flushes gather many steps the grid is as coarse as may be, with four units at least for the
- * largest of the first weights: what is rounded stays in W, and eight bits fewer of each number
- * cost the vectors nothing. Single batches would be smaller than that. */
+/* Where flushes gather many steps the grid is as coarse as may be, with a unit at least for the
+ * largest of the first weights: what is rounded stays in W, and ten bits fewer of each number cost
+ * the vectors nothing. Single batches would be smaller than that. */
 static int grid_of(const struct hm_w2v_model *w2v, enum hm_rule rule, uint32_t dim)
 {
     int exp = GRID_EXP_MOST;
     if (rule != HM_RULE_SATURATE || w2v->base.batch > 1)
         return GRID_EXP_FINE;
-    while (ldexp(8. * dim, exp) > 1)
+    while (ldexp(2. * dim, exp) > 1)
         exp--;
     return exp;
 }

@@ -364,7 +364,7 @@ static void test_first_weights(void **state)
             sum += x;
         }
     const double grid = ldexp(1, s.w2v->layout.tensor[0].grid_exp);
-    assert_true(.5 / dim >= 4 * grid);
+    assert_true(.5 / dim >= grid);
     assert_true(most <= .5 / dim + grid / 2 && most > .5 / dim - grid);
     assert_true(fabs(sum) < 4); /* 5 deviations */
     close_scene(&s);
