@@ -230,7 +230,14 @@ static enum hm_status layout_of(struct hm_layout *layout, uint32_t words, uint32
     const uint32_t cols = dim > 1 ? dim : 2; /* rows of one column would not be padded */
     *layout = (struct hm_layout){0};
     enum hm_status status = hm_layout_add(layout, "in", words, cols, grid_in, err);
-    return status ? status : hm_layout_add(layout, "out", words, cols, grid_out, err);
+    if (!status)
+        status = hm_layout_add(layout, "out", words, cols, grid_out, err);
+    return status != HM_ENOMEM ? status
+                               : hm_fail(err, HM_EUSAGE,
+                                         "word2vec: %u words of dimension %u have more than 2^31 "
+                                         "weights; lower --dim or --vocab-max, or raise "
+                                         "--min-count",
+                                         words, dim);
 }
 
 /* Where flushes gather many steps the grid is as coarse as may be, with a unit at least for the

@@ -146,3 +146,12 @@ def test_a_late_node_and_a_resumed_mesh_go_on_saturating(run, start, text):
     assert len({end['model_hash'] for end in ends}) == 1
     again = run('join', 'word2vec', *own('--seconds', 6), '--expect', 1, '--label', 'first', '--out', 'out', '--resume').done(120)
     assert again['clean'] and again['steps'] > ends[0]['steps']
+
+
+def test_too_many_weights_are_refused(run, tmp_path):
+    (tmp_path / 'many.vocab').write_text(''.join(f'w{i} 1\n' for i in range(1100000)))
+    (tmp_path / 'text.txt').write_text('w1 w2 w3\n' * 100)
+    process = run('run', 'word2vec', '-n', 1, '--train', 'text.txt', '--vocab', 'many.vocab', '--dim', 1000, '--no-cache').wait()
+    assert process.code != 0
+    for part in '1100000 words of dimension 1000 have more than 2^31 weights', '--dim', '--vocab-max', '--min-count':
+        assert part in process.err, process.err
