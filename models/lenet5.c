@@ -334,6 +334,7 @@ const struct hm_model_ops hm_lenet5 = {
     .confusion = hm_lenet5_confusion,
     .parts = hm_lenet5_parts,
     .weights = hm_lenet5_weights,
+    .unweights = hm_lenet5_unweights,
     .save = hm_lenet5_save,
     .close = close_model,
     .feed = &hm_lenet5_feed,

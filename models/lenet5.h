@@ -63,6 +63,8 @@ unsigned hm_lenet5_confusion(struct hm_model *model, const uint32_t *b, enum hm_
 /* lenet5_save.c */
 void hm_lenet5_parts(const struct hm_model *model, struct hm_parts *parts);
 void hm_lenet5_weights(const struct hm_model *model, const uint32_t *b, uint64_t steps, float *out);
+enum hm_status hm_lenet5_unweights(const struct hm_model *model, const float *w, uint64_t steps,
+                                   uint32_t *b, struct hm_err *err);
 enum hm_status hm_lenet5_save(struct hm_model *model, const uint32_t *b, uint64_t steps,
                               const char *path, struct hm_err *err);
 

@@ -37,6 +37,24 @@ void hm_lenet5_weights(const struct hm_model *model, const uint32_t *b, uint64_t
     }
 }
 
+enum hm_status hm_lenet5_unweights(const struct hm_model *model, const float *w, uint64_t steps,
+                                   uint32_t *b, struct hm_err *err)
+{
+    const struct hm_lenet5_model *lenet5 = hm_lenet5_of(model);
+    enum hm_status status = HM_OK;
+    size_t at = 0;
+    (void)steps;
+    memset(b, 0, hm_layout_n(&lenet5->layout) * sizeof *b);
+    for (unsigned t = 0; t < HM_LENET5_TENSORS; t++) {
+        double grid = ldexp(1, lenet5->layout.tensor[t].grid_exp);
+        uint32_t n = hm_lenet5_tensor(lenet5->channels, t).n;
+        for (uint32_t i = 0; i < n && !status; i++, at++)
+            status =
+                hm_parts_units(w[at], grid, at, &b[hm_lenet5_place(lenet5->channels, t, i)], err);
+    }
+    return status;
+}
+
 /* {"conv1.weight":{"dtype":"F32","shape":[6,1,5,5],"data_offsets":[0,600]},...}, with blanks up to
  * a multiple of 8. */
 static size_t write_header(const struct hm_parts *parts, char out[HEADER_MAX])

@@ -220,6 +220,11 @@ struct hm_model_ops {
      * out [hm_parts_numbers]. Any thread. */
     void (*weights)(const struct hm_model *model, const uint32_t *b, uint64_t steps, float *out);
 
+    /* The inverse: w [hm_parts_numbers], finite, to b [hm_layout_n * HM_BLOCK], rounded to the
+     * grid. HM_EINPUT where one is beyond the range. Any thread. */
+    enum hm_status (*unweights)(const struct hm_model *model, const float *w, uint64_t steps,
+                                uint32_t *b, struct hm_err *err);
+
     /* Writes the model to `path`, in the format that its extension names. */
     enum hm_status (*save)(struct hm_model *model, const uint32_t *b, uint64_t steps,
                            const char *path, struct hm_err *err);

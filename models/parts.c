@@ -1,5 +1,7 @@
 #include "models/parts.h"
 
+#include "sparse/layout.h"
+
 #include <assert.h>
 #include <math.h>
 
@@ -19,6 +21,17 @@ size_t hm_parts_numbers(const struct hm_parts *parts)
 {
     const struct hm_part *last = parts->n ? &parts->part[parts->n - 1] : NULL;
     return last ? last->at + last->n : 0;
+}
+
+enum hm_status hm_parts_units(float w, double grid, size_t number, uint32_t *units,
+                              struct hm_err *err)
+{
+    double x = rint((double)w / grid);
+    if (!(fabs(x) <= HM_RANGE))
+        return hm_fail(err, HM_EINPUT, "weight %zu is %g; at most %g is expected", number,
+                       (double)w, HM_RANGE * grid);
+    *units = (uint32_t)(int32_t)x;
+    return HM_OK;
 }
 
 struct hm_norms hm_norms_of(const struct hm_parts *parts, const float *w)

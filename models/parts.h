@@ -3,6 +3,8 @@
 #ifndef HM_MODELS_PARTS_H
 #define HM_MODELS_PARTS_H
 
+#include "sparse/status.h"
+
 #include <stddef.h>
 #include <stdint.h>
 
@@ -27,6 +29,11 @@ void hm_parts_add(struct hm_parts *parts, const char *name, unsigned n_dims, con
 
 /* Numbers of all parts. */
 size_t hm_parts_numbers(const struct hm_parts *parts);
+
+/* w in units of the grid, as B has it. HM_EINPUT beyond the range; number: which weight it is, for
+ * the text. */
+enum hm_status hm_parts_units(float w, double grid, size_t number, uint32_t *units,
+                              struct hm_err *err);
 
 /* Euclidean norms: of each part, and of all weights. */
 struct hm_norms {

@@ -546,6 +546,7 @@ const struct hm_model_ops hm_svm = {
     .score = hm_svm_score,
     .parts = hm_svm_parts,
     .weights = hm_svm_weights,
+    .unweights = hm_svm_unweights,
     .save = hm_svm_save,
     .close = close_model,
     .feed = &hm_svm_feed,

@@ -93,6 +93,8 @@ enum hm_status hm_svm_score(struct hm_model *model, const uint32_t *b, uint64_t 
 /* svm_save.c */
 void hm_svm_parts(const struct hm_model *model, struct hm_parts *parts);
 void hm_svm_weights(const struct hm_model *model, const uint32_t *b, uint64_t steps, float *out);
+enum hm_status hm_svm_unweights(const struct hm_model *model, const float *w, uint64_t steps,
+                                uint32_t *b, struct hm_err *err);
 enum hm_status hm_svm_save(struct hm_model *model, const uint32_t *b, uint64_t steps,
                            const char *path, struct hm_err *err);
 

@@ -63,6 +63,21 @@ void hm_svm_weights(const struct hm_model *model, const uint32_t *b, uint64_t st
     out[n] = (float)bias_of(svm, b);
 }
 
+enum hm_status hm_svm_unweights(const struct hm_model *model, const float *w, uint64_t steps,
+                                uint32_t *b, struct hm_err *err)
+{
+    const struct hm_svm_model *svm = of(model);
+    const struct hm_tensor *bias = &svm->layout.tensor[1];
+    uint32_t *v = b + hm_tensor_at(&svm->layout.tensor[0]), n = n_source_of(svm);
+    double unit = hm_svm_unit(svm, steps);
+    enum hm_status status = HM_OK;
+    memset(b, 0, hm_layout_n(&svm->layout) * sizeof *b);
+    for (uint32_t i = 0; i < svm->n_features && !status; i++)
+        status = hm_parts_units(w[svm->order[i]], unit, svm->order[i], &v[i], err);
+    return status ? status
+                  : hm_parts_units(w[n], ldexp(1, bias->grid_exp), n, &b[hm_tensor_at(bias)], err);
+}
+
 static void write_liblinear(FILE *file, const double *w, uint32_t n)
 {
     fprintf(file,

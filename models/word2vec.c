@@ -516,6 +516,7 @@ const struct hm_model_ops hm_word2vec = {
     .score = hm_w2v_score,
     .parts = hm_w2v_parts,
     .weights = hm_w2v_weights,
+    .unweights = hm_w2v_unweights,
     .save = hm_w2v_save,
     .close = close_model,
     .feed = &hm_word2vec_feed,

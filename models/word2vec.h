@@ -76,6 +76,8 @@ enum hm_status hm_w2v_score(struct hm_model *model, const uint32_t *b, uint64_t 
 /* word2vec_save.c */
 void hm_w2v_parts(const struct hm_model *model, struct hm_parts *parts);
 void hm_w2v_weights(const struct hm_model *model, const uint32_t *b, uint64_t steps, float *out);
+enum hm_status hm_w2v_unweights(const struct hm_model *model, const float *w, uint64_t steps,
+                                uint32_t *b, struct hm_err *err);
 enum hm_status hm_w2v_save(struct hm_model *model, const uint32_t *b, uint64_t steps,
                            const char *path, struct hm_err *err);
 

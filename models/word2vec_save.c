@@ -4,6 +4,7 @@
 #include "models/vectors_file.h"
 
 #include <math.h>
+#include <string.h>
 
 struct source {
     const struct hm_w2v_model *w2v;
@@ -36,6 +37,26 @@ void hm_w2v_weights(const struct hm_model *model, const uint32_t *b, uint64_t st
     for (unsigned t = 0; t < 2; t++)
         for (uint32_t r = 0; r < w2v->layout.tensor[t].rows; r++, out += w2v->shape.dim)
             row_of(w2v, b, t, r, out);
+}
+
+enum hm_status hm_w2v_unweights(const struct hm_model *model, const float *w, uint64_t steps,
+                                uint32_t *b, struct hm_err *err)
+{
+    const struct hm_w2v_model *w2v = hm_w2v_of(model);
+    enum hm_status status = HM_OK;
+    size_t number = 0;
+    (void)steps;
+    memset(b, 0, hm_layout_n(&w2v->layout) * sizeof *b);
+    for (unsigned t = 0; t < 2; t++) {
+        const struct hm_tensor *tensor = &w2v->layout.tensor[t];
+        const double grid = ldexp(1, tensor->grid_exp);
+        for (uint32_t r = 0; r < tensor->rows; r++)
+            for (uint32_t k = 0; k < w2v->shape.dim && !status; k++, number++)
+                status =
+                    hm_parts_units(w[number], grid, number,
+                                   &b[hm_tensor_at(tensor) + (size_t)r * tensor->stride + k], err);
+    }
+    return status;
 }
 
 static const char *word(const void *context, uint32_t i)

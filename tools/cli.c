@@ -252,6 +252,10 @@ static const struct flag flags[] = {
      AT(json)},
     {"quiet", NULL, "no progress, no tables", 'w', 0, FLAG, AT(quiet)},
     {"to", "FILE", "where to write; the extension names the format", 'x', 0, TEXT, AT(to)},
+    {"weights", "FILE.npy",
+     "score each row of this array in place of the model: its weights in the order of trajectories "
+     "and exports, float32; a JSON line for each",
+     'a', 0, TEXT, AT(weights)},
     {"analogies", "FILE", "word2vec: questions in sections (questions-words.txt)", 'a', 0, TEXT,
      AT(words.analogies)},
     {"pairs", "FILE",

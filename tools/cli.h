@@ -41,9 +41,10 @@ struct cli {
     int node_curves;
     uint64_t trajectory; /* steps between points; 0: none */
     int rank_given, sync_sum;
-    uint64_t rows; /* synth */
-    int merge;     /* vocab */
-    struct {       /* eval and similar, of word vectors */
+    uint64_t rows;       /* synth */
+    const char *weights; /* eval */
+    int merge;           /* vocab */
+    struct {             /* eval and similar, of word vectors */
         const char *analogies, *model;
         struct list pairs, plus, minus;
         unsigned restrict_vocab, top;

@@ -3,6 +3,7 @@
 #include "tools/cli.h"
 #include "tools/screen.h"
 
+#include "models/npy.h"
 #include "models/synth_images.h"
 #include "models/synth_svm.h"
 #include "models/synth_text.h"
@@ -73,6 +74,58 @@ static void print_score(const char *set, const struct hm_score *score, json_t *r
     printf("\n");
 }
 
+/* Scores B as one row of --weights has it, on the test set if there is one. */
+static enum hm_status score_row(const struct cli *cli, struct loaded *loaded, uint64_t row,
+                                const float *w, struct hm_err *err)
+{
+    struct hm_model *model = loaded->model;
+    enum hm_set set = model->n_test ? HM_TEST_SET : HM_TRAIN_SET;
+    struct hm_score score;
+    enum hm_status status =
+        model->ops->unweights(model, w, loaded->file.steps, loaded->file.b, err);
+    if (status)
+        return hm_context(err, status, "%s: row %llu", cli->weights, (unsigned long long)row);
+    status = model->ops->score(model, loaded->file.b, loaded->file.steps, set,
+                               cli->node.train.threads, &score, err);
+    if (!status)
+        printf("{\"row\":%llu,\"set\":\"%s\",\"loss\":%.9g,\"accuracy\":%.9g,\"n\":%llu}\n",
+               (unsigned long long)row, set == HM_TEST_SET ? "test" : "train", score.loss,
+               score.accuracy, (unsigned long long)score.n);
+    return status;
+}
+
+/* A line for each row of an array of weights, as trajectories and exports have them: for landscapes
+ * of the loss. */
+static enum hm_status score_rows(struct cli *cli, struct screen *screen, struct loaded *loaded,
+                                 struct hm_err *err)
+{
+    struct hm_npy_file file;
+    struct hm_parts parts;
+    struct hm_progress progress = {screen_progress, screen};
+    enum hm_status status = hm_npy_open(&file, cli->weights, err);
+    if (status)
+        return status;
+    loaded->model->ops->parts(loaded->model, &parts);
+    size_t n = hm_parts_numbers(&parts);
+    float *w = malloc(n * sizeof *w);
+    if (file.npy.n_columns != n)
+        status = hm_fail(err, HM_EINPUT, "%s: rows of %llu numbers; the model has %zu weights",
+                         cli->weights, (unsigned long long)file.npy.n_columns, n);
+    else if (!w)
+        status = hm_fail(err, HM_ENOMEM, "no memory for %zu weights", n);
+    for (uint64_t row = 0; !status && row < file.npy.n_rows; row++) {
+        status = hm_npy_next(&file, w, err);
+        status = status ? status : score_row(cli, loaded, row, w, err);
+        if (hm_report(&progress, "score weights", (double)(row + 1), (double)file.npy.n_rows,
+                      "rows"))
+            status = hm_fail(err, HM_ESTOPPED, "stopped");
+    }
+    screen_frame(screen, "");
+    free(w);
+    hm_npy_close(&file);
+    return status;
+}
+
 int cmd_eval(struct cli *cli)
 {
     struct hm_err err = {""};
@@ -91,6 +144,11 @@ int cmd_eval(struct cli *cli)
         return EXIT_USAGE;
     }
     enum hm_status status = load(cli, &progress, &loaded, &err);
+    if (cli->weights) {
+        status = status ? status : score_rows(cli, &screen, &loaded, &err);
+        unload(&loaded);
+        return status ? cli_fail(status, &err) : EXIT_DONE;
+    }
     static const char *const name[] = {"train", "test"};
     for (int set = HM_TRAIN_SET; !status && set <= HM_TEST_SET; set++) {
         struct hm_score score;
