@@ -254,7 +254,6 @@ static void start(struct hm_node *node)
     node->report.last_apply_us = node->train_us;
     node->status_due_us = 0; /* who watches may go by this moment */
     hm_resume_hand_over(node);
-    hm_recorder_serve(node); /* a trajectory begins here, not after what is heard next */
     tell_workers(node);
     atomic_store(&node->shared.running, true);
     hm_workers_open_gate(node);

@@ -206,6 +206,11 @@ struct hm_model_file {
 void hm_model_hash(const struct hm_fields *config, uint64_t steps, const uint32_t *b, size_t n,
                    char hex[65]);
 
+/* Writes such a file. bulk [bulk_n], b [n]. */
+enum hm_status hm_model_file_write(const char *path, const struct hm_fields *config,
+                                   const uint8_t *bulk, size_t bulk_n, uint64_t steps,
+                                   const uint32_t *b, size_t n, struct hm_err *err);
+
 /* Reads and checks a file, a model or a checkpoint; HM_ECORRUPT when it is not what was written.
  * Close it also after a failure. */
 enum hm_status hm_model_file_open(struct hm_model_file *file, const char *path, struct hm_err *err);

@@ -27,15 +27,23 @@ void hm_model_hash(const struct hm_fields *config, uint64_t steps, const uint32_
     hm_hash_hex(digest, hex);
 }
 
-enum hm_status hm_node_save(const struct hm_node *node, const char *path, struct hm_err *err)
+enum hm_status hm_model_file_write(const char *path, const struct hm_fields *config,
+                                   const uint8_t *bulk, size_t bulk_n, uint64_t steps,
+                                   const uint32_t *b, size_t n, struct hm_err *err)
 {
     struct hm_kept_writer writer;
     struct hm_sink sink = {hm_kept_put, &writer};
     hm_kept_begin(&writer, path, kind);
-    enum hm_status status = hm_kept_put_config(&sink, &node->config, node->bulk, node->bulk_n, err);
-    hm_sink_u64(&sink, node->report.steps);
-    hm_kept_put_b(&sink, node->weights.b, node->weights.n);
+    enum hm_status status = hm_kept_put_config(&sink, config, bulk, bulk_n, err);
+    hm_sink_u64(&sink, steps);
+    hm_kept_put_b(&sink, b, n);
     return hm_kept_commit(&writer, status, NULL, err);
+}
+
+enum hm_status hm_node_save(const struct hm_node *node, const char *path, struct hm_err *err)
+{
+    return hm_model_file_write(path, &node->config, node->bulk, node->bulk_n, node->report.steps,
+                               node->weights.b, node->weights.n, err);
 }
 
 static enum hm_status read_model(struct hm_model_file *file, const uint8_t *bytes, size_t n,

@@ -58,7 +58,7 @@ static void warn(struct hm_node *node)
 void hm_recorder_serve(struct hm_node *node)
 {
     struct hm_recorder *r = node->recorder;
-    if (!r || !node->train_us || hm_mesh_steps(node->mesh) < r->due_steps ||
+    if (!r || hm_mesh_steps(node->mesh) < r->due_steps ||
         atomic_load_explicit(&r->state, memory_order_acquire) == FULL)
         return;
     warn(node);
@@ -94,6 +94,7 @@ enum hm_status hm_recorder_open(struct hm_node *node, struct hm_err *err)
     if (pthread_create(&r->thread, NULL, recorder_main, r) != 0)
         return hm_fail(err, HM_ENOMEM, "cannot start the thread that writes the trajectory");
     r->started = true;
+    hm_recorder_serve(node); /* the weights that it begins with, before it hears of others' */
     return HM_OK;
 }
 

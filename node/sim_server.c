@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { LOOK_UPDATES = 256 };
+
 /* A worker with the gradient that it will bring. */
 struct pupil {
     struct hm_node_options options; /* those of node k, for its pace */
@@ -35,7 +37,9 @@ struct hm_server {
     uint32_t *b; /* weights on the grid, for scores */
     struct hm_curve curve;
     struct hm_trajectory *trajectory;
-    uint64_t trajectory_due; /* steps */
+    uint64_t trajectory_due;          /* steps */
+    uint64_t look_due;                /* updates; then weights are looked at for divergence */
+    char divergence[HM_NOTE_MAX + 1]; /* empty: there is none */
 };
 
 static void happen(struct hm_server *server, struct hm_sim_happening h)
@@ -106,16 +110,36 @@ static void serve(struct hm_server *server, struct pupil *pupil)
 
 /* ---- scores ---- */
 
-static void round_weights(struct hm_server *server)
+/* "tensor 'v', row 0, column 17" */
+static void note_divergence(struct hm_server *server, const struct hm_tensor *t, size_t at, float w)
+{
+    size_t i = at - hm_tensor_at(t);
+    snprintf(
+        server->divergence, sizeof server->divergence,
+        "training diverged: tensor '%s', row %zu, column %zu: %g (step %llu); look at the data "
+        "or lower --lr",
+        t->name, i / t->stride, i % t->stride, (double)w, (unsigned long long)server->steps);
+    server->stopped = true;
+}
+
+/* B: the weights on the grid. False, and the end, where one is no number or beyond what B holds. */
+static bool round_weights(struct hm_server *server)
 {
     for (uint32_t i = 0; i < server->layout.n_tensors; i++) {
         const struct hm_tensor *t = &server->layout.tensor[i];
         double grid = ldexp(1, t->grid_exp);
         size_t at = hm_tensor_at(t), end = at + (size_t)t->n_blocks * HM_BLOCK;
-        for (size_t k = at; k < end; k++)
-            server->b[k] =
-                (uint32_t)(int32_t)lrint((double)hm_cell_get(&server->weights.w[k]) / grid);
+        for (size_t k = at; k < end; k++) {
+            float w = hm_cell_get(&server->weights.w[k]);
+            double units = rint((double)w / grid);
+            if (!(fabs(units) <= HM_RANGE)) {
+                note_divergence(server, t, k, w);
+                return false;
+            }
+            server->b[k] = (uint32_t)(int32_t)units;
+        }
     }
+    return true;
 }
 
 static double seconds_of(const struct hm_server *server)
@@ -141,7 +165,8 @@ static void record(struct hm_server *server, bool final)
         (!final && server->steps < server->trajectory_due))
         return;
     server->trajectory_due = server->steps - server->steps % every + every;
-    round_weights(server);
+    if (!round_weights(server))
+        return;
     hm_trajectory_add(server->trajectory, server->b, &point, final, &report->trajectory_err);
     report->n_trajectory = hm_trajectory_points(server->trajectory);
 }
@@ -151,8 +176,8 @@ static void score(struct hm_server *server)
     const struct hm_sim_options *o = &server->options;
     const struct hm_score *result;
     struct hm_curve_point point = point_of(server);
-    round_weights(server);
-    if (hm_curve_measure(o->model, server->b, o->score_set, &point, NULL) || !point.score.n)
+    if (!round_weights(server) ||
+        hm_curve_measure(o->model, server->b, o->score_set, &point, NULL) || !point.score.n)
         return;
     result = &point.score;
     hm_curve_add(&server->curve, &point);
@@ -187,6 +212,15 @@ static bool is_over(const struct hm_server *server)
            (model->seconds > 0 && seconds_of(server) >= model->seconds);
 }
 
+/* What has diverged is not worth going on with. Seldom: it takes as long as a small step. */
+static void look_for_divergence(struct hm_server *server)
+{
+    if (server->updates < server->look_due)
+        return;
+    server->look_due = server->updates + LOOK_UPDATES;
+    round_weights(server);
+}
+
 bool hm_server_step(struct hm_server *server)
 {
     if (is_over(server))
@@ -198,6 +232,7 @@ bool hm_server_step(struct hm_server *server)
         server->now_ns = pupil->due_ns;
     serve(server, pupil);
     score_when_due(server);
+    look_for_divergence(server);
     record(server, false);
     return !is_over(server);
 }
@@ -211,27 +246,37 @@ enum hm_status hm_server_conclude(struct hm_server *server, struct hm_err *err)
 {
     struct hm_model *model = server->options.model;
     struct hm_node_report *first = &server->pupil[0].report;
-    char hash[65];
-    round_weights(server);
-    hm_model_hash(&server->config, server->steps, server->b, server->weights.n, hash);
+    char hash[65] = "";
+    bool sound = round_weights(server);
+    if (sound)
+        hm_model_hash(&server->config, server->steps, server->b, server->weights.n, hash);
     for (uint32_t i = 0; i < server->options.n; i++) {
         struct pupil *pupil = &server->pupil[i];
         struct hm_node_report *r = &pupil->report;
         memcpy(r->model_hash, hash, sizeof hash);
         r->steps = server->steps;
-        r->clean = 1;
+        r->clean = sound;
+        r->status = sound ? HM_OK : HM_EDIVERGED;
         r->first_step_us = r->start_us = HM_SIM_BORN_US;
         r->last_apply_us = r->end_us = hm_server_now(server);
         r->link = &pupil->link;
         r->n_links = 1;
-        snprintf(r->text, sizeof r->text, "the run is over");
+        snprintf(r->text, sizeof r->text, "%s", sound ? "the run is over" : server->divergence);
     }
     record(server, true);
     first->curve = server->curve.point;
     first->n_curve = server->curve.n;
     happen(server, (struct hm_sim_happening){
                        .what = HM_SIM_ENDED, .steps = server->steps, .hash = first->model_hash});
-    return hm_report_scores(first, model, server->b, 1, true, err);
+    return sound ? hm_report_scores(first, model, server->b, 1, true, err) : HM_OK;
+}
+
+enum hm_status hm_server_save(const struct hm_server *server, const char *path, struct hm_err *err)
+{
+    size_t n_bulk;
+    const uint8_t *bulk = server->options.model->ops->bulk(server->options.model, &n_bulk);
+    return hm_model_file_write(path, &server->config, bulk, n_bulk, server->steps, server->b,
+                               server->weights.n, err);
 }
 
 uint64_t hm_server_now(const struct hm_server *server)

@@ -31,6 +31,9 @@ void hm_server_stop(struct hm_server *server);
 /* When all is over: the model hash, and the scores on both sets in the first worker's report. */
 enum hm_status hm_server_conclude(struct hm_server *server, struct hm_err *err);
 
+/* Writes the final model, as hm_node_save does. After hm_server_conclude, unless it diverged. */
+enum hm_status hm_server_save(const struct hm_server *server, const char *path, struct hm_err *err);
+
 uint64_t hm_server_now(const struct hm_server *server); /* as hm_sim_now */
 uint64_t hm_server_updates(const struct hm_server *server);
 uint64_t hm_server_steps(const struct hm_server *server, uint64_t *budget); /* examples */

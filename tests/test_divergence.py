@@ -19,6 +19,17 @@ def test_rate_that_is_too_high_for_all(run, rows, lr, command):
     assert process.summary['model_hash'] is None and not process.summary['clean']
 
 
+def test_a_server_says_where_it_diverged(run, rows, tmp_path):
+    process = run('sim', 'svm', '--topology', 'server', '-n', 3, '--train', rows.train, '--epochs', 20, '--lr', '1e6', '--batch', 10,
+                  '--step-time', 'const:1ms', '--momentum', .99, '--schedule', 'constant', '--out', tmp_path / 'out', '--json', '--quiet', timeout=30)
+    assert process.code == 1, process
+    assert re.search(r"training diverged: tensor '\w+', row \d+, column \d+: \S+ \(step \d+\)", process.err), process
+    summary = process.summary
+    assert summary['model_hash'] is None and not summary['clean'] and summary['test'] is None
+    assert all(node['ended'].startswith('training diverged') for node in summary['per_node'])
+    assert not (tmp_path / 'out' / 'model.hm').exists()
+
+
 def wild(rows, folder, line=12345):
     """The rows, of which one has values that no weight can follow, and the wrong label. It is not among those that choose rate and grid."""
     lines = rows.train.read_text().splitlines(keepends=True)

@@ -165,6 +165,14 @@ def test_server(run, rows):
     assert one['test']['accuracy'] > .9 and many['test']['accuracy'] > .9
 
 
+def test_the_model_of_a_server_is_kept(run, rows, tmp_path):
+    out = tmp_path / 'out'
+    summary = run(*sim(3, rows, '--topology', 'server', '--batch', 8, '--step-time', 'const:1ms', '--epochs', 1, '--out', out)).done()
+    again = run('eval', 'svm', out, '--test', rows.test, '--json').wait()
+    assert json.loads(again.out.splitlines()[-1])['loss'] == summary['test']['loss']
+    assert summary['model_hash'] in run('inspect', out / 'model.hm').wait().out
+
+
 def test_server_trace_replays(run, small, tmp_path):
     trace = tmp_path / 'trace'
     run(*sim(4, small, '--topology', 'server', '--batch', 4, '--step-time', 'gauss:5ms,2ms', '--trace', trace)).done()

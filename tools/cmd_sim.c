@@ -409,13 +409,18 @@ static enum hm_status keep(const struct cli *cli, const json_t *summary, struct 
                            struct hm_err *err)
 {
     char path[4096];
-    if (cli->out && self.server)
-        return summary_keep(summary, hm_server_report(self.server, 0), cli->out, err);
-    if (!cli->out || !scored)
+    const struct hm_node_report *report = self.server ? hm_server_report(self.server, 0)
+                                          : scored    ? hm_node_report(scored)
+                                                      : NULL;
+    enum hm_status status = HM_OK;
+    if (!cli->out || !report)
         return HM_OK;
     snprintf(path, sizeof path, "%s/model.hm", cli->out);
-    enum hm_status status = hm_node_save(scored, path, err);
-    return status ? status : summary_keep(summary, hm_node_report(scored), cli->out, err);
+    if (!self.server)
+        status = hm_node_save(scored, path, err);
+    else if (report->clean)
+        status = hm_server_save(self.server, path, err);
+    return status ? status : summary_keep(summary, report, cli->out, err);
 }
 
 static void print(const struct cli *cli, json_t *summary)
@@ -441,6 +446,8 @@ static void print(const struct cli *cli, json_t *summary)
 /* Why there is no model at all. */
 static void say_what_failed(void)
 {
+    if (self.server)
+        fprintf(stderr, "hogmesh: %s\n", hm_server_report(self.server, 0)->text);
     for (uint32_t i = 0; !self.server && i < hm_sim_n(self.sim); i++) {
         struct hm_node *node = hm_sim_node(self.sim, i);
         if (node && !hm_sim_is_up(self.sim, i) && hm_node_report(node)->status)

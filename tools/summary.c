@@ -152,13 +152,13 @@ json_t *summary_of_node(const struct hm_node_report *r)
                                         r->label, "seq", (json_int_t)r->link[i].seq, "staleness",
                                         tally_json(&r->link[i].flushes), "staleness_steps",
                                         tally_json(&r->link[i].step)));
-    json_t *json =
-        json_pack("{s:s, s:s, s:i, s:I, s:I, s:s, s:b, s:s, s:I, s:I, s:I, s:I, s:I}", "label",
-                  r->label, "life", life, "pid", (int)getpid(), "steps", (json_int_t)r->own_steps,
-                  "examples", (json_int_t)r->own_steps, "hash", r->model_hash, "clean", r->clean,
-                  "ended", r->text, "mesh_steps", (json_int_t)r->steps, "own_seq",
-                  (json_int_t)r->own_seq, "vector_seq", (json_int_t)r->vector_seq, "lost",
-                  (json_int_t)r->lost, "dropped", (json_int_t)r->n_dropped);
+    json_t *json = json_pack("{s:s, s:s, s:i, s:I, s:I, s:s?, s:b, s:s, s:I, s:I, s:I, s:I, s:I}",
+                             "label", r->label, "life", life, "pid", (int)getpid(), "steps",
+                             (json_int_t)r->own_steps, "examples", (json_int_t)r->own_steps, "hash",
+                             r->model_hash[0] ? r->model_hash : NULL, "clean", r->clean, "ended",
+                             r->text, "mesh_steps", (json_int_t)r->steps, "own_seq",
+                             (json_int_t)r->own_seq, "vector_seq", (json_int_t)r->vector_seq,
+                             "lost", (json_int_t)r->lost, "dropped", (json_int_t)r->n_dropped);
     json_t *counters = counters_json(&r->counters);
     add_refusals(counters, r);
     json_object_set_new(json, "counters", counters);
