@@ -1,0 +1,248 @@
+"""The laboratory (tools/lab): statistics, experiments from files, resuming, tables that repeat, landscapes; one small run of each kind."""
+import csv
+import json
+import math
+import os
+import pathlib
+import re
+import signal
+import statistics
+import subprocess
+import sys
+import time
+
+import pytest
+
+from processes import BINARY
+
+numpy = pytest.importorskip('numpy')
+pytest.importorskip('matplotlib')
+
+LAB = pathlib.Path(__file__).resolve().parent.parent / 'tools' / 'lab'
+sys.path.insert(0, str(LAB))
+sys.dont_write_bytecode = True
+import experiment  # noqa: E402
+import landscape  # noqa: E402
+import stats  # noqa: E402
+import table  # noqa: E402
+
+SVM = '''
+title = "A small one"
+asks = "Does it work?"
+workload = "svm"
+data = ["--train", "{train}", "--test", "{test}"]
+seeds = 3
+[flags]
+"--no-cache" = true
+"--step-time" = "const:1ms"
+"--batch" = 16
+"--epochs" = 3
+"--score-every" = "500"
+[axis.nodes]
+"2" = {{ "-n" = 2 }}
+"3" = {{ "-n" = 3 }}
+[axis.again]
+"a" = {{}}
+"b" = {{}}
+[quick]
+seeds = 2
+keep = {{ nodes = ["2"] }}
+[[table]]
+title = "Accuracy"
+rows = ["nodes"]
+columns = ["again"]
+measure = "test.accuracy"
+scale = 100
+against = {{ again = "a" }}
+[[figure]]
+kind = "curves"
+title = "Loss"
+panels = "nodes"
+lines = "again"
+[[figure]]
+kind = "intervals"
+title = "Accuracy"
+x = "nodes"
+lines = "again"
+measure = "test.accuracy"
+'''
+
+
+@pytest.fixture
+def small_experiment(small, tmp_path):
+    file = tmp_path / 'small.toml'
+    file.write_text(SVM.format(train=small.train, test=small.test))
+    return file
+
+
+def lab(tmp_path, *arguments, code=0, **options):
+    done = subprocess.run(['/usr/bin/python3', LAB / 'lab', *map(str, arguments)], cwd=tmp_path, text=True, capture_output=True,
+                          env={**os.environ, 'HOGMESH': str(BINARY)}, timeout=200, **options)
+    assert done.returncode == code, done
+    return done
+
+
+# ---- statistics ----
+
+def test_intervals_are_students():
+    values = [90.1, 89.7, 90.4, 90.0, 89.9]
+    m = stats.mean(values)
+    assert m.mean == pytest.approx(90.02) and m.half == pytest.approx(2.776 * statistics.stdev(values) / math.sqrt(5), rel=1e-3)
+    assert stats.mean([5]).half == math.inf and stats.mean([]) is None
+    assert math.isnan(stats.mean([1, float('nan')]).mean) and math.isnan(stats.mean([1, None]).mean)
+
+
+def test_better_is_said_only_where_the_pairs_say_so():
+    base = {1: 80., 2: 85., 3: 90., 4: 95., 5: 82.}
+    more = {seed: value + .5 + .01 * seed for seed, value in base.items()}
+    assert stats.verdict(stats.difference(more, base)) == 'better'  # although single values differ by far more
+    assert stats.verdict(stats.difference(base, more)) == 'worse'
+    assert stats.verdict(stats.difference(more, base), more_is_better=False) == 'worse'
+    noise = {1: 81., 2: 84., 3: 91., 4: 94., 5: 82.}
+    assert stats.verdict(stats.difference(noise, base)) == 'no difference'
+    assert stats.verdict(stats.difference({1: 1.}, {1: 0.})) == 'unknown'
+
+
+def test_principal_components_are_numpys():
+    rng = numpy.random.default_rng(3)
+    points = (rng.normal(size=(40, 3)) * [5, 2, .1]) @ rng.normal(size=(3, 700)) + rng.normal(size=700)
+    centre, directions, explained = landscape.components(points)
+    _, s, v = numpy.linalg.svd(points - points.mean(axis=0), full_matrices=False)
+    for ours, theirs in zip(directions, v):
+        assert abs(ours @ theirs) == pytest.approx(1, abs=1e-5)
+    assert explained == pytest.approx(s[:2] ** 2 / (s ** 2).sum(), abs=1e-5)
+    assert centre == pytest.approx(points.mean(axis=0))
+
+
+def test_when_a_loss_is_reached():
+    points = [{'seconds': x, 'loss': y} for x, y in ((0, 5), (1, 3), (2, 3.5), (3, 2))]
+    assert table.reached(points, 'seconds', 'loss', 3.2) == pytest.approx(2.2)  # for good, not for a moment
+    assert table.reached(points, 'seconds', 'loss', 1) is None and table.reached(points, 'seconds', 'loss', 6) == 0
+
+
+# ---- files ----
+
+def test_all_experiments_can_be_read():
+    assert len(experiment.names()) >= 10
+    for name in experiment.names():
+        for quick in (False, True):
+            e = experiment.load(name, quick)
+            assert e.runs() and e.about['title'] and len(e.runs()) == len(set(e.runs()))
+            for spec in e.about.get('table', []):
+                shape = [len(table.positions(experiment.load(name), experiment.listed(spec.get(key, [])))) for key in ('rows', 'columns')]
+                paper = spec.get('paper')
+                assert not paper or [len(paper), *{len(row) for row in paper}] == shape, (name, spec['title'])
+
+
+@pytest.mark.parametrize('line, says', [
+    ('[axis.nodes]', "Cannot declare"), ('titel = "x"', "'titel' is not known"), ('mode = "real"', 'sim or run'),
+    ('without = [{ nodes = "7" }]', "nodes = '7'"), ('title = ', 'Invalid value')])
+def test_what_is_wrong_in_a_file_is_said(small_experiment, tmp_path, line, says):
+    text = small_experiment.read_text()
+    small_experiment.write_text(line + '\n' + text if line[0] != '[' else text + line)
+    assert says in lab(tmp_path, 'run', small_experiment, code=1).stderr
+
+
+def test_unknown_names(tmp_path):
+    assert 'lenet5-table2' in lab(tmp_path, 'run', 'lenet5-table99', code=1).stderr
+    assert 'lenet5-table2' in lab(tmp_path, 'list').stdout
+
+
+# ---- runs ----
+
+def test_an_experiment(small_experiment, tmp_path):
+    """All that it leaves; A/A is no difference; a rerun makes nothing anew and leaves the same tables and figures."""
+    out = tmp_path / 'out'
+    first = lab(tmp_path, 'run', small_experiment, '--out', out)
+    assert '6 of 6 runs' in first.stderr and '| 2 | ' in first.stdout and 'no difference' in first.stdout
+    rows = list(csv.DictReader(open(out / 'table1.csv')))
+    assert [(row['nodes'], row['again']) for row in rows] == [('2', 'a'), ('2', 'b'), ('3', 'a'), ('3', 'b')]
+    assert rows[1]['verdict'] == 'no difference' and float(rows[1]['difference']) == 0
+    runs = [json.loads(line) for line in (out / 'runs.jsonl').read_text().splitlines()]
+    assert len(runs) == 12 and all(run['summary']['clean'] for run in runs)
+    of_two = [100 * run['summary']['test']['accuracy'] for run in runs if run['setting'] == {'nodes': '2', 'again': 'a'}]
+    assert float(rows[0]['mean']) == pytest.approx(statistics.mean(of_two))
+    page = (out / 'report.html').read_text()
+    assert page.count('data:image/svg+xml') == 2 and page.count('hogmesh sim svm') == 12 and 'http' not in re.sub(r'base64,[^"]+', '', page)
+    names = ['table1.csv', 'report.md', 'report.html', 'figure1.svg', 'figure1.png', 'figure2.svg', 'figure2.png', 'runs.jsonl']
+    before = {name: (out / name).read_bytes() for name in names}
+    assert before['figure1.png'][:4] == b'\x89PNG'
+    second = lab(tmp_path, 'run', small_experiment, '--out', out)
+    assert '6 of 6 runs are there already' in second.stderr
+    assert {name: (out / name).read_bytes() for name in names} == before
+    lab(tmp_path, 'report', out)
+    assert (out / 'table1.csv').read_bytes() == before['table1.csv']
+    # Elsewhere, from nothing: what is simulated repeats to the byte.
+    lab(tmp_path, 'run', small_experiment, '--out', tmp_path / 'other', '--jobs', 1)
+    assert (tmp_path / 'other' / 'table1.csv').read_bytes() == before['table1.csv']
+
+
+def test_what_is_interrupted_goes_on(small_experiment, tmp_path):
+    out = tmp_path / 'out'
+    small_experiment.write_text(small_experiment.read_text().replace('"--epochs" = 3', '"--epochs" = 300'))
+    process = subprocess.Popen(['/usr/bin/python3', LAB / 'lab', 'run', small_experiment, '--out', out], cwd=tmp_path,
+                               env={**os.environ, 'HOGMESH': str(BINARY)}, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+    deadline = time.monotonic() + 60
+    while len(list(out.glob('runs/*/result.json'))) < 3 and time.monotonic() < deadline:
+        time.sleep(.02)
+    process.send_signal(signal.SIGINT)
+    assert 'interrupted' in process.communicate(timeout=60)[1] and process.returncode != 0
+    kept = {path: path.stat().st_mtime_ns for path in out.glob('runs/*/result.json')}
+    assert 3 <= len(kept) < 6
+    assert f'{len(kept)} of 6 runs are there already' in lab(tmp_path, 'run', small_experiment, '--out', out).stderr
+    assert all(path.stat().st_mtime_ns == then for path, then in kept.items())
+    assert len(list(out.glob('runs/*/result.json'))) == 6
+
+
+def test_quick_is_smaller_and_says_so(small_experiment, tmp_path):
+    done = lab(tmp_path, 'run', '--quick', small_experiment, '--out', 'out')
+    assert '2 of 2 runs' in done.stderr and '--quick' in done.stdout
+    assert 'quick' in (tmp_path / 'out' / 'report.html').read_text()
+
+
+def test_a_run_that_fails_says_its_command(small_experiment, tmp_path):
+    small_experiment.write_text(small_experiment.read_text().replace('"--batch" = 16', '"--batch" = "many"'))
+    said = lab(tmp_path, 'run', small_experiment, code=1).stderr
+    assert 'hogmesh sim svm' in said and '--batch' in said
+
+
+def test_a_landscape(run, tmp_path):
+    run('synth', 'lenet5', '--rows', 400, '--out', 'images', '--quiet').wait(60)
+    file = tmp_path / 'paths.toml'
+    file.write_text(f'''
+title = "Paths"
+asks = "Where do they go?"
+workload = "lenet5"
+data = ["--data", "{tmp_path / 'images'}"]
+seeds = 1
+[flags]
+"--topology" = "server"
+"-n" = 2
+"--step-time" = "const:1ms"
+"--epochs" = 2
+"--trajectory" = "100"
+[axis.momentum]
+"0" = {{ "--momentum" = 0 }}
+"0.9" = {{ "--momentum" = 0.9 }}
+[[figure]]
+kind = "landscape"
+title = "From above"
+lines = "momentum"
+points = 5
+[[figure]]
+kind = "landscape"
+title = "3-D"
+lines = "momentum"
+view = "3d"
+points = 5
+''')
+    lab(tmp_path, 'run', file, '--out', 'out')
+    assert len(list((tmp_path / 'out' / 'runs').glob('landscape-*.json'))) == 1, 'both figures are of the same points'
+    assert all((tmp_path / 'out' / f'figure{i}.png').stat().st_size > 5000 for i in (1, 2))
+
+
+@pytest.mark.parametrize('name', ['rcv1-fig3'])
+def test_one_of_real_processes(tmp_path, name):
+    if not (pathlib.Path(os.environ.get('HOGMESH_DATA', '')) / 'rcv1').is_dir():
+        pytest.skip('RCV1 is not in $HOGMESH_DATA')
+    assert '95.' in lab(tmp_path, 'run', '--quick', name, '--out', 'out').stdout

@@ -1,0 +1,145 @@
+"""An experiment: a TOML file that says which runs there are, and what is to be made of them.
+
+    title = "..."                  one line
+    asks = "..."                   the question
+    paper = "..."                  where it comes from, and what they found
+    workload = "lenet5"            and data = one of the names of data.py, or flags: ["--train", "x.svm"]
+    mode = "sim"                   sim (virtual time, the same on every machine) or run (real processes)
+    seeds = 5                      runs of every setting, --seed 1 to 5; what is compared shares them
+    explains = "..."               what holds, what does not, and why (written when the figures were looked at)
+
+    [flags]                        of every run; "--quiet-thing" = true has no value, false is left out
+    "--epochs" = 10
+
+    [axis.workers]                 what is varied: every value adds flags, and settings are all their combinations
+    "2" = { "-n" = 2 }
+    "10" = { "-n" = 10 }
+
+    [[without]]                    combinations that are left out
+    workers = "2"
+
+    [quick]                        what --quick makes smaller: seeds, flags, and which values of an axis stay
+    seeds = 2
+    flags = { "--epochs" = 1 }
+    keep = { workers = ["10"] }
+
+    [[table]], [[figure]]          see table.py, figure.py
+"""
+
+import dataclasses
+import itertools
+import pathlib
+import tomllib
+
+FOLDER = pathlib.Path(__file__).resolve().parent / "experiments"
+KNOWN = {"title", "asks", "paper", "workload", "data", "mode", "seeds", "explains", "flags", "axis", "without", "quick", "table", "figure"}
+
+
+class Wrong(Exception):
+    """Something in an experiment's file that cannot be meant: says where, what is expected."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Setting:
+    """One combination of the axes' values, and the flags that it comes to."""
+    values: tuple  # of (axis, value)
+    flags: tuple   # of (flag, value), in the order of the file
+
+    def get(self, axis):
+        return dict(self.values)[axis]
+
+    def name(self):
+        return ", ".join(f"{axis} {value}" for axis, value in self.values) or "all"
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    setting: Setting
+    seed: int
+
+
+@dataclasses.dataclass
+class Experiment:
+    name: str
+    source: str      # what load was given
+    about: dict      # the file
+    quick: bool
+    axes: dict       # name: [value], in the order of the file
+    settings: list
+    seeds: range
+
+    def runs(self):
+        """Seeds outermost: an experiment that is interrupted has something of everything."""
+        return [Run(setting, seed) for seed in self.seeds for setting in self.settings]
+
+
+def names():
+    return sorted(file.stem for file in FOLDER.glob("*.toml"))
+
+
+def fail(name, *what):
+    raise Wrong(f"{name}.toml: {' '.join(map(str, what))}")
+
+
+def check(name, about):
+    for key in about:
+        if key not in KNOWN:
+            fail(name, f"'{key}' is not known; there are", ", ".join(sorted(KNOWN)))
+    for key in ("title", "asks", "workload", "data", "seeds"):
+        if key not in about:
+            fail(name, f"'{key}' is missing")
+    if about.get("mode", "sim") not in ("sim", "run"):
+        fail(name, f"mode '{about['mode']}': sim or run is expected")
+    axes = about.get("axis", {})
+    for left_out in about.get("without", []):
+        for axis, value in left_out.items():
+            if value not in axes.get(axis, {}):
+                fail(name, f"[[without]] {axis} = '{value}': there is no such value")
+    for axis, values in about.get("quick", {}).get("keep", {}).items():
+        for value in values:
+            if value not in axes.get(axis, {}):
+                fail(name, f"[quick] keep {axis} '{value}': there is no such value")
+    for kind in ("table", "figure"):
+        for spec in about.get(kind, []):
+            for key in ("rows", "columns", "lines", "panels", "x"):
+                for axis in listed(spec.get(key, [])):
+                    if axis not in axes and not (kind == "figure" and key == "x"):
+                        fail(name, f"[[{kind}]] {key} = '{axis}': there is no such axis")
+
+
+def listed(x):
+    return x if isinstance(x, list) else [x]
+
+
+def merged(*tables):
+    """Flags of all tables; the later ones win, False takes one away."""
+    flags = {}
+    for table in tables:
+        flags.update(table)
+    return tuple((flag, value) for flag, value in flags.items() if value is not False)
+
+
+def left_out(about, values):
+    return any(all(values[axis] == value for axis, value in rule.items()) for rule in about.get("without", []))
+
+
+def load(name, quick=False):
+    """The experiment of that name, or in that file."""
+    path = pathlib.Path(name) if str(name).endswith(".toml") else FOLDER / f"{name}.toml"
+    try:
+        about = tomllib.loads(path.read_text())
+    except FileNotFoundError:
+        raise Wrong(f"no experiment '{name}'; there are {', '.join(names())}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise Wrong(f"{path}: {error}") from None
+    check(path.stem, about)
+    less = about.get("quick", {}) if quick else {}
+    axes = {axis: [value for value in values if value in less.get("keep", {}).get(axis, values)]
+            for axis, values in about.get("axis", {}).items()}
+    settings = []
+    for combination in itertools.product(*axes.values()):
+        values = dict(zip(axes, combination))
+        if not left_out(about, values):
+            flags = merged(about.get("flags", {}), *(about["axis"][axis][value] for axis, value in values.items()), less.get("flags", {}))
+            settings.append(Setting(tuple(values.items()), flags))
+    return Experiment(path.stem, str(name), about, quick, axes, settings, range(1, less.get("seeds", about["seeds"]) + 1))

@@ -1,0 +1,162 @@
+"""Makes the runs of an experiment: as many at once as there are processors, none twice.
+
+Every run has a folder of its own, DIR/runs/KEY, where KEY is of the command and of the program: what is there and whole is not
+made again, whatever interrupted the experiment, and a new program makes all anew. DIR/runs.jsonl has them all, an object a line,
+in the order of the experiment's file.
+"""
+
+import concurrent.futures
+import dataclasses
+import hashlib
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import threading
+import time
+
+import data
+from experiment import Wrong
+
+
+@dataclasses.dataclass
+class Result:
+    run: object
+    command: list    # as one would type it
+    summary: dict
+    curve: list      # points
+    folder: pathlib.Path
+
+    def value(self, path):
+        """A number of the summary: "test.accuracy", "per_node.0.steps"; None: it is not there."""
+        x = self.summary
+        for part in path.split("."):
+            x = x[int(part)] if isinstance(x, list) and int(part) < len(x) else x.get(part) if isinstance(x, dict) else None
+            if x is None:
+                return None
+        return x
+
+
+class Failed(Exception):
+    """A run that has no result: says the command and what it said."""
+
+
+def program(binary):
+    """What tells one build from another."""
+    return hashlib.sha256(pathlib.Path(binary).read_bytes()).hexdigest()[:16]
+
+
+def flags_of(setting):
+    return [str(x) for flag, value in setting.flags for x in ([flag] if value is True else [flag, value])]
+
+
+class Runs:
+    def __init__(self, experiment, binary, folder, workers=None):
+        self.experiment, self.binary, self.folder = experiment, pathlib.Path(binary), pathlib.Path(folder)
+        self.data, self.about_data = data.find(self.binary, experiment.about["data"])
+        self.version = program(self.binary)
+        # Real processes share the processors among themselves.
+        self.workers = 1 if self.mode() == "run" else workers or len(os.sched_getaffinity(0))
+        self.lock, self.begun, self.made, self.children, self.stopping = threading.Lock(), time.monotonic(), 0, set(), False
+
+    def mode(self):
+        return self.experiment.about.get("mode", "sim")
+
+    def command(self, run):
+        workload = self.experiment.about["workload"]
+        return [self.mode(), workload, *map(str, self.data), *flags_of(run.setting), "--seed", str(run.seed)]
+
+    def key(self, command):
+        return hashlib.sha256(json.dumps([self.version, command]).encode()).hexdigest()[:20]
+
+    def finished(self, run):
+        """The result of a run that was made before, or None."""
+        command = self.command(run)
+        folder = self.folder / "runs" / self.key(command)
+        try:
+            summary = json.loads((folder / "result.json").read_text())
+        except (FileNotFoundError, json.JSONDecodeError):
+            return None
+        file = folder / "curve.jsonl"
+        curve = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+        return Result(run, ["hogmesh", *command], summary, curve, folder)
+
+    def make(self, run):
+        command = self.command(run)
+        folder = self.folder / "runs" / self.key(command)
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        with subprocess.Popen([self.binary, *command, "--json", "--quiet", "--out", folder], stdout=subprocess.PIPE,
+                              stderr=subprocess.PIPE, stdin=subprocess.DEVNULL) as process:
+            with self.lock:
+                self.children.add(process)
+            out, err = process.communicate()
+            with self.lock:
+                self.children.discard(process)
+        lines = out.splitlines()
+        if self.stopping:  # it has ended early, whatever it says
+            raise Failed("stopped")
+        if not lines:
+            raise Failed(f"hogmesh {' '.join(command)}\nended with {process.returncode}: {err.decode(errors='replace')[-500:].strip()}")
+        if not list(folder.glob("trajectory-*.npy")):
+            (folder / "model.hm").unlink(missing_ok=True)  # of thousands of runs; landscapes are scored with it
+        half = folder / "result.half"
+        half.write_bytes(lines[-1] + b"\n")
+        half.rename(folder / "result.json")  # the last thing: a folder without it is not whole
+
+    def tell(self, run, total):
+        with self.lock:
+            self.made += 1
+            left = (time.monotonic() - self.begun) / self.made * (total - self.made)
+            print(f"\r{self.experiment.name}: {self.made} of {total} runs, {left / 60:.1f} min left ({run.setting.name()}, seed {run.seed})"
+                  + "\x1b[K" * sys.stderr.isatty(), end="" if sys.stderr.isatty() else "\n", file=sys.stderr, flush=True)
+
+    def stop(self):
+        with self.lock:
+            self.stopping = True
+            for process in self.children:
+                process.terminate()
+
+    def all(self):
+        """[Result] in the order of the experiment, made or found."""
+        runs = self.experiment.runs()
+        # Settings may come to the same command.
+        distinct = list({self.key(self.command(run)): run for run in reversed(runs)}.values())[::-1]
+        missing = [run for run in distinct if not self.finished(run)]
+        if len(missing) < len(distinct):
+            print(f"{self.experiment.name}: {len(distinct) - len(missing)} of {len(distinct)} runs are there already", file=sys.stderr)
+
+        def job(run):
+            self.make(run)
+            self.tell(run, len(missing))
+        pool = concurrent.futures.ThreadPoolExecutor(self.workers)
+        try:
+            for future in concurrent.futures.as_completed([pool.submit(job, run) for run in missing]):
+                future.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            self.stop()
+            pool.shutdown()
+            raise
+        pool.shutdown()
+        if missing and sys.stderr.isatty():
+            print(file=sys.stderr)
+        results = [self.finished(run) for run in runs]
+        self.write(results)
+        return results
+
+    def write(self, results):
+        with open(self.folder / "runs.jsonl", "w") as file:
+            for r in results:
+                file.write(json.dumps({"setting": dict(r.run.setting.values), "seed": r.run.seed, "command": " ".join(r.command),
+                                       "summary": r.summary}) + "\n")
+
+
+def binary():
+    """The program: of $HOGMESH, or of the build."""
+    file = pathlib.Path(os.environ.get("HOGMESH", data.ROOT / "build" / "tools" / "hogmesh"))
+    if not file.exists():
+        raise Wrong(f"{file} is missing: build first (meson setup build && ninja -C build), or set HOGMESH")
+    return file
