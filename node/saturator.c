@@ -176,10 +176,31 @@ static struct chunk chunk_of(const struct hm_saturator *s, unsigned side, uint32
     return c;
 }
 
+/* Eight at once; whoever marks meanwhile will be seen by the next flush. */
+static bool any_marked(const hm_mark *mark, uint32_t n)
+{
+#ifdef HM_TSAN
+    (void)mark;
+    return n > 0;
+#else
+    uint64_t any = 0, eight;
+    uint32_t i = 0;
+    for (; i + sizeof eight <= n; i += sizeof eight) {
+        memcpy(&eight, (const void *)(mark + i), sizeof eight);
+        any |= eight;
+    }
+    for (; i < n; i++)
+        any |= atomic_load_explicit(&mark[i], memory_order_relaxed);
+    return any != 0;
+#endif
+}
+
 /* Takes the marks of a chunk away; a bit for each of its rows that may have been added to. */
 static uint32_t take_marks(struct hm_dirty *dirty, const struct chunk *c)
 {
     uint32_t rows = 0;
+    if (!any_marked(dirty->mark + c->block, c->n_blocks))
+        return 0;
     for (uint32_t i = 0; i < c->n_blocks; i++) {
         hm_mark *mark = &dirty->mark[c->block + i];
         if (!atomic_load_explicit(mark, memory_order_acquire))
