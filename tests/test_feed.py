@@ -3,12 +3,16 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
+import threading
 import time
 
 import pytest
 
 import processes
+import strangers
+import zmtp
 from processes import BINARY
 
 # What a feeder may have under way to a trainer: high-water marks, the system's buffers (the kernel doubles what it is asked
@@ -101,6 +105,109 @@ def test_several_feeders(start, run, text):
     assert all(feed['complete'] and feed['lost'] <= 2 for feed in feeds)
     assert sum(feed['examples'] for feed in feeds) == fed(summary, 'examples')
     assert all(node['feed']['feeders'] == 2 for node in summary['per_node'])
+
+
+HELLO, FACTS, WANT, PIECE, BEAT, STATE, BATCH = range(16, 23)
+
+
+def pull(address, n):
+    """Key and payload of the first batches, taken by somebody who never answers."""
+    host, _, port = address.rpartition(':')
+    peer = zmtp.Peer(socket.create_connection((host, int(port) + 1), 5), kind=b'PULL')
+    batches = []
+    for number in range(1, n + 1):
+        header, payload = peer.receive()
+        assert header[:2] == [2, BATCH] and header[4] == number, header
+        batches.append((header[5], payload))
+    peer.connection.close()
+    return batches
+
+
+@pytest.mark.parametrize('workload, n', [('word2vec', 70), ('svm', 90), ('lenet5', 40)])
+def test_a_feeder_repeats_to_the_byte(start, text, rows, images, workload, n):
+    """More than a pass: each has an order of its own."""
+    took = [pull(address(start('feed', workload, *data_of(workload, text, rows, images), '--epochs', 9, '--seed', seed,
+                               *at(processes.free_port()))), n) for seed in (5, 5, 6)]
+    assert took[0] == took[1]
+    assert took[0][0][1] != took[2][0][1]
+    assert len({payload for _, payload in took[0]}) >= n / 2
+    assert len({key for key, _ in took[0]}) == n
+
+
+def test_whatever_knocks_at_a_feeder(start, run, text):
+    feeder = start('feed', 'word2vec', '--train', text, '--epochs', 3, '--json', *at(processes.free_port()))
+    host, _, port = address(feeder).rpartition(':')
+    for name, said in strangers.GARBAGE.items():
+        for p in int(port), int(port) + 1:
+            strangers.talk((host, p), said)
+        assert feeder.process.poll() is None, name
+    rogue = zmtp.connect(address(feeder))
+    for header in ([2, WANT, 0, 7, 2, 4095], [2, BEAT, 0, 7, 1, 9, 9, 1, 1], [2, BATCH, 0, 7, 1, 1], [2, STATE, 0, 7, 9, 1], [2, HELLO, 0, 7, 'x']):
+        rogue.send(zmtp.pack(header))
+    header, payload = rogue.receive()
+    assert header[1] == FACTS and zmtp.read_fields(payload)['workload'] == 'word2vec'
+    # It claims to have had all batches, and is not believed; but it is there, so the end waits until it counts as gone.
+    rogue.send(zmtp.pack([2, BEAT, header[2], 7, header[3], 1 << 60, 1 << 60, 1, 0]))
+    check_end(run('run', 'word2vec', '-n', 2, '--feed', address(feeder), '--dim', 16, '--json', '--quiet').done(), 2)
+    feed = feeder.done()
+    # Without a key whoever speaks ZMTP, of 2010 even, may take batches: they are counted as lost, and no more than queues hold.
+    assert feed['complete'] and feed['received'] + feed['lost'] == feed['batches']
+    assert feed['lost'] <= most_under_way(2, feed['bytes'] / feed['batches'])
+
+
+def test_batches_that_are_none(start, text):
+    """Somebody who knows all that a feeder tells pushes what it likes: refused, counted, said once; the rest is trained on."""
+    feeder = start('feed', 'word2vec', '--train', text, '--test-fraction', .1, '--epochs', 9, *at(processes.free_port()))
+    real = zmtp.connect(address(feeder))
+    real.send(zmtp.pack([2, HELLO, 0, 7, 'mallory']))
+    facts, fields = real.receive()
+    good = pull(address(feeder), 4)
+    listeners = [socket.create_server(('127.0.0.1', 0)) for _ in range(2)]
+    rpc, pub = (listener.getsockname()[1] for listener in listeners)
+    words = int(zmtp.read_fields(fields)['words'])
+    bad = [b'', b'\0', zmtp.varint(1) + zmtp.varint(words + 1), zmtp.varint(9000) + b'\1' * 9000, good[0][1][:-1], good[0][1] + b'\1',
+           zmtp.varint(1 << 31) + b'\1' * 100, os.urandom(5000)]
+
+    def answer():
+        peer = zmtp.Peer(listeners[0].accept()[0], kind=b'ROUTER')
+        asked, taken = 0, True
+        while True:
+            try:
+                header, payload = peer.receive()
+            except (EOFError, OSError):
+                if not taken:
+                    return
+                peer, taken = zmtp.Peer(listeners[0].accept()[0], kind=b'ROUTER'), False  # it dials anew when it trains
+                continue
+            if header[1] == HELLO:
+                peer.send(zmtp.pack(facts[:5] + [f'tcp://127.0.0.1:{pub}'] + facts[6:]), fields)
+            elif header[1] == WANT:
+                real.send(zmtp.pack([2, WANT, facts[2], 7] + header[4:]))
+                piece, bytes_ = real.receive()
+                peer.send(zmtp.pack(piece), bytes_)
+                asked += 1
+            elif header[1] == BEAT:
+                peer.send(zmtp.pack([2, STATE, facts[2], facts[3], len(good) + len(bad), 0]))
+
+    def push():
+        peer = zmtp.Peer(listeners[1].accept()[0], kind=b'PUSH')
+        number = 0
+        for payload in [good[0][1], *bad, *(payload for _, payload in good[1:])]:
+            number += 1
+            peer.send(zmtp.pack([2, BATCH, facts[2], facts[3], number, number]), payload)
+        peer.send(zmtp.pack([2, BATCH, facts[2] ^ 1, facts[3], number, number]), good[0][1])  # of other facts
+        peer.send(b'\xdd\xff\xff\xff\xff', b'x' * 100)
+        time.sleep(5)
+
+    for part in answer, push:
+        threading.Thread(target=part, daemon=True).start()
+    node = start('join', 'word2vec', '--expect', 1, '--feed', f'127.0.0.1:{rpc}', '--dim', 16, '--seconds', 3, '--json')
+    node.done()
+    feed = node.summary['per_node'][0]['feed']
+    assert feed['batches'] == len(good) and feed['refused'] == len(bad) + 1, feed
+    assert feed['lost'] == 0 and node.err.count('a batch was refused') == 1
+    check_end(node.summary, 1)
+    assert node.summary['steps'] == feed['examples']
 
 
 SLOW = ['--dim', 16, '--batch', 2000, '--step-time', 'const:10ms']
@@ -212,7 +319,7 @@ def test_memory_of_a_feeder_is_bounded(start, text):
     before = processes.peak_memory(feeder.pid)
     time.sleep(3)
     grown, trainer = processes.peak_memory(feeder.pid) - before, processes.peak_memory(slow.pid)
-    assert grown < 2e6, grown
+    assert grown < 32e6, grown
     slow.process.send_signal(signal.SIGINT)
     node = slow.done()['per_node'][0]
     assert trainer < node['memory']['bound']
