@@ -61,6 +61,7 @@ struct hm_feed {
     unsigned n_lines;
     struct hm_feed_report report; /* the thread's until it has ended */
     uint64_t idle_since_us;       /* 0: not idle; the thread's */
+    int has_news;                 /* of a feeder, whose beat is due; the same */
 };
 
 static uint64_t now_us(const struct hm_feed *feed)
@@ -529,8 +530,10 @@ static void hear_batch(struct hm_feed *feed, const struct hm_header *header,
     feed->report.examples += slot->shard.n;
     feed->report.bytes += payload->n;
     hm_feed_buffer_push(&feed->buffer, slot);
-    if (feeder->received >= feeder->told + NEWS)
+    if (feeder->received >= feeder->told + NEWS) {
         feeder->beat_us = 0;
+        feed->has_news = 1;
+    }
     feed->came(feed->context);
 }
 
@@ -586,11 +589,13 @@ static void hear_state(struct hm_feed *feed, const struct hm_header *header)
     check_end(feed);
 }
 
+/* Until nothing is there, or a feeder is to be told how much has come. */
 static void hear(struct hm_feed *feed)
 {
     struct hm_event event;
     struct hm_header header;
-    for (;;) {
+    feed->has_news = 0;
+    while (!feed->has_news) {
         feed->env->deaf = !hm_feed_buffer_room(&feed->buffer);
         if (!feed->env->ops->receive(feed->env, &event))
             return;
