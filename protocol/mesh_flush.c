@@ -35,7 +35,7 @@ static const double GROWTH =
     .2; /* of an interval's steps, all nodes together, to all that were made before */
 static const double IO_SHARE =
     1.4; /* what the sockets' own thread adds to the driver's cost, about */
-static const double LOAD_MOST = .3; /* part of a core that rotation may take */
+static const double LOAD_MOST = .6; /* part of a core that rotation may take */
 static const double PUBLISHED_MOST =
     25e6; /* bytes a second of own deltas, one copy, unless an interval is asked for */
 
