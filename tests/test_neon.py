@@ -12,6 +12,7 @@ COMPILER, EMULATOR = 'aarch64-linux-gnu-gcc', 'qemu-aarch64'
 FLAGS = ['-std=gnu11', '-O3', '-D_GNU_SOURCE', '-fno-math-errno', '-fno-trapping-math', f'-I{ROOT}']
 PLAIN = ['sparse/delta.c', 'sparse/kernels.c', 'sparse/kernels_ref.c', 'sparse/layout.c', 'sparse/status.c', 'sparse/weights.c']
 LENET5 = ['tests/neon_lenet5.c', 'models/lenet5_net.c', 'models/lenet5_ref.c']
+SATURATE = ['tests/neon_saturate.c', 'models/saturate.c']
 WORD2VEC = ['tests/neon_word2vec.c', 'models/word2vec_isa.c', 'models/word2vec_ref.c']
 
 
@@ -52,3 +53,7 @@ def test_lenet5_agrees_with_ref(tmp_path):
 
 def test_word2vec_agrees_with_ref(tmp_path):
     assert 'neon: ' in run(tmp_path, WORD2VEC, [('models/word2vec_kernels.c', 'word2vec', '-DHM_TABLE=hm_w2v_neon')])
+
+
+def test_saturate_agrees_with_ref(tmp_path):
+    assert 'neon: ' in run(tmp_path, SATURATE, [('models/saturate_kernels.c', 'saturating', '-DHM_TABLE=hm_saturate_neon')])
