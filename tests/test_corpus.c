@@ -2,6 +2,7 @@
 #include "tests/temp_folder.h"
 
 #include "models/corpus.h"
+#include "models/corpus_cache.h"
 #include "models/tokens.h"
 #include "models/words.h"
 #include "sparse/rng.h"
@@ -9,6 +10,7 @@
 
 #include <errno.h>
 #include <sys/wait.h>
+#include <xxhash.h>
 
 /* ---- words ---- */
 
@@ -648,6 +650,143 @@ static void test_damaged_cache(void **state)
     for_each_seed(1, damage_cache);
 }
 
+/* Gives a file checksums that hold, whatever is in it; but for one of the vocabulary, perhaps. */
+static void seal(uint8_t *bytes, size_t size, int vocabulary)
+{
+    struct hm_corpus_header *h = (void *)bytes;
+    struct hm_corpus_layout layout;
+    assert_int_equal(hm_corpus_layout(h, size, &layout), 0);
+    for (int i = 0; i < HM_CORPUS_SECTIONS; i++)
+        h->checksum[i] = XXH3_64bits(bytes + layout.at[i], layout.bytes[i]);
+    if (vocabulary)
+        h->vocab_fingerprint = XXH3_64bits_withSeed(
+            bytes + layout.at[HM_CORPUS_COUNT], layout.bytes[HM_CORPUS_COUNT],
+            XXH3_64bits(bytes + layout.at[HM_CORPUS_TEXT], layout.bytes[HM_CORPUS_TEXT]));
+    h->self = XXH3_64bits(h, offsetof(struct hm_corpus_header, self));
+}
+
+static int mapped(const uint8_t *bytes, size_t size)
+{
+    struct hm_corpus corpus;
+    int fd = open(temp_write("b.hmcache", bytes, size), O_RDONLY | O_CLOEXEC);
+    assert_true(fd >= 0);
+    int bad = hm_corpus_map(fd, &corpus);
+    close(fd);
+    if (!bad)
+        hm_corpus_close(&corpus);
+    return !bad;
+}
+
+/* Checksums that hold say who wrote a file, not that it is right. The text is "a" and "b", five
+ * times each. */
+static void test_caches_that_lie(void **state)
+{
+    (void)state;
+    struct hm_corpus_options options = cached_options();
+    struct hm_corpus corpus = opened(temp_text("a.txt", five), &options);
+    size_t size;
+    uint8_t *good = temp_read(temp_path("a.txt.hmcache"), &size), *bytes = malloc(size + 1);
+    struct hm_corpus_layout layout;
+    assert_non_null(bytes);
+    assert_int_equal(hm_corpus_layout((void *)good, size, &layout), 0);
+    const size_t count = layout.at[HM_CORPUS_COUNT], start = layout.at[HM_CORPUS_START],
+                 text = layout.at[HM_CORPUS_TEXT], id = layout.at[HM_CORPUS_ID];
+#define FIELD(name) offsetof(struct hm_corpus_header, name)
+    const struct {
+        struct {
+            size_t at;
+            uint8_t to;
+        } byte[3]; /* at 0: no more */
+    } lie[] = {
+        {{{id, 3}}},                                                  /* no word, no mark */
+        {{{id + 4, 2}}},                                              /* a line more */
+        {{{size - 4, 0}, {FIELD(n_lines), 0}, {FIELD(n_words), 11}}}, /* the last has no end */
+        {{{FIELD(n_lines), 2}}},                                      /* fewer than are said */
+        {{{FIELD(n_words), 9}}},                                      /* and words */
+        {{{FIELD(total), 11}}},                                       /* another sum of counts */
+        {{{count + 7, 0x20}, {FIELD(total) + 7, 0x20}}},              /* too large to count */
+        {{{count + 8, 0}, {FIELD(total), 5}}},                        /* a word never seen */
+        {{{start, 1}}},                                               /* no text begins there */
+        {{{start + 4, 4}}},                                           /* or ends there */
+        {{{text + 1, 'x'}}},                                          /* a word without end */
+        {{{text + 2, 'a'}}},                                          /* a word twice */
+        {{{text, ' '}}},                                              /* no word at all */
+        {{{FIELD(vocab_fingerprint), (uint8_t)~good[FIELD(vocab_fingerprint)]}}},
+    };
+    memcpy(bytes, good, size);
+    seal(bytes, size, 1);
+    assert_memory_equal(bytes, good, size);
+    assert_true(mapped(bytes, size));
+    for (size_t i = 0; i < sizeof lie / sizeof lie[0]; i++) {
+        memcpy(bytes, good, size);
+        for (int k = 0; k < 3 && lie[i].byte[k].at; k++)
+            bytes[lie[i].byte[k].at] = lie[i].byte[k].to;
+        assert_memory_not_equal(bytes, good, size);
+        seal(bytes, size, lie[i].byte[0].at != FIELD(vocab_fingerprint));
+        if (mapped(bytes, size))
+            fail_msg("lie %zu is believed", i);
+    }
+    memcpy(bytes, good, size);
+    bytes[size] = 0;
+    assert_false(mapped(bytes, size + 1)); /* longer than it says */
+    bytes[FIELD(n_tokens)] ^= 1;
+    assert_false(mapped(bytes, size)); /* its header is not what was written */
+    free(bytes);
+    free(good);
+    hm_corpus_close(&corpus);
+}
+
+/* The text is written anew when all of it has been read. */
+static int change_text(void *context, const char *what, double done, double total, const char *unit)
+{
+    (void)what, (void)unit;
+    if (done == total && !*(int *)context) {
+        temp_text("a.txt", "b b b b b b b b b\n");
+        *(int *)context = 1;
+    }
+    return 0;
+}
+
+static void test_text_that_changes_meanwhile(void **state)
+{
+    (void)state;
+    struct hm_corpus corpus;
+    struct hm_err err;
+    int changed = 0;
+    struct hm_corpus_options options = cached_options();
+    struct hm_progress progress = {change_text, &changed};
+    const char *path = temp_text("a.txt", five);
+    assert_int_equal(hm_corpus_open(&corpus, &path, 1, &options, &progress, &err), HM_EINPUT);
+    assert_int_equal(changed, 1);
+    assert_non_null(strstr(err.text, "a.txt: changed while it was read"));
+    assert_int_equal(temp_count("a.txt"), 1); /* no cache */
+}
+
+static void test_wrong_usage(void **state)
+{
+    (void)state;
+    struct hm_corpus corpus;
+    struct hm_vocab vocab;
+    struct hm_err err;
+    struct hm_corpus_options options = options_of(1);
+    const char *path = temp_text("a.txt", five), *many[HM_VOCAB_FILES_MAX + 1];
+    assert_int_equal(hm_corpus_open(&corpus, &path, 0, &options, NULL, &err), HM_EUSAGE);
+    assert_non_null(strstr(err.text, "1 to 64 files, not 0"));
+    options.vocab_max = HM_WORDS_MAX + 1;
+    assert_int_equal(hm_corpus_open(&corpus, &path, 1, &options, NULL, &err), HM_EUSAGE);
+    assert_non_null(strstr(err.text, "at most"));
+    for (size_t i = 0; i < sizeof many / sizeof many[0]; i++)
+        many[i] = path;
+    assert_int_equal(hm_vocab_read(&vocab, many, 0, 1, 0, NULL, &err), HM_EUSAGE);
+    assert_int_equal(hm_vocab_read(&vocab, many, HM_VOCAB_FILES_MAX + 1, 1, 0, NULL, &err),
+                     HM_EUSAGE);
+    many[0] = temp_text("a.vocab", "a 9007199254740992\n");
+    many[1] = temp_text("b.vocab", "b 1\na 1\n");
+    assert_int_equal(hm_vocab_read(&vocab, many, 2, 1, 0, NULL, &err), HM_EINPUT);
+    assert_non_null(
+        strstr(err.text, "b.vocab: line 2: the counts of 'a' add up to more than 2^53"));
+}
+
 /* Four processes start at once: one reads the text, three take its cache. */
 static void test_one_builds_for_all(void **state)
 {
@@ -697,6 +836,9 @@ int main(void)
         TEST(test_stopped),
         TEST(test_cache_is_used_and_renewed),
         TEST(test_damaged_cache),
+        TEST(test_caches_that_lie),
+        TEST(test_text_that_changes_meanwhile),
+        TEST(test_wrong_usage),
         TEST(test_one_builds_for_all),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
