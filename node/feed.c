@@ -44,6 +44,7 @@ struct line {
 struct hm_feed {
     struct hm_feed_options options;
     struct hm_env *env;
+    uint64_t began_us;
     struct hm_fed fed;
     uint64_t fingerprint; /* of the facts */
     struct feeder feeder[HM_FEEDS_MAX];
@@ -175,7 +176,8 @@ static enum hm_status listen(struct hm_feed *feed, uint64_t until_us, struct hm_
                 continue;
             }
         }
-        if (hm_report(feed->options.progress, "wait for the feeder", 0, 0, "bytes"))
+        if (hm_report(feed->options.progress, "wait for the feeder",
+                      (double)(now_us(feed) - feed->began_us) / 1e6, feed->options.timeout, " s"))
             return hm_fail(err, HM_ESTOPPED, "stopped before the feeder answered");
         const uint64_t now = now_us(feed), soon = now + ASK_US;
         if (now < until_us)
@@ -403,6 +405,7 @@ enum hm_status hm_feed_open(struct hm_feed **out, const struct hm_feed_options *
     feed->report.n_feeders = options->n_feeders;
     pthread_mutex_init(&feed->mutex, NULL);
     enum hm_status status = open_env(feed, err);
+    feed->began_us = status ? 0 : now_us(feed);
     if (!status)
         status = fetch_all(feed, err);
     if (status) {
