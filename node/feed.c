@@ -14,8 +14,9 @@
 enum {
     ASK_US = 100000, /* between questions that no socket took, and ... */
     ASK_AGAIN_US = 1000000,
-    WINDOW = 4, /* pieces that are asked for at once */
-    NEWS = 4,   /* batches after which a feeder is told, before the next beat is due */
+    WINDOW = 4,          /* pieces that are asked for at once */
+    SETTLE_US = 3000000, /* connections are tried every 2 s: one may stand before the other */
+    NEWS = 4,            /* batches after which a feeder is told, before the next beat is due */
     LINES_MAX = 16,
     LINGER_MS = 200,
 };
@@ -33,6 +34,7 @@ struct feeder {
     int is_gone, has_ended, is_other;
     int in_doubt; /* somebody whom we do not know answers, or sends: it may have come back */
     uint64_t heard_us, beat_us; /* last heard; next beat */
+    uint64_t back_us;           /* when it was dialled, or came back */
     unsigned unsent;            /* beats in a row that no socket took */
 };
 
@@ -448,9 +450,11 @@ static void back(struct hm_feed *feed, struct feeder *feeder, uint64_t life)
     const int anew = feeder->life != life;
     if (anew)
         begin_life(feed, feeder, life);
-    if (feeder->is_gone || anew)
+    if (feeder->is_gone || anew) {
+        feeder->back_us = now_us(feed);
         say(feed, HM_NOTE_WARNING, "the feeder at %s is back%s", address(feeder),
             anew ? ", and begins anew; training goes on with what it sends" : "");
+    }
     feeder->is_gone = feeder->in_doubt = 0;
     feeder->unsent = 0;
     feeder->heard_us = now_us(feed);
@@ -641,7 +645,8 @@ static void look_after(struct hm_feed *feed, unsigned i, uint64_t now, int idle)
     feeder->beat_us = now + HM_FEED_BEAT_US;
     beat(feed, i, idle, 0);
     const int silent = now > feeder->heard_us + HM_FEED_GONE_US;
-    if (!feeder->is_gone && !feeder->has_ended && (feeder->unsent > 2 || silent))
+    const int cut_off = feeder->unsent > 2 && now > feeder->back_us + SETTLE_US;
+    if (!feeder->is_gone && !feeder->has_ended && (cut_off || silent))
         lose(feed, feeder);
     if (feeder->is_gone && silent) {
         dial(feed, i, 1);
@@ -668,7 +673,7 @@ static void *feed_main(void *argument)
     const unsigned n = feed->options.n_feeders;
     for (unsigned i = 0; i < n; i++) {
         dial(feed, i, 1);
-        feed->feeder[i].heard_us = now_us(feed);
+        feed->feeder[i].heard_us = feed->feeder[i].back_us = now_us(feed);
         feed->feeder[i].beat_us = feed->feeder[i].heard_us + HM_FEED_BEAT_US;
     }
     while (!atomic_load(&feed->end)) {

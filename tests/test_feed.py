@@ -213,6 +213,15 @@ def test_batches_that_are_none(start, text):
 SLOW = ['--dim', 16, '--batch', 2000, '--step-time', 'const:10ms']
 
 
+def at_work(run, feeder, n):
+    """The nodes of a run, when they train on what they are fed."""
+    for node in range(n):
+        feeder.wait_for(f'trainer node{node} is here')
+    feeder.wait_for(rf'feed +{n} trainers, [1-9]\d* batches sent')
+    assert run.process.poll() is None, f'over before it was seen at work: {run}'
+    return run.children()
+
+
 def kill(process):
     os.kill(process.pid, signal.SIGKILL)
     process.process.wait(10)
@@ -221,8 +230,8 @@ def kill(process):
 def test_a_feeder_dies_and_comes_back(start, text):
     port = processes.free_port()
     feeder = start('feed', 'word2vec', '--train', text, '--epochs', 1000, *at(port))
-    run = start('run', 'word2vec', '-n', 2, '--feed', f'127.0.0.1:{port}', *SLOW, '--seconds', 12, '--json')
-    run.wait_for_training(2)
+    run = start('run', 'word2vec', '-n', 2, '--feed', f'127.0.0.1:{port}', *SLOW, '--seconds', 14, '--json')
+    at_work(run, feeder, 2)
     kill(feeder)
     for node in 'node0', 'node1':
         run.wait_for(node + r': the feeder at \S+ is gone; .* start it again at that address \(hogmesh feed word2vec --bind')
@@ -245,7 +254,7 @@ def test_a_feeder_dies_and_comes_back(start, text):
 def test_a_feeder_dies_for_good(start, text):
     feeder = start('feed', 'word2vec', '--train', text, '--epochs', 1000)
     run = start('run', 'word2vec', '-n', 2, '--feed', address(feeder), *SLOW, '--json')
-    children = run.wait_for_training(2)
+    children = at_work(run, feeder, 2)
     kill(feeder)
     run.wait_for('node0: the feeder at .* is gone')
     run.wait_for('node1: the feeder at .* is gone')
@@ -265,7 +274,7 @@ def test_a_feeder_that_comes_back_with_another_text(start, text, tmp_path):
     port = processes.free_port()
     feeder = start('feed', 'word2vec', '--train', text, '--epochs', 1000, *at(port))
     run = start('run', 'word2vec', '-n', 1, '--feed', f'127.0.0.1:{port}', *SLOW, '--json')
-    run.wait_for_training(1)
+    at_work(run, feeder, 1)
     kill(feeder)
     run.wait_for('is gone')
     start('feed', 'word2vec', '--train', other, '--no-cache', '--epochs', 1000, *at(port))
@@ -276,9 +285,9 @@ def test_a_feeder_that_comes_back_with_another_text(start, text, tmp_path):
 
 def test_a_trainer_dies(start, text):
     """What it held is lost, and said; everybody else goes on to the end."""
-    feeder = start('feed', 'word2vec', '--train', text, '--epochs', 4, '--json')
+    feeder = start('feed', 'word2vec', '--train', text, '--epochs', 9, '--json')
     run = start('run', 'word2vec', '-n', 2, '--feed', address(feeder), *SLOW, '--json')
-    children = run.wait_for_training(2)
+    children = at_work(run, feeder, 2)
     os.kill(children[1], signal.SIGKILL)
     feeder.wait_for(r'trainer node\d is gone: \d+ batches that it had received, and what was on its way to it, are lost; '
                     'the others get the rest')
@@ -357,7 +366,7 @@ def test_the_feeder_is_stopped(start, text):
     """Ctrl-C at the feeder is an end of the data: trainers end as they should."""
     feeder = start('feed', 'word2vec', '--train', text, '--epochs', 1000, '--json')
     run = start('run', 'word2vec', '-n', 2, '--feed', address(feeder), *SLOW, '--json')
-    run.wait_for_training(2)
+    at_work(run, feeder, 2)
     feeder.process.send_signal(signal.SIGINT)
     summary = run.done()
     check_end(summary, 2)
