@@ -375,7 +375,7 @@ static void test_refuses_what_it_cannot_do(void **state)
         {"tensors", "conv1.w:6x25", "is not name:ROWSxCOLS:GRID"},
         {"dropout", "1", "dropout"},
         {"batch", "1025", "batch"},
-        {"combine", "vote", "sum, amplify, mean, hold or lookahead"},
+        {"combine", "vote", "sum, amplify, mean, hold, lookahead or saturate"},
         {"novelty", "1", "does not know it"},
     };
     struct hm_train_options o = options();
