@@ -24,6 +24,7 @@ enum {
     PASSES_LEAST = 40, /* of all rows by each node in a run with a budget: with fewer, less is
                           learned */
     PASS_STEPS_LEAST = 10000,
+    PASSES_LOADED = 25, /* also when that takes more of a core than LOAD_MOST */
     PASS_STEPS_MAX = 1000000,
     HOT_PARTS = 10, /* flushes, each with the most frequent rows, in one pass */
     HOT_LEAST_US = 1000,
@@ -35,7 +36,7 @@ static const double GROWTH =
     .2; /* of an interval's steps, all nodes together, to all that were made before */
 static const double IO_SHARE =
     1.4; /* what the sockets' own thread adds to the driver's cost, about */
-static const double LOAD_MOST = .6; /* part of a core that rotation may take */
+static const double LOAD_MOST = .3; /* part of a core that rotation may take */
 static const double PUBLISHED_MOST =
     25e6; /* bytes a second of own deltas, one copy, unless an interval is asked for */
 
@@ -179,12 +180,14 @@ static double pass_steps(const struct hm_mesh *mesh)
     if (mesh->params.flush_us)
         return mesh->rate * (double)mesh->params.flush_us * 1e-6 * mesh->slow_down;
     double pass = PASS_STEPS_MAX;
-    if (mesh->params.budget_steps)
-        pass = fmin(pass, (double)mesh->params.budget_steps / PASSES_LEAST / n);
+    double each = (double)mesh->params.budget_steps / n; /* 0: nobody knows */
+    double longest = each > 0 ? each / PASSES_LOADED : INFINITY;
+    if (each > 0)
+        pass = fmin(pass, each / PASSES_LEAST);
     /* The first steps change most. */
     pass = fmin(pass, fmax(GROWTH * (double)hm_mesh_steps(mesh) / n, PASS_STEPS_LEAST));
     pass = fmin(fmax(pass, 2 * delay_us(mesh) * 1e-6 * mesh->rate), PASS_STEPS_MAX);
-    return pass * mesh->slow_down * mesh->stretch;
+    return fmin(pass * mesh->stretch, fmax(pass, longest)) * mesh->slow_down;
 }
 
 /* The most frequent rows go out several times in a pass, but not within two delays: closer than

@@ -64,13 +64,12 @@ static int padding_is_zero(const struct hm_delta *delta, const struct hm_layout 
     for (uint32_t i = 0; i < delta->n_blocks; i++) {
         if (!may_be_padded(hm_layout_tensor_of(layout, delta->block[i]), delta->block[i]))
             continue;
-        uint64_t mask = hm_layout_block_mask(layout, delta->block[i]);
-        if (mask == ~(uint64_t)0)
-            continue;
-        for (unsigned j = 0; j < HM_BLOCK; j++) {
-            if (delta->q[i][j] && !(mask >> j & 1))
-                return 0;
-        }
+        uint64_t padding = ~hm_layout_block_mask(layout, delta->block[i]);
+        int32_t any = 0;
+        for (; padding; padding &= padding - 1)
+            any |= delta->q[i][__builtin_ctzll(padding)];
+        if (any)
+            return 0;
     }
     return 1;
 }
