@@ -356,6 +356,14 @@ static void leave(struct hm_saturator *s, struct hm_row_class *class, uint64_t o
     class->visits++;
 }
 
+/* Blocks that a slice is expected to publish: what it did before, or all that it has, which at last
+ * it may. */
+static double expected(const struct hm_saturator *s, const struct hm_row_class *slice, bool final)
+{
+    const struct hm_layout *layout = &s->weights->layout;
+    return slice->visits && !final ? slice->blocks : (double)layout->n_blocks / HM_SLICES;
+}
+
 /* How many slices have their turn, from s->next on. Under a cap the hot rows take what they need
  * first, but of what there is the rest gets as much. */
 static unsigned slices_due(struct hm_saturator *s, const struct hm_saturator_turn *turn)
@@ -372,7 +380,7 @@ static unsigned slices_due(struct hm_saturator *s, const struct hm_saturator_tur
             (double)(turn->own_steps - s->own_steps) / (double)turn->pass_steps * HM_SLICES;
     s->credit = fmin(s->credit, HM_SLICES);
     for (; n < HM_SLICES && s->credit >= 1 && room > 0; n++, s->credit--)
-        room -= s->slice[(s->next + n) % HM_SLICES].blocks;
+        room -= expected(s, &s->slice[(s->next + n) % HM_SLICES], turn->final);
     s->left -= turn->final ? n : s->left;
     return n;
 }

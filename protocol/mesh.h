@@ -118,7 +118,7 @@ struct hm_action {
         int verify;    /* 1: report the digest of all of B */
         /* Of rules that publish rows in rotation: */
         uint64_t pass_steps;  /* own steps that a whole turn is to take; 0: all at once */
-        uint64_t room_blocks; /* that a cap leaves room for; UINT64_MAX: there is none */
+        uint64_t room_blocks; /* of a delta that there is room for: in memory, under caps */
     } extract;
     const struct hm_delta *delta; /* valid until APPLIED; of RETRACT: the one of EXTRACTED */
     uint64_t from;                /* of APPLY: the life whose delta it is */

@@ -26,6 +26,7 @@ enum {
     PASS_STEPS_LEAST = 10000,
     PASSES_LOADED = 25, /* also when that takes more of a core than LOAD_MOST */
     PASS_STEPS_MAX = 1000000,
+    DELTA_PART = 8, /* of the model, in one delta */
     HOT_PARTS = 10, /* flushes, each with the most frequent rows, in one pass */
     HOT_LEAST_US = 1000,
 };
@@ -52,8 +53,8 @@ static void refill(struct hm_mesh *mesh)
     mesh->tokens_us = mesh->now_us;
 }
 
-/* Rows are published in rotation: a cap leaves some for later. Alone a node publishes all it has.
- */
+/* Rows are published in rotation: a cap leaves some for later. Alone a node publishes all it has,
+ * as far as there is room in a delta. */
 static bool rotates(const struct hm_mesh *mesh)
 {
     return mesh->params.combine.rule == HM_RULE_SATURATE && hm_mesh_n_live(mesh) > 1;
@@ -71,20 +72,24 @@ static void refill_own(struct hm_mesh *mesh)
     mesh->own_tokens_us = mesh->now_us;
 }
 
-/* Blocks of deltas that the caps leave room for now. */
+/* Blocks of deltas that the caps leave room for now; never so many that the memory for one delta
+ * counts beside the model's. */
 static uint64_t room_blocks(struct hm_mesh *mesh, bool final)
 {
-    double room = INFINITY, each = fmax(mesh->block_bytes, 1);
+    double room = (double)mesh->params.layout->n_blocks / DELTA_PART,
+           each = fmax(mesh->block_bytes, 1);
     unsigned copies = hm_mesh_n_live(mesh) - 1;
+    if (!rotates(mesh) || mesh->leaving)
+        return (uint64_t)room;
     if (mesh->params.bandwidth) {
         refill(mesh);
-        room = mesh->tokens / (each * (copies ? copies : 1));
+        room = fmin(room, mesh->tokens / (each * (copies ? copies : 1)));
     }
     if (limits_own(mesh) && !final) {
         refill_own(mesh);
         room = fmin(room, mesh->own_tokens / each);
     }
-    return room < 1e18 ? (uint64_t)fmax(room, 0) : UINT64_MAX;
+    return (uint64_t)fmax(room, 0);
 }
 
 void hm_mesh_spend(struct hm_mesh *mesh, size_t bytes)
@@ -283,8 +288,7 @@ static void extract(struct hm_mesh *mesh, bool final)
     action->extract.verify = final;
     action->extract.pass_steps =
         rotates(mesh) && !mesh->params.flush_step ? (uint64_t)pass_steps(mesh) : 0;
-    action->extract.room_blocks =
-        rotates(mesh) && !mesh->leaving ? room_blocks(mesh, final) : UINT64_MAX;
+    action->extract.room_blocks = room_blocks(mesh, final);
     if (!final)
         mesh->combination =
             next; /* workers see it after this flush, which is computed with the old one */
