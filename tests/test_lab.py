@@ -77,7 +77,7 @@ def small_experiment(small, tmp_path):
 
 def lab(tmp_path, *arguments, code=0, **options):
     done = subprocess.run(['/usr/bin/python3', LAB / 'lab', *map(str, arguments)], cwd=tmp_path, text=True, capture_output=True,
-                          env={**os.environ, 'HOGMESH': str(BINARY)}, timeout=200, **options)
+                          env={**os.environ, 'HOGMESH': str(BINARY)}, timeout=400, **options)
     assert done.returncode == code, done
     return done
 
@@ -179,16 +179,16 @@ def test_an_experiment(small_experiment, tmp_path):
 
 def test_what_is_interrupted_goes_on(small_experiment, tmp_path):
     out = tmp_path / 'out'
-    small_experiment.write_text(small_experiment.read_text().replace('"--epochs" = 3', '"--epochs" = 300'))
+    small_experiment.write_text(small_experiment.read_text().replace('"--epochs" = 3', '"--epochs" = 1500'))
     process = subprocess.Popen(['/usr/bin/python3', LAB / 'lab', 'run', small_experiment, '--out', out], cwd=tmp_path,
                                env={**os.environ, 'HOGMESH': str(BINARY)}, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
     deadline = time.monotonic() + 60
-    while len(list(out.glob('runs/*/result.json'))) < 3 and time.monotonic() < deadline:
+    while len(list(out.glob('runs/*/result.json'))) < 1 and time.monotonic() < deadline:
         time.sleep(.02)
     process.send_signal(signal.SIGINT)
     assert 'interrupted' in process.communicate(timeout=60)[1] and process.returncode != 0
     kept = {path: path.stat().st_mtime_ns for path in out.glob('runs/*/result.json')}
-    assert 3 <= len(kept) < 6
+    assert 1 <= len(kept) < 6
     assert f'{len(kept)} of 6 runs are there already' in lab(tmp_path, 'run', small_experiment, '--out', out).stderr
     assert all(path.stat().st_mtime_ns == then for path, then in kept.items())
     assert len(list(out.glob('runs/*/result.json'))) == 6
