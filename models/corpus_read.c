@@ -281,8 +281,8 @@ static enum hm_status take_back(struct source *source, struct hm_err *err)
     pthread_mutex_lock(&press->mutex);
     while (block->state != DONE)
         pthread_cond_wait(&press->changed, &press->mutex);
+    block->state = EMPTY; /* readers that have gone round the ring look at it, too */
     pthread_mutex_unlock(&press->mutex);
-    block->state = EMPTY; /* nobody looks for one until it is filled again */
     if (block->status || block->end == HM_TOKEN_NUL)
         return no_text(source, block, err);
     text->n_tokens += block->n_tokens;
