@@ -356,12 +356,14 @@ static void leave(struct hm_saturator *s, struct hm_row_class *class, uint64_t o
     class->visits++;
 }
 
-/* Blocks that a slice is expected to publish: what it did before, or all that it has, which at last
- * it may. */
+/* Blocks that a slice is expected to publish: what it did before, or the one that had the last
+ * turn, as they grow alike; or all that it has, which at last it may. */
 static double expected(const struct hm_saturator *s, const struct hm_row_class *slice, bool final)
 {
+    const struct hm_row_class *last = &s->slice[(s->next + HM_SLICES - 1) % HM_SLICES];
     const struct hm_layout *layout = &s->weights->layout;
-    return slice->visits && !final ? slice->blocks : (double)layout->n_blocks / HM_SLICES;
+    return slice->visits && !final ? fmax(slice->blocks, last->blocks)
+                                   : (double)layout->n_blocks / HM_SLICES;
 }
 
 /* How many slices have their turn, from s->next on. Under a cap the hot rows take what they need
@@ -385,9 +387,10 @@ static unsigned slices_due(struct hm_saturator *s, const struct hm_saturator_tur
     return n;
 }
 
+/* What is more than expected counts at once: there may be no room for it. */
 static void note_blocks(struct hm_row_class *class, uint32_t blocks)
 {
-    class->blocks += (class->visits > 1 ? .3 : 1) * ((double)blocks - class->blocks);
+    class->blocks += (blocks < class->blocks ? .3 : 1) * ((double)blocks - class->blocks);
 }
 
 /* A table: hot rows first, then the slices that are due, all in the order of their blocks. */
