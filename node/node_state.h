@@ -63,7 +63,7 @@ struct worker {
     _Atomic uint64_t extracted; /* the driver's: settled steps that an ended extract has covered */
     _Atomic uint32_t state_asked, state_given; /* counts; the driver writes asked, the thread given;
                                                   release: it is done with state_kept */
-    bool started, awaits_delta, settled_last;
+    bool started, settled_last;
 };
 
 /* What a worker wants after a step. */
