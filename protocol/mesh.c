@@ -350,14 +350,14 @@ enum hm_status hm_mesh_open(struct hm_mesh **out, const struct hm_mesh_params *p
         mesh->params.bulk_n = 0; /* joiners have to have it */
     mesh->fingerprint = hm_config_fingerprint(params->config);
     mesh->rng = hm_rng_seed(params->seed, params->life);
-    mesh->now_us = mesh->opened_us = mesh->tokens_us = mesh->own_tokens_us = now_us;
+    mesh->now_us = mesh->opened_us = mesh->bandwidth.us = mesh->own.us = now_us;
     mesh->beat_due_us = now_us;
     mesh->wants_due_us = UINT64_MAX;
     mesh->slow_down = mesh->stretch = 1;
     mesh->interval_us = params->flush_us ? params->flush_us : 1000;
     mesh->cost_us = 60 + 30 * (params->expect - 1);
     mesh->combination = hm_combine(&params->combine, params->expect);
-    mesh->tokens = (double)params->bandwidth / 4;
+    mesh->bandwidth.tokens = (double)params->bandwidth / 4;
     if (!allocate(mesh)) {
         hm_mesh_close(mesh);
         return hm_fail(err, HM_ENOMEM, "mesh: no memory for a model of %u blocks",

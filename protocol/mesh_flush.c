@@ -44,13 +44,21 @@ static const double PUBLISHED_MOST =
 _Static_assert(PIECE_BLOCKS_MAX * 259 + HM_SPANS_BOUND(HM_STREAMS_MAX) < HM_PAYLOAD_MAX,
                "a piece fits into a payload");
 
-static void refill(struct hm_mesh *mesh)
+static void refill(const struct hm_mesh *mesh, struct allowance *a, double rate)
 {
-    double full = (double)mesh->params.bandwidth / 4; /* bursts of a quarter second */
-    mesh->tokens +=
-        (double)(mesh->now_us - mesh->tokens_us) * 1e-6 * (double)mesh->params.bandwidth;
-    mesh->tokens = mesh->tokens < full ? mesh->tokens : full;
-    mesh->tokens_us = mesh->now_us;
+    a->tokens = fmin(a->tokens + (double)(mesh->now_us - a->us) * 1e-6 * rate, rate / 4);
+    a->us = mesh->now_us;
+}
+
+static void refill_bandwidth(struct hm_mesh *mesh)
+{
+    refill(mesh, &mesh->bandwidth, (double)mesh->params.bandwidth);
+}
+
+/* When what is owed will be paid. */
+static uint64_t paid_us(const struct hm_mesh *mesh, const struct allowance *a, double rate)
+{
+    return mesh->now_us + (uint64_t)(-a->tokens / rate * 1e6) + 100;
 }
 
 /* Rows are published in rotation: a cap leaves some for later. Alone a node publishes all it has,
@@ -67,9 +75,7 @@ static bool limits_own(const struct hm_mesh *mesh)
 
 static void refill_own(struct hm_mesh *mesh)
 {
-    mesh->own_tokens += (double)(mesh->now_us - mesh->own_tokens_us) * 1e-6 * PUBLISHED_MOST;
-    mesh->own_tokens = fmin(mesh->own_tokens, PUBLISHED_MOST / 4);
-    mesh->own_tokens_us = mesh->now_us;
+    refill(mesh, &mesh->own, PUBLISHED_MOST);
 }
 
 /* Blocks of deltas that the caps leave room for now; never so many that the memory for one delta
@@ -82,12 +88,12 @@ static uint64_t room_blocks(struct hm_mesh *mesh, bool final)
     if (!rotates(mesh) || mesh->leaving)
         return (uint64_t)room;
     if (mesh->params.bandwidth) {
-        refill(mesh);
-        room = fmin(room, mesh->tokens / (each * (copies ? copies : 1)));
+        refill_bandwidth(mesh);
+        room = fmin(room, mesh->bandwidth.tokens / (each * (copies ? copies : 1)));
     }
     if (limits_own(mesh) && !final) {
         refill_own(mesh);
-        room = fmin(room, mesh->own_tokens / each);
+        room = fmin(room, mesh->own.tokens / each);
     }
     return (uint64_t)fmax(room, 0);
 }
@@ -96,8 +102,8 @@ void hm_mesh_spend(struct hm_mesh *mesh, size_t bytes)
 {
     if (!mesh->params.bandwidth)
         return;
-    refill(mesh);
-    mesh->tokens -= (double)bytes;
+    refill_bandwidth(mesh);
+    mesh->bandwidth.tokens -= (double)bytes;
 }
 
 /* Repair may run into debt by one burst, which own flushes then wait for: they would else spend all
@@ -106,8 +112,8 @@ bool hm_mesh_may_serve(struct hm_mesh *mesh)
 {
     if (!mesh->params.bandwidth || mesh->phase != HM_RUNNING)
         return true;
-    refill(mesh);
-    return mesh->tokens > (double)mesh->params.bandwidth / -4;
+    refill_bandwidth(mesh);
+    return mesh->bandwidth.tokens > (double)mesh->params.bandwidth / -4;
 }
 
 /* ---- pacing ---- */
@@ -315,11 +321,10 @@ static bool final_fits(struct hm_mesh *mesh)
     mesh->final_due_us = 0;
     if (!rotates(mesh) || !mesh->params.bandwidth || mesh->leaving)
         return true;
-    refill(mesh);
-    if (mesh->tokens < 0)
-        mesh->final_due_us =
-            mesh->now_us + (uint64_t)(-mesh->tokens / (double)mesh->params.bandwidth * 1e6) + 100;
-    return mesh->tokens >= 0;
+    refill_bandwidth(mesh);
+    if (mesh->bandwidth.tokens < 0)
+        mesh->final_due_us = paid_us(mesh, &mesh->bandwidth, (double)mesh->params.bandwidth);
+    return mesh->bandwidth.tokens >= 0;
 }
 
 void hm_mesh_tick_flush(struct hm_mesh *mesh)
@@ -341,21 +346,18 @@ void hm_mesh_tick_flush(struct hm_mesh *mesh)
     bool due = mesh->params.flush_step || mesh->now_us >= mesh->flush_due_us ||
                budget_in_reach(mesh) || mesh->own_steps >= hm_mesh_steps_cap(mesh);
     if (due && mesh->params.bandwidth) {
-        refill(mesh);
-        if (mesh->tokens < 0) {
+        refill_bandwidth(mesh);
+        if (mesh->bandwidth.tokens < 0) {
             note_starved(mesh);
-            mesh->flush_due_us = mesh->now_us +
-                                 (uint64_t)(-mesh->tokens / (double)mesh->params.bandwidth * 1e6) +
-                                 100;
+            mesh->flush_due_us = paid_us(mesh, &mesh->bandwidth, (double)mesh->params.bandwidth);
         }
-        due = mesh->tokens >= 0;
+        due = mesh->bandwidth.tokens >= 0;
     }
     if (due && limits_own(mesh)) {
         refill_own(mesh);
-        if (mesh->own_tokens < 0)
-            mesh->flush_due_us =
-                mesh->now_us + (uint64_t)(-mesh->own_tokens / PUBLISHED_MOST * 1e6) + 100;
-        due = mesh->own_tokens >= 0;
+        if (mesh->own.tokens < 0)
+            mesh->flush_due_us = paid_us(mesh, &mesh->own, PUBLISHED_MOST);
+        due = mesh->own.tokens >= 0;
     }
     if (due && hm_mesh_keeps_calm(mesh))
         mesh->flush_due_us = mesh->now_us + mesh->interval_us;
@@ -411,7 +413,7 @@ static void publish_piece(struct hm_mesh *mesh, const struct hm_delta *piece, ui
     mesh->counters.coordinates_sent += piece->n_nonzero;
     mesh->counters.blocks_sent += head->n_blocks;
     mesh->counters.bytes_published += payload->n;
-    mesh->own_tokens -= (double)payload->n;
+    mesh->own.tokens -= (double)payload->n;
     if (piece->n_blocks)
         mesh->block_bytes += .1 * ((double)payload->n / piece->n_blocks - mesh->block_bytes);
     hm_mesh_broadcast(mesh, &header, payload);

@@ -230,12 +230,13 @@ struct hm_mesh {
     struct hm_combination combination;
     double cost_us,
         rate; /* moving averages: the protocol's cost of an interval; own steps per second */
-    double slow_down; /* >= 1: factor on the interval because peers lag */
-    double stretch;   /* the same because this thread has too much to do; of rules that rotate */
-    double tokens;    /* of the bandwidth budget, bytes; may go negative */
-    uint64_t tokens_us;
-    double own_tokens, block_bytes; /* of own deltas: bytes that may be published, of a block */
-    uint64_t own_tokens_us;
+    double slow_down;   /* >= 1: factor on the interval because peers lag */
+    double stretch;     /* the same because this thread has too much to do; of rules that rotate */
+    struct allowance {  /* bytes, refilled at a rate, in bursts of a quarter second at most */
+        double tokens;  /* may go negative: that much is owed */
+        uint64_t us;    /* when they were refilled */
+    } bandwidth, own;   /* of all that is sent; of own deltas, a copy of each */
+    double block_bytes; /* of a block in own deltas */
 
     /* receiving */
     struct hm_decoder *decoder, *own_decoder;
