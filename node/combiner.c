@@ -1,6 +1,7 @@
 #include "node/combiner.h"
 
 #include "sparse/cell_vec.h"
+#include "sparse/zeroed.h"
 
 #include <assert.h>
 #include <math.h>
@@ -9,18 +10,12 @@
 
 /* ---- opening ---- */
 
-static void *zeroed(size_t bytes)
-{
-    void *memory = aligned_alloc(64, (bytes + 63) / 64 * 64);
-    return memory ? memset(memory, 0, bytes) : NULL;
-}
-
 static bool open_hold(struct hm_combiner *c)
 {
     size_t n = c->weights->n;
     c->hold.walk = *c->weights;
-    c->hold.walk.w = zeroed(n * sizeof *c->hold.walk.w);
-    c->hold.sum = zeroed(n * sizeof *c->hold.sum);
+    c->hold.walk.w = hm_zeroed(n * sizeof *c->hold.walk.w);
+    c->hold.sum = hm_zeroed(n * sizeof *c->hold.sum);
     return c->hold.walk.w && c->hold.sum;
 }
 
@@ -34,7 +29,7 @@ enum hm_status hm_combiner_open(struct hm_combiner *c, enum hm_rule rule, bool m
     if (rule == HM_RULE_HOLD)
         ok = open_hold(c);
     else if (rule == HM_RULE_LOOKAHEAD && ok)
-        ok = (c->ahead.v = zeroed(weights->n * sizeof *c->ahead.v)) != NULL;
+        ok = (c->ahead.v = hm_zeroed(weights->n * sizeof *c->ahead.v)) != NULL;
     return ok ? HM_OK : hm_fail(err, HM_ENOMEM, "no memory to combine the nodes' steps");
 }
 

@@ -1,15 +1,9 @@
 #include "node/rounds.h"
 
+#include "sparse/zeroed.h"
+
 #include <stdlib.h>
 #include <string.h>
-
-enum { CACHE_LINE = 64 };
-
-static void *zeroed(size_t bytes)
-{
-    void *memory = aligned_alloc(CACHE_LINE, (bytes + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE);
-    return memory ? memset(memory, 0, bytes) : NULL;
-}
 
 enum hm_status hm_rounds_init(struct hm_rounds *rounds, struct hm_weights *weights,
                               struct hm_err *err)
@@ -20,8 +14,8 @@ enum hm_status hm_rounds_init(struct hm_rounds *rounds, struct hm_weights *weigh
         return status;
     memcpy(rounds->own.b, weights->b, weights->n * sizeof *weights->b);
     hm_weights_settle(&rounds->own);
-    rounds->w = zeroed(weights->n * sizeof *rounds->w);
-    rounds->early = zeroed(weights->n * sizeof *rounds->early);
+    rounds->w = hm_zeroed(weights->n * sizeof *rounds->w);
+    rounds->early = hm_zeroed(weights->n * sizeof *rounds->early);
     return rounds->w && rounds->early ? HM_OK
                                       : hm_fail(err, HM_ENOMEM, "no memory for synchronous rounds");
 }

@@ -1,6 +1,7 @@
 #include "node/saturator.h"
 
 #include "sparse/cell_vec.h"
+#include "sparse/zeroed.h"
 
 #include <assert.h>
 #include <math.h>
@@ -21,12 +22,6 @@ enum {
 
 /* ---- opening ---- */
 
-static void *zeroed(size_t bytes)
-{
-    void *memory = aligned_alloc(64, (bytes + 63) / 64 * 64);
-    return memory ? memset(memory, 0, bytes) : NULL;
-}
-
 static uint32_t chunks_of(uint32_t rows)
 {
     return (rows + HM_CHUNK_ROWS - 1) / HM_CHUNK_ROWS;
@@ -38,8 +33,8 @@ static bool open_side(struct hm_saturator *s, unsigned side)
     struct hm_side *own = &s->side[side];
     own->n_chunks = chunks_of(tensor->rows);
     own->n_hot = chunks_of(tensor->rows < HM_HOT_ROWS ? tensor->rows : HM_HOT_ROWS);
-    own->mu = zeroed(tensor->rows * sizeof *own->mu);
-    own->directions.u = zeroed(HM_DIRECTIONS * tensor->stride * sizeof(float));
+    own->mu = hm_zeroed(tensor->rows * sizeof *own->mu);
+    own->directions.u = hm_zeroed(HM_DIRECTIONS * tensor->stride * sizeof(float));
     if (!own->mu || !own->directions.u)
         return false;
     s->model->ops->meetings(s->model, side, own->mu);
@@ -59,10 +54,10 @@ enum hm_status hm_saturator_open(struct hm_saturator *s, const struct hm_model *
     assert(s->kernels);
     assert(weights->layout.n_tensors == 2);
     assert(weights->layout.tensor[1].stride == stride);
-    s->met = zeroed(HM_MET_ROWS * stride * sizeof *s->met);
-    s->room = zeroed(HM_DIRECTIONS * stride * sizeof *s->room);
-    s->walk = zeroed(HM_CHUNK_ROWS * stride * sizeof *s->walk);
-    s->q = zeroed(HM_CHUNK_ROWS * stride * sizeof *s->q);
+    s->met = hm_zeroed(HM_MET_ROWS * stride * sizeof *s->met);
+    s->room = hm_zeroed(HM_DIRECTIONS * stride * sizeof *s->room);
+    s->walk = hm_zeroed(HM_CHUNK_ROWS * stride * sizeof *s->walk);
+    s->q = hm_zeroed(HM_CHUNK_ROWS * stride * sizeof *s->q);
     bool ok = s->met && s->room && s->walk && s->q && open_side(s, 0) && open_side(s, 1);
     return ok ? HM_OK : hm_fail(err, HM_ENOMEM, "no memory to combine the nodes' steps");
 }
