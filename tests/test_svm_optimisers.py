@@ -35,7 +35,7 @@ OPTIONS = [MOMENTUM, ('--nesterov',), (*MOMENTUM, '--nesterov', '--clip', .3), (
 def test_two_nodes_learn(run, rows, flags):
     summary = run(*svm('run', rows, '-n', 2, *BATCHES, *flags)).done()
     check_end(summary, 2)
-    assert summary['test']['accuracy'] > .9
+    assert summary['test']['accuracy'] > .8  # .93, but a node that is held up for long is stale for long
 
 
 @pytest.mark.parametrize('flags', [flags for flags in OPTIONS if '-t' not in flags and '--isa' not in flags],

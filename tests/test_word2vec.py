@@ -138,13 +138,13 @@ def test_a_late_node_and_a_resumed_mesh_go_on_saturating(run, start, text):
     def own(*more):
         return [flag for flag in flags(text, *more) if flag != '--quiet']
 
-    more = own('--seconds', 4, '--combine', 'saturate', '--flush', '20ms', '--out', 'out')
+    more = own('--seconds', 8, '--combine', 'saturate', '--flush', '20ms', '--out', 'out')
     first = start('join', 'word2vec', *more, '--expect', 2, '--label', 'first')
     second = start('join', 'word2vec', *own(), '--peer', first.address(), '--expect', 2, '--label', 'second', '--out', 'out')
     late = start('join', 'word2vec', *own(), '--peer', first.address(), '--label', 'late', '--out', 'out')
     ends = [node.done(120) for node in (first, second, late)]
     assert len({end['model_hash'] for end in ends}) == 1
-    again = run('join', 'word2vec', *own('--seconds', 6), '--expect', 1, '--label', 'first', '--out', 'out', '--resume').done(120)
+    again = run('join', 'word2vec', *own('--seconds', 10), '--expect', 1, '--label', 'first', '--out', 'out', '--resume').done(120)
     assert again['clean'] and again['steps'] > ends[0]['steps']
 
 
