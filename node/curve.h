@@ -2,7 +2,7 @@
 #ifndef HM_NODE_CURVE_H
 #define HM_NODE_CURVE_H
 
-#include "node/hogmesh.h"
+#include "node/node.h"
 
 struct hm_curve {
     struct hm_curve_point *point; /* [n] of room for HM_CURVE_MAX; NULL before the first */

@@ -3,12 +3,12 @@
  * Neural Networks", CODS-COMAD 2022).
  *
  * Batches go to whoever has room for one, in turn. Where nobody has, the feeder waits: nothing
- * piles up. As in hogmesh.h, the library prints nothing; callbacks come from the thread that runs.
+ * piles up. As in node.h, the library prints nothing; callbacks come from the thread that runs.
  */
 #ifndef HM_NODE_FEEDER_H
 #define HM_NODE_FEEDER_H
 
-#include "node/hogmesh.h"
+#include "node/node.h"
 
 enum { HM_FEED_TRAINERS_MAX = 256 };
 

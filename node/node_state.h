@@ -6,7 +6,7 @@
 #include "node/curve.h"
 #include "node/env.h"
 #include "node/feed.h"
-#include "node/hogmesh.h"
+#include "node/node.h"
 #include "node/rounds.h"
 
 #include <pthread.h>

@@ -28,7 +28,7 @@
 #define HM_NODE_SIM_H
 
 #include "node/faults.h"
-#include "node/hogmesh.h"
+#include "node/node.h"
 
 enum {
     HM_SIM_BORN_US = 1000000,

@@ -13,7 +13,7 @@
 #ifndef HM_NODE_TRAJECTORY_H
 #define HM_NODE_TRAJECTORY_H
 
-#include "node/hogmesh.h"
+#include "node/node.h"
 
 #include <stdbool.h>
 

@@ -1,5 +1,5 @@
 /* Model files. An odd first byte: the checksum at the end is made right. */
-#include "node/hogmesh.h"
+#include "node/node.h"
 #include "sparse/hash.h"
 #include "tests/fuzzing.h"
 

@@ -1,8 +1,8 @@
-/* The example at the head of node/hogmesh.h: it compiles as it stands there, and what it prints
+/* The example at the head of node/node.h: it compiles as it stands there, and what it prints
  * when its dataset is missing says so. */
 #include "tests/temp_folder.h"
 
-#include "node/hogmesh.h"
+#include "node/node.h"
 
 static void run_example(void)
 {

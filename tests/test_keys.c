@@ -1,8 +1,8 @@
 /* Key files: what keygen writes is read back; whatever else is refused, by line, without telling
  * the secret. */
 #include "node/env.h"
-#include "node/hogmesh.h"
 #include "node/keys.h"
+#include "node/node.h"
 #include "tests/temp_folder.h"
 
 #include <errno.h>

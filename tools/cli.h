@@ -3,7 +3,7 @@
 #define HM_TOOLS_CLI_H
 
 #include "node/faults.h"
-#include "node/hogmesh.h"
+#include "node/node.h"
 #include "tools/config_file.h"
 
 #include <stdio.h>

@@ -3,7 +3,7 @@
 #ifndef HM_TOOLS_CURVE_FILE_H
 #define HM_TOOLS_CURVE_FILE_H
 
-#include "node/hogmesh.h"
+#include "node/node.h"
 
 #include <jansson.h>
 #include <stdio.h>

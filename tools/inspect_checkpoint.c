@@ -2,8 +2,8 @@
 #include "tools/inspect.h"
 
 #include "node/checkpoint.h"
-#include "node/hogmesh.h"
 #include "node/kept_file.h"
+#include "node/node.h"
 #include "protocol/config.h"
 
 #include <math.h>

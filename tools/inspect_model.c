@@ -1,7 +1,7 @@
 /* hogmesh inspect: a trained model. */
 #include "tools/inspect.h"
 
-#include "node/hogmesh.h"
+#include "node/node.h"
 #include "protocol/config.h"
 
 #include <math.h>

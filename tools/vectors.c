@@ -1,7 +1,7 @@
 #include "tools/vectors.h"
 
 #include "models/vocab.h"
-#include "node/hogmesh.h"
+#include "node/node.h"
 
 #include <math.h>
 #include <stdio.h>

@@ -13,8 +13,8 @@
  * what there is to say goes to the callbacks, from the thread that runs the node unless said
  * otherwise.
  */
-#ifndef HM_NODE_HOGMESH_H
-#define HM_NODE_HOGMESH_H
+#ifndef HM_NODE_NODE_H
+#define HM_NODE_NODE_H
 
 #include "models/model.h"
 #include "node/dist.h"
