@@ -6,7 +6,7 @@
     workload = "lenet5"            and data = one of the names of data.py, or flags: ["--train", "x.svm"]
     mode = "sim"                   sim (virtual time, the same on every machine) or run (real processes)
     seeds = 5                      runs of every setting, --seed 1 to 5; what is compared shares them
-    explains = "..."               what holds, what does not, and why (written when the figures were looked at)
+    explains = "..."               why (written when the figures were looked at; what holds is counted, see [[claim]])
 
     [flags]                        of every run; "--quiet-thing" = true has no value, false is left out
     "--epochs" = 10
@@ -23,6 +23,7 @@
     flags = { "--epochs" = 1 }
     keep = { workers = ["10"] }
 
+    [[claim]]                      what somebody says of it, held against the runs: see claim.py
     [[table]], [[figure]]          see table.py, figure.py
 """
 
@@ -32,7 +33,7 @@ import pathlib
 import tomllib
 
 FOLDER = pathlib.Path(__file__).resolve().parent / "experiments"
-KNOWN = {"title", "asks", "paper", "workload", "data", "mode", "seeds", "explains", "flags", "axis", "without", "quick", "table", "figure"}
+KNOWN = {"title", "asks", "paper", "workload", "data", "mode", "seeds", "explains", "flags", "axis", "without", "quick", "table", "figure", "claim"}
 
 
 class Wrong(Exception):
@@ -99,12 +100,25 @@ def check(name, about):
         for value in values:
             if value not in axes.get(axis, {}):
                 fail(name, f"[quick] keep {axis} '{value}': there is no such value")
-    for kind in ("table", "figure"):
+    for kind in ("table", "figure", "claim"):
         for spec in about.get(kind, []):
+            check_values(name, kind, spec, axes)
             for key in ("rows", "columns", "lines", "panels", "x"):
                 for axis in listed(spec.get(key, [])):
                     if axis not in axes and not (kind == "figure" and key == "x"):
                         fail(name, f"[[{kind}]] {key} = '{axis}': there is no such axis")
+
+
+def check_values(name, kind, spec, axes):
+    """What names settings by the values of axes names such as there are."""
+    for key in ("of", "than", "only", "against"):
+        where = spec.get(key, {})
+        if not isinstance(where, dict):
+            continue  # claims compare with numbers, too
+        for axis, values in where.items():
+            for value in listed(values):
+                if value not in axes.get(axis, {}):
+                    fail(name, f"[[{kind}]] {key}: {axis} = '{value}': there is no such value")
 
 
 def listed(x):

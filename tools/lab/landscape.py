@@ -62,10 +62,10 @@ def axis_of(coordinates, n):
 def score(made, result, rows):
     """The losses of rows of weights, in place of a run's model; what was scored before is not scored again."""
     key = hashlib.sha256(made.version.encode() + rows.tobytes()).hexdigest()[:20]
-    kept = made.folder / "runs" / f"landscape-{key}.json"
+    kept = made.store / f"landscape-{key}.json"
     if kept.exists():
         return numpy.array(json.loads(kept.read_text()))
-    file = made.folder / "runs" / f"landscape-{key}.npy"
+    file = made.store / f"landscape-{key}.npy"
     numpy.save(file, rows)
     command = [made.binary, "eval", made.experiment.about["workload"], result.folder, *made.data, "--weights", file, "--quiet"]
     out = subprocess.run([str(x) for x in command], stdout=subprocess.PIPE, stderr=subprocess.PIPE)

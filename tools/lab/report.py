@@ -9,8 +9,8 @@ import platform
 import re
 import subprocess
 
+import claim
 import figure
-import runs
 import table
 
 PAGE = """<!doctype html>
@@ -21,6 +21,7 @@ body {{ font: 15px/1.5 system-ui, sans-serif; max-width: 62em; margin: 2em auto;
 table {{ border-collapse: collapse; margin: .7em 0; font-variant-numeric: tabular-nums; display: block; overflow-x: auto }}
 td, th {{ border-bottom: 1px solid #ddd; padding: .25em .8em; text-align: left; white-space: nowrap }}
 img {{ max-width: 100% }} code, pre {{ font-size: 85% }} pre {{ overflow-x: auto; background: #f6f6f6; padding: .7em }}
+.claims td {{ white-space: normal; vertical-align: top }}
 .quick {{ background: #fff3cd; padding: .5em 1em }} .about {{ color: #555 }}
 </style>
 {body}
@@ -38,12 +39,16 @@ def version(binary):
     return out.stdout.strip() or "hogmesh"
 
 
+def emphasised(text):
+    return re.sub(r"\*\*(.+?)\*\*", r"<b>\1</b>", html.escape(text))
+
+
 def as_html(text):
     """Of the Markdown that tables are written in: paragraphs, emphasis, tables."""
     out, rows = [], []
     for line in [*text.splitlines(), ""]:
         if line.startswith("|"):
-            rows.append([html.escape(cell.strip()) for cell in line.strip("|").split("|")])
+            rows.append([emphasised(cell.strip()) for cell in line.strip("|").split("|")])
             continue
         if rows:
             head, body = rows[0], rows[2:]
@@ -51,14 +56,14 @@ def as_html(text):
                        + "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in body) + "</table>")
             rows = []
         if line.strip():
-            out.append("<p>" + re.sub(r"\*\*(.+?)\*\*", r"<b>\1</b>", html.escape(line)) + "</p>")
+            out.append(f"<p>{emphasised(line)}</p>")
     return "\n".join(out)
 
 
 def paragraphs(experiment):
     about = experiment.about
     quick = ["**--quick**: fewer settings, seeds and examples than the experiment has; for a look, not for a conclusion."] if experiment.quick else []
-    said = [f"Asked: {about['asks']}"] + [f"{head}: {about[key]}" for key, head in (("paper", "Paper"), ("explains", "Found")) if key in about]
+    said = [f"Asked: {about['asks']}"] + [f"{head}: {about[key]}" for key, head in (("paper", "Paper"), ("explains", "Why")) if key in about]
     return quick + said
 
 
@@ -67,6 +72,7 @@ def write(experiment, made, results):
     folder = made.folder
     title = experiment.about["title"]
     unclean = [r for r in results if not r.summary.get("clean")]
+    claims = claim.markdown(experiment, results)
     texts, pictures = [], []
     for i, spec in enumerate(experiment.about.get("table", []), 1):
         texts.append(table.markdown(experiment, results, spec))
@@ -74,17 +80,19 @@ def write(experiment, made, results):
     for i, spec in enumerate(experiment.about.get("figure", []), 1):
         figure.draw(folder / f"figure{i}", made, experiment, results, spec)
         pictures.append((f"figure{i}", spec["title"]))
-    notes = [f"{len(results)} runs on {made.about_data}; {version(made.binary)} (build {made.version}); {machine()}."]
+    notes = [f"{len(results)} runs on {made.about_data}; {version(made.binary)} (build {made.version}); {machine()}; "
+             f"{sum({str(r.folder): r.cpu for r in results}.values()):.0f} seconds of processor time."]
     if unclean:
         notes.append(f"{len(unclean)} runs did not end clean, as runs that diverge do: "
                      + "; ".join(f"{r.run.setting.name()}, seed {r.run.seed}" for r in unclean[:20]) + ("; ..." if len(unclean) > 20 else "") + ".")
     commands = [" ".join(r.command) for r in results]
     (folder / "report.md").write_text("\n".join(
-        [f"# {title}", "", *(p + "\n" for p in paragraphs(experiment)), *texts, *(f"![{alt}]({name}.png)\n" for name, alt in pictures), *notes, ""]))
+        [f"# {title}", "", *(p + "\n" for p in paragraphs(experiment)), *([claims] if claims else []), *texts, *(f"![{alt}]({name}.png)\n" for name, alt in pictures), *notes, ""]))
     (folder / "commands.txt").write_text("\n".join(commands) + "\n")
     body = [f"<h1>{html.escape(title)}</h1>", as_html("\n\n".join(paragraphs(experiment)))]
     if experiment.quick:
         body[1] = body[1].replace("<p>", '<p class="quick">', 1)
+    body.append(f'<div class="claims">{as_html(claims)}</div>')
     for name, alt in pictures:
         data = base64.b64encode((folder / f"{name}.svg").read_bytes()).decode()
         body.append(f'<p><img alt="{html.escape(alt)}" src="data:image/svg+xml;base64,{data}"></p>')
@@ -95,13 +103,11 @@ def write(experiment, made, results):
     return page
 
 
-def describe(experiment, folder):
+def describe(experiment, folder, store):
     """What `lab report DIR` needs to know again."""
-    (folder / "experiment.json").write_text(json.dumps({"experiment": experiment.source, "quick": experiment.quick}) + "\n")
+    (folder / "experiment.json").write_text(json.dumps({"experiment": experiment.source, "quick": experiment.quick,
+                                                        "store": os.path.relpath(store, folder)}) + "\n")
 
 
 def described(folder):
     return json.loads((pathlib.Path(folder) / "experiment.json").read_text())
-
-
-__all__ = ["write", "describe", "described", "runs"]

@@ -1,17 +1,19 @@
 """Makes the runs of an experiment: as many at once as there are processors, none twice.
 
-Every run has a folder of its own, DIR/runs/KEY, where KEY is of the command and of the program: what is there and whole is not
-made again, whatever interrupted the experiment, and a new program makes all anew. DIR/runs.jsonl has them all, an object a line,
-in the order of the experiment's file.
+Every run has a folder of its own, STORE/KEY, where KEY is of the command and of the program: what is there and whole is not made
+again, whatever interrupted the experiment, and a new program makes all anew. Experiments that share a store share runs.
+DIR/runs.jsonl has those of one experiment, an object a line, in the order of its file.
 """
 
 import concurrent.futures
+import contextlib
 import dataclasses
 import hashlib
 import json
 import os
 import pathlib
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -28,6 +30,7 @@ class Result:
     summary: dict
     curve: list      # points
     folder: pathlib.Path
+    cpu: float       # seconds of processor time that it took
 
     def value(self, path):
         """A number of the summary: "test.accuracy", "per_node.0.steps"; None: it is not there."""
@@ -53,13 +56,15 @@ def flags_of(setting):
 
 
 class Runs:
-    def __init__(self, experiment, binary, folder, workers=None):
+    def __init__(self, experiment, binary, folder, store=None, workers=None):
         self.experiment, self.binary, self.folder = experiment, pathlib.Path(binary), pathlib.Path(folder)
+        self.store = pathlib.Path(store) if store else self.folder / "runs"
         self.data, self.about_data = data.find(self.binary, experiment.about["data"])
         self.version = program(self.binary)
         # Real processes share the processors among themselves.
         self.workers = 1 if self.mode() == "run" else workers or len(os.sched_getaffinity(0))
         self.lock, self.begun, self.made, self.children, self.stopping = threading.Lock(), time.monotonic(), 0, set(), False
+        self.cpu = 0.
 
     def mode(self):
         return self.experiment.about.get("mode", "sim")
@@ -74,37 +79,58 @@ class Runs:
     def finished(self, run):
         """The result of a run that was made before, or None."""
         command = self.command(run)
-        folder = self.folder / "runs" / self.key(command)
+        folder = self.store / self.key(command)
         try:
             summary = json.loads((folder / "result.json").read_text())
-        except (FileNotFoundError, json.JSONDecodeError):
+            cpu = float((folder / "cpu").read_text())
+        except (FileNotFoundError, ValueError):
             return None
         file = folder / "curve.jsonl"
         curve = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
-        return Result(run, ["hogmesh", *command], summary, curve, folder)
+        return Result(run, ["hogmesh", *command], summary, curve, folder, cpu)
 
     def make(self, run):
         command = self.command(run)
-        folder = self.folder / "runs" / self.key(command)
+        whole = self.store / self.key(command)
+        # Whoever else makes the same run does so elsewhere; the first that is whole stays.
+        folder = whole.with_suffix(f".half-{os.getpid()}")
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        with subprocess.Popen([self.binary, *command, "--json", "--quiet", "--out", folder], stdout=subprocess.PIPE,
-                              stderr=subprocess.PIPE, stdin=subprocess.DEVNULL) as process:
+        try:
+            line, cpu = self.execute(command, folder)
+            if not list(folder.glob("trajectory-*.npy")):
+                (folder / "model.hm").unlink(missing_ok=True)  # of thousands of runs; landscapes are scored with it
+            (folder / "summary.json").unlink(missing_ok=True)  # the same again
+            (folder / "result.json").write_bytes(line + b"\n")
+            (folder / "cpu").write_text(f"{cpu:.3f}\n")
+            with self.lock:
+                self.cpu += cpu
+            if not self.finished(run):
+                shutil.rmtree(whole, ignore_errors=True)
+                folder.rename(whole)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def execute(self, command, folder):
+        """The line that it ends with, and the seconds of processor time."""
+        with open(folder / "stdout", "w+b") as out, open(folder / "stderr", "w+b") as err:
+            process = subprocess.Popen([self.binary, *command, "--json", "--quiet", "--out", folder], stdout=out, stderr=err,
+                                       stdin=subprocess.DEVNULL)
             with self.lock:
                 self.children.add(process)
-            out, err = process.communicate()
+            _, status, usage = os.wait4(process.pid, 0)
+            process.returncode = os.waitstatus_to_exitcode(status)
             with self.lock:
                 self.children.discard(process)
-        lines = out.splitlines()
+            out.seek(0), err.seek(0)
+            lines, said = out.read().splitlines(), err.read()
         if self.stopping:  # it has ended early, whatever it says
             raise Failed("stopped")
         if not lines:
-            raise Failed(f"hogmesh {' '.join(command)}\nended with {process.returncode}: {err.decode(errors='replace')[-500:].strip()}")
-        if not list(folder.glob("trajectory-*.npy")):
-            (folder / "model.hm").unlink(missing_ok=True)  # of thousands of runs; landscapes are scored with it
-        half = folder / "result.half"
-        half.write_bytes(lines[-1] + b"\n")
-        half.rename(folder / "result.json")  # the last thing: a folder without it is not whole
+            raise Failed(f"hogmesh {' '.join(command)}\nended with {process.returncode}: {said.decode(errors='replace')[-500:].strip()}")
+        for name in ("stdout", "stderr"):
+            (folder / name).unlink()
+        return lines[-1], usage.ru_utime + usage.ru_stime
 
     def tell(self, run, total):
         with self.lock:
@@ -117,13 +143,16 @@ class Runs:
         with self.lock:
             self.stopping = True
             for process in self.children:
-                process.terminate()
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(process.pid, signal.SIGTERM)  # terminate() would reap it, and its time be lost
+
+    def distinct(self):
+        """Settings may come to the same command: the runs that are to be made."""
+        return list({self.key(self.command(run)): run for run in reversed(self.experiment.runs())}.values())[::-1]
 
     def all(self):
         """[Result] in the order of the experiment, made or found."""
-        runs = self.experiment.runs()
-        # Settings may come to the same command.
-        distinct = list({self.key(self.command(run)): run for run in reversed(runs)}.values())[::-1]
+        runs, distinct = self.experiment.runs(), self.distinct()
         missing = [run for run in distinct if not self.finished(run)]
         if len(missing) < len(distinct):
             print(f"{self.experiment.name}: {len(distinct) - len(missing)} of {len(distinct)} runs are there already", file=sys.stderr)
@@ -151,7 +180,7 @@ class Runs:
         with open(self.folder / "runs.jsonl", "w") as file:
             for r in results:
                 file.write(json.dumps({"setting": dict(r.run.setting.values), "seed": r.run.seed, "command": " ".join(r.command),
-                                       "summary": r.summary}) + "\n")
+                                       "cpu_seconds": r.cpu, "summary": r.summary}) + "\n")
 
 
 def binary():

@@ -4,13 +4,20 @@
     title = "..."
     rows = ["delay"]               axes
     columns = ["workers"]          axes
+    only = { delay = ["0 ms"] }    the values of an axis that are looked at
     measure = "test.accuracy"      of the summary; or "curve.loss": of the curve's last point; or "seconds to loss": of training, until
-                                   a field of the curve is at `target` for good (what never is counts as not converged)
+                                   a field of the curve is at `target` for good (what never is counts as not converged). Such may be
+                                   added, subtracted, multiplied and divided: "train.accuracy - test.accuracy"
     scale = 100, digits = 2, unit = "%"
     less_is_better = true          for the word in comparisons
     chance = .11                   at or below: no convergence, counted and said
     against = { delay = "0 ms" }   every cell's paired difference from the one with these values
+    alone = { nodes = "1" }        of times: the best single thread; says below it from how many nodes a mesh beats that (COST)
     paper = [[89.0, 85.5], ...]    their figures in the same shape; "NC": no convergence; "": none
+
+    kind = "classes"               precision, recall and F1 of each class, in %, on the test set
+    kind = "confusion"             of 100 images of a class, as how many of which they were taken
+    of = { delay = "90 ms" }       for these settings
 """
 
 import csv
@@ -23,12 +30,27 @@ from experiment import listed
 
 def measure(result, spec):
     """A number of one run; None: it has none."""
-    path = spec["measure"]
-    if path.startswith("curve."):
-        return result.curve[-1].get(path[6:]) if result.curve else None
-    if " to " in path:
-        return reached(result.curve, *path.split(" to "), spec["target"])
-    return result.value(path)
+    words = spec["measure"].split()
+    if len(words) == 3 and words[1] == "to":
+        return reached(result.curve, words[0], words[2], spec["target"])
+    values = [operand(result, word) for word in words[::2]]
+    if any(value is None for value in values):
+        return None
+    total, term = 0., values[0]
+    for sign, value in zip(words[1::2], values[1:]):
+        if sign in "*/":
+            term = term * value if sign == "*" else term / value if value else math.nan
+        else:
+            total, term = total + term, value if sign == "+" else -value
+    return total + term
+
+
+def operand(result, word):
+    if word.startswith("curve."):
+        return result.curve[-1].get(word[6:]) if result.curve else None
+    if word == "cpu_seconds":
+        return result.cpu
+    return float(word) if word[0].isdigit() else result.value(word)
 
 
 def reached(points, x, y, target):
@@ -42,19 +64,25 @@ def reached(points, x, y, target):
     return b[x] - (b[x] - a[x]) * (target - b[y]) / (a[y] - b[y])
 
 
-def positions(experiment, axes):
-    """All combinations of the values of some axes: [{axis: value}]."""
-    return [dict(zip(axes, values)) for values in itertools.product(*(experiment.axes[axis] for axis in axes))]
+def positions(experiment, axes, only=None):
+    """All combinations of the values of some axes: [{axis: value}]; `only` {axis: values} leaves out others."""
+    only = only or {}
+    return [dict(zip(axes, values)) for values in
+            itertools.product(*([value for value in experiment.axes[axis] if value in listed(only.get(axis, value))] for axis in axes))]
 
 
 def chosen(results, where):
-    return [r for r in results if all(r.run.setting.get(axis) == value for axis, value in where.items())]
+    """The results of settings with these values: {axis: value, or list of values}."""
+    return [r for r in results if all(r.run.setting.get(axis) in listed(values) for axis, values in where.items())]
 
 
 def by_seed(results, spec):
-    scale = spec.get("scale", 1)
-    values = {r.run.seed: measure(r, spec) for r in results}
-    return {seed: math.nan if value is None else value * scale for seed, value in values.items()}
+    """{seed: value}; of several settings the mean."""
+    values = {}
+    for r in results:
+        value = measure(r, spec)
+        values.setdefault(r.run.seed, []).append(math.nan if value is None else value * spec.get("scale", 1))
+    return {seed: sum(some) / len(some) for seed, some in values.items()}
 
 
 class Cell:
@@ -70,7 +98,9 @@ class Cell:
 
 def cells(experiment, results, spec):
     """Rows of cells, None where there is no such setting; with what rows and columns stand for."""
-    rows, columns = (positions(experiment, listed(spec.get(key, []))) for key in ("rows", "columns"))
+    only = spec.get("only", {})
+    rows, columns = (positions(experiment, listed(spec.get(key, [])), only) for key in ("rows", "columns"))
+    results = chosen(results, only)
     paper = spec.get("paper", [])
 
     def cell(i, j):
@@ -125,21 +155,70 @@ def text(cell, spec):
     return said
 
 
-def markdown(experiment, results, spec):
-    rows, columns, grid = cells(experiment, results, spec)
-    heads = listed(spec.get("rows", []))
-    unit = f" ({spec['unit']})" if "unit" in spec else ""
-    lines = [f"**{spec['title']}{unit}**", "",
-             f"| {', '.join(heads) or ' '} | " + " | ".join(label(column) for column in columns) + " |", "|---" * (len(columns) + 1) + "|"]
-    lines += [f"| {label(row)} | " + " | ".join(text(cell, spec) for cell in line) + " |" for row, line in zip(rows, grid)]
+def rows_of_markdown(head, lines):
+    return [f"| {' | '.join(head)} |", "|---" * len(head) + "|", *(f"| {' | '.join(line)} |" for line in lines)]
+
+
+def cost(columns, rows, grid, spec):
+    """COST (McSherry et al., HotOS 2015): from how many nodes a mesh beats the best single thread on the same machine."""
+    alone = next((i for i, row in enumerate(rows) if all(row.get(axis) == value for axis, value in spec["alone"].items())), None)
+    said = []
+    for j, column in enumerate(columns):
+        base = grid[alone][j] if alone is not None else None
+        if base is None or not math.isfinite(base.mean.mean):
+            continue
+        others = [(row, stats.difference(line[j].values, base.values)) for row, line in zip(rows, grid) if line[j] is not None and line[j] is not base]
+        sure = [row for row, d in others if stats.verdict(d, more_is_better=False) == "better"]
+        mean = [row for row, d in others if d.mean < 0]
+        said.append((f"{label(column)}: " if column else "") + f"the best single thread takes {text(base, {'digits': spec.get('digits', 2)})} {spec.get('unit', 's')}, and is beaten "
+                    + (f"from {label(sure[0])} on" if sure else f"in the mean from {label(mean[0])} on, by no more than chance may" if mean else "never"))
+    return ["", f"COST: {'; '.join(said)}."] if said else []
+
+
+def class_lines(experiment, results, spec):
+    """Head and lines of a report by class, or of a confusion matrix, with means over the seeds."""
+    there = [r for r in chosen(results, spec.get("of", {})) if r.summary.get("report")]
+    n = len(there[0].summary["report"]["classes"]) if there else 0
+    digits = spec.get("digits", 1)
+    if spec["kind"] == "confusion":
+        shares = [[stats.mean(100 * r.summary["report"]["confusion"][i][j] / max(sum(r.summary["report"]["confusion"][i]), 1) for r in there).mean
+                   for j in range(n)] for i in range(n)]
+        return ["class", *(f"as {j}" for j in range(n))], [[str(i), *(f"{x:.{digits}f}" for x in line)] for i, line in enumerate(shares)]
+    lines = []
+    for i in range(n):
+        line = [str(i)]
+        for k, key in enumerate(("precision", "recall", "f1")):
+            m = stats.mean(100 * r.summary["report"]["classes"][i][key] for r in there)
+            paper = f" [{spec['paper'][i][k]}]" if "paper" in spec else ""
+            line.append(f"{m.mean:.{digits}f}" + (f" ± {m.half:.{digits}f}" if math.isfinite(m.half) else "") + paper)
+        lines.append(line)
+    return ["class", "precision", "recall", "F1"], lines
+
+
+def footing(experiment, spec):
     seeds = len(experiment.seeds)
-    lines += ["", f"Mean of {seeds} seed{'s' * (seeds > 1)}" + (" with its 95 % interval" if seeds > 1 else "")
-              + ("; differences are of pairs with the same seed" if "against" in spec else "")
-              + ("; in brackets: the paper's" if "paper" in spec else "") + "."]
-    return "\n".join(lines) + "\n"
+    return (f"Mean of {seeds} seed{'s' * (seeds > 1)}" + (" with its 95 % interval" if seeds > 1 and spec.get("kind") != "confusion" else "")
+            + ("; differences are of pairs with the same seed" if "against" in spec else "")
+            + ("; in brackets: the paper's" if "paper" in spec else "") + ".")
+
+
+def markdown(experiment, results, spec):
+    unit = f" ({spec['unit']})" if "unit" in spec else ""
+    head = [f"**{spec['title']}{unit}**", ""]
+    if "kind" in spec:
+        return "\n".join([*head, *rows_of_markdown(*class_lines(experiment, results, spec)), "", footing(experiment, spec)]) + "\n"
+    rows, columns, grid = cells(experiment, results, spec)
+    lines = rows_of_markdown([", ".join(listed(spec.get("rows", []))) or " ", *map(label, columns)],
+                             [[label(row), *(text(cell, spec) for cell in line)] for row, line in zip(rows, grid)])
+    return "\n".join([*head, *lines, *(cost(columns, rows, grid, spec) if "alone" in spec else []), "", footing(experiment, spec)]) + "\n"
 
 
 def write_csv(path, experiment, results, spec):
+    if "kind" in spec:
+        with open(path, "w", newline="") as file:
+            head, lines = class_lines(experiment, results, spec)
+            csv.writer(file, lineterminator="\n").writerows([head, *lines])
+        return
     rows, columns, grid = cells(experiment, results, spec)
     axes = listed(spec.get("rows", [])) + listed(spec.get("columns", []))
     with open(path, "w", newline="") as file:

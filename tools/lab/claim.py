@@ -1,0 +1,76 @@
+"""What somebody says of an experiment, held against its runs.
+
+    [[claim]]
+    says = "..."                   what the paper says, in one line
+    measure = "test.accuracy"      and scale, unit, digits, target, as [[table]] has them
+    of = { workers = "10" }        settings by the values of some axes; of several the mean
+    than = { workers = "1" }       the same with these values instead, compared pair by pair; or a number
+    expect = "less"                or "more", or "same": no further apart than `within`
+    within = 1.0
+    why = "..."                    why it is so here (written when the runs were there)
+
+"holds" and "does not hold" are written where the 95 % interval leaves no doubt, else "not shown". What --quick leaves out is not
+judged.
+"""
+
+import math
+
+import stats
+import table
+from experiment import listed
+
+
+def judge(difference, spec):
+    """Of a stats.Mean of differences."""
+    if difference is None or not math.isfinite(difference.mean) or not math.isfinite(difference.half):
+        return "not shown"
+    low, high = difference.low(), difference.high()
+    if spec["expect"] == "same":
+        margin = spec["within"]
+        return "holds" if -margin <= low and high <= margin else "does not hold" if low > margin or high < -margin else "not shown"
+    if spec["expect"] == "less":
+        low, high = -high, -low
+    return "holds" if low > 0 else "does not hold" if high < 0 else "not shown"
+
+
+def is_there(experiment, where):
+    return all(set(listed(values)) <= set(experiment.axes[axis]) for axis, values in where.items())
+
+
+def held(experiment, results, spec):
+    """(verdict, what was measured), or None where runs are missing."""
+    ours = spec["of"]
+    theirs = {**ours, **spec["than"]} if isinstance(spec["than"], dict) else None
+    if not is_there(experiment, ours) or (theirs and not is_there(experiment, theirs)):
+        return None
+    values = table.by_seed(table.chosen(results, ours), spec)
+    if not values:
+        return None
+    if theirs:
+        other = table.by_seed(table.chosen(results, theirs), spec)
+        if not other:
+            return None
+    else:
+        other = {seed: spec["than"] for seed in values}
+    difference = stats.difference(values, other)
+    digits, unit = spec.get("digits", 2), f" {spec['unit']}" if "unit" in spec else ""
+
+    def number(m):
+        return "diverged" if not math.isfinite(m.mean) else f"{m.mean:.{digits}f}" + (f" ± {m.half:.{digits}f}" if math.isfinite(m.half) else "")
+    against = number(stats.mean(other.values())) if theirs else f"{spec['than']:g}"
+    said = f"{number(stats.mean(values.values()))}{unit} against {against}{unit}"
+    if theirs and math.isfinite(difference.mean):
+        said += f": {difference.mean:+.{digits}f}" + (f" ± {difference.half:.{digits}f}" if math.isfinite(difference.half) else "")
+    return judge(difference, spec), said
+
+
+def markdown(experiment, results):
+    """A table of all claims that can be judged; empty: there are none."""
+    lines = []
+    for spec in experiment.about.get("claim", []):
+        found = held(experiment, results, spec)
+        if found:
+            lines.append([spec["says"], f"**{found[0]}**", found[1], spec.get("why", "")])
+    if not lines:
+        return ""
+    return "\n".join(["**What is said, and what was found**", "", *table.rows_of_markdown(["said", "here", "measured", "why"], lines)]) + "\n"
