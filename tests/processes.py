@@ -15,11 +15,11 @@ BINARY = os.environ.get('HOGMESH') or str(ROOT / 'build' / 'tools' / 'hogmesh')
 class Hogmesh:
     """One `hogmesh ...` in a session of its own, with stdout and stderr in files."""
 
-    def __init__(self, folder, *arguments, prefix=(), env=None):
+    def __init__(self, folder, *arguments, prefix=(), env=None, program=(BINARY,)):
         folder = pathlib.Path(folder)
         n = len(list(folder.glob('process*.out')))
         self.out_path, self.err_path = folder / f'process{n}.out', folder / f'process{n}.err'
-        self.command = [*map(str, prefix), BINARY, *map(str, arguments)]
+        self.command = [*map(str, prefix), *program, *map(str, arguments)]
         self.began = time.monotonic()
         with open(self.out_path, 'wb') as out, open(self.err_path, 'wb') as err:
             self.process = subprocess.Popen(self.command, stdin=subprocess.DEVNULL, stdout=out, stderr=err, cwd=folder,
