@@ -289,6 +289,8 @@ static uint64_t memory_bound(const struct hm_node *node)
     copies += n / HM_BLOCK; /* marks */
     if (node->model->combine.rule == HM_RULE_SATURATE)
         copies += hm_saturator_bytes(&node->layout);
+    if (node->options.measure_staleness && hm_pace_by_gradient(node))
+        copies += hm_gauge_bytes(node->model, n) * node->options.train.threads;
     /* The optimiser's state; for checkpoints the thread's own copy, and that which is written. */
     uint64_t states = (node->options.checkpoint_path ? 3 : 1) * node->model->state_floats;
     return 8 * n + 2 * 4 * n + 2 * 4 * n + copies + node->report.log_budget + ((uint64_t)16 << 20) +
@@ -504,6 +506,7 @@ void hm_node_close(struct hm_node *node)
     free(node->links);
     hm_tally_fini(&node->report.staleness);
     hm_tally_fini(&node->report.staleness_steps);
+    hm_currencies_fini(&node->report.currencies);
     free(node->peers);
     free(node->bulk_owned);
     pthread_mutex_destroy(&node->gate.mutex);

@@ -17,6 +17,7 @@
 #define HM_NODE_NODE_H
 
 #include "models/model.h"
+#include "node/currencies.h"
 #include "node/dist.h"
 #include "node/feed.h"
 #include "node/keys.h"
@@ -55,6 +56,8 @@ struct hm_curve_point {
     struct hm_score score;
     double train_loss;     /* beside that of a test set, where it costs as little; else NaN */
     struct hm_norms norms; /* of the weights that B stands for */
+    struct hm_currency_sums currencies; /* of a simulated world, since the point before; n 0: not
+                                           measured */
 };
 
 struct hm_node_options {
@@ -83,6 +86,8 @@ struct hm_node_options {
     double speed;                    /* examples a second of each worker; 0: as fast as it can */
     const struct hm_dist *step_time; /* of a batch; borrowed, NULL: none */
     const struct hm_dist *delay;     /* between a gradient and its update; the same */
+    uint64_t measure_staleness;      /* of gradients that take such times one of so many is measured
+                                        (node/currencies.h); 0: none */
 
     enum hm_flush_mode flush;
     double flush_interval;      /* seconds, of HM_FLUSH_EVERY */
@@ -135,6 +140,7 @@ struct hm_node_report {
     double
         residual_norm; /* of W - B * grid before the final flush, in grid units, root mean square */
     struct hm_tally staleness, staleness_steps;
+    struct hm_currencies currencies; /* n 0: not measured */
     size_t n_links;
     const struct hm_link *link;  /* [n_links] of other origins */
     struct hm_score test, train; /* n = 0: not scored here */

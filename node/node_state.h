@@ -34,12 +34,13 @@ struct for_workers {
 struct pace {
     struct hm_rng step_rng, delay_rng;
     uint32_t step_position, delay_position;
-    uint64_t due_ns;     /* when it is over */
-    uint64_t from;       /* of the shard */
-    float scale;         /* of the combination when its gradient was taken */
-    struct hm_grad grad; /* value NULL: the step is taken when the time is over */
-    float *read;         /* what it was taken at, where the model wants that */
-    uint64_t read_steps; /* mesh-wide steps in W then */
+    uint64_t due_ns;        /* when it is over */
+    uint64_t from;          /* of the shard */
+    float scale;            /* of the combination when its gradient was taken */
+    struct hm_grad grad;    /* value NULL: the step is taken when the time is over */
+    float *read;            /* what it was taken at, where the model wants that */
+    uint64_t read_steps;    /* mesh-wide steps in W then */
+    struct hm_gauge *gauge; /* of its staleness; NULL: not measured */
 };
 
 struct worker {
@@ -230,8 +231,11 @@ static inline uint64_t hm_pace_place(uint64_t node, unsigned worker)
 bool hm_pace_by_gradient(const struct hm_node *node);
 void hm_pace_seed(struct pace *pace, uint64_t seed, uint64_t place);
 uint64_t hm_pace_draw_ns(struct pace *pace, const struct hm_node_options *options, unsigned n);
-enum hm_status hm_pace_open_gradient(struct pace *pace, const struct hm_model *model,
-                                     struct hm_err *err);
+enum hm_status hm_grad_open(struct hm_grad *grad, const struct hm_model *model, struct hm_err *err);
+void hm_grad_close(struct hm_grad *grad);
+/* n: cells of W; measure: as in hm_node_options. */
+enum hm_status hm_pace_open_gradient(struct pace *pace, const struct hm_model *model, size_t n,
+                                     uint64_t measure, struct hm_err *err);
 void hm_pace_close_gradient(struct pace *pace);
 /* The gradient of n examples from a position on, at the step's W; what it was taken at is kept. */
 void hm_pace_gradient(struct pace *pace, const struct hm_model *model, const struct hm_shard *shard,
@@ -244,7 +248,8 @@ hm_pace_chunk(const struct hm_node *node); /* examples that are worth waiting fo
 /* Claims up to n examples, takes their gradient now or later; false: none can be had. */
 bool hm_pace_begin(struct worker *worker, unsigned n);
 uint64_t hm_pace_due_us(const struct worker *worker); /* when the batch under way is over */
-bool hm_pace_end(struct worker *worker); /* true: the time is over, and the step is in W */
+/* True: the time is over, and the step is in W. t: mesh-wide steps as far as one can tell. */
+bool hm_pace_end(struct worker *worker, double t);
 
 /* scorer.c */
 enum hm_status hm_scorer_start(struct hm_node *node, struct hm_err *err);

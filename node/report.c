@@ -101,6 +101,9 @@ void hm_node_fill_report(struct hm_node *node)
     for (unsigned i = 0; i < node->n_workers; i++) {
         report->n_sampled += atomic_load(&node->worker[i].n_sampled);
         report->n_wiped += atomic_load(&node->worker[i].n_wiped);
+        if (node->worker[i].pace.gauge)
+            hm_currencies_merge(&report->currencies,
+                                hm_gauge_currencies(node->worker[i].pace.gauge));
     }
     copy_links(node);
     hm_model_hash(&node->config, report->steps, node->weights.b, node->weights.n,

@@ -332,6 +332,12 @@ static void score_others(struct hm_sim *sim, const struct sim_node *first)
     }
 }
 
+static void take_currencies(const struct sim_node *node, struct hm_currency_sums *sums)
+{
+    for (uint32_t i = 0; node->up && i < node->node->n_workers; i++)
+        hm_gauge_take(node->node->worker[i].pace.gauge, sums);
+}
+
 static void score(struct hm_sim *sim)
 {
     const struct hm_sim_options *o = &sim->options;
@@ -339,7 +345,10 @@ static void score(struct hm_sim *sim)
     struct hm_curve_point point;
     if (!node || !measure(node, &point))
         return;
-    hm_curve_add(&sim->curve, &point);
+    struct hm_curve_point worlds = point;
+    for (uint32_t i = 0; i < sim->n_max; i++)
+        take_currencies(&sim->node[i], &worlds.currencies);
+    hm_curve_add(&sim->curve, &worlds);
     hm_sim_happen(sim, &(struct hm_sim_happening){.what = HM_SIM_SCORED,
                                                   .node = node->index,
                                                   .peer = UINT32_MAX,

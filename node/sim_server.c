@@ -72,6 +72,7 @@ static void fetch(struct hm_server *server, struct pupil *pupil)
     pupil->order = server->order++;
     pupil->due_ns = server->now_ns + trip_ns(server, pupil) + trip_ns(server, pupil) +
                     hm_pace_draw_ns(&pupil->pace, &pupil->options, pupil->n);
+    hm_gauge_read(pupil->pace.gauge, step.w, server->steps);
     hm_pace_gradient(&pupil->pace, model, &pupil->shard, step, pupil->cursor, pupil->n);
     pupil->cursor += pupil->n;
 }
@@ -88,10 +89,22 @@ static struct pupil *next(struct hm_server *server)
     return first;
 }
 
+/* The pupil's gradient, which is about to be added. */
+static void measure(struct hm_server *server, struct pupil *pupil)
+{
+    struct hm_step step = server->step;
+    step.t = (double)server->steps;
+    step.from = pupil->cursor - pupil->n;
+    step.n = pupil->n;
+    hm_gauge_add(pupil->pace.gauge, server->options.model, &pupil->shard, &step, &pupil->pace.grad,
+                 server->steps);
+}
+
 static void serve(struct hm_server *server, struct pupil *pupil)
 {
     uint64_t staleness = server->updates - pupil->version;
     struct hm_step step = server->step;
+    measure(server, pupil);
     step.read = pupil->pace.read;
     step.staleness = (double)staleness;
     hm_model_apply(server->options.model, &step, &pupil->pace.grad);
@@ -180,7 +193,10 @@ static void score(struct hm_server *server)
         hm_curve_measure(o->model, server->b, o->score_set, &point, NULL) || !point.score.n)
         return;
     result = &point.score;
-    hm_curve_add(&server->curve, &point);
+    struct hm_curve_point worlds = point;
+    for (uint32_t i = 0; i < o->n; i++)
+        hm_gauge_take(server->pupil[i].pace.gauge, &worlds.currencies);
+    hm_curve_add(&server->curve, &worlds);
     happen(server, (struct hm_sim_happening){
                        .what = HM_SIM_SCORED, .steps = server->steps, .score = result});
     if (o->scored)
@@ -259,6 +275,8 @@ enum hm_status hm_server_conclude(struct hm_server *server, struct hm_err *err)
         r->status = sound ? HM_OK : HM_EDIVERGED;
         r->first_step_us = r->start_us = HM_SIM_BORN_US;
         r->last_apply_us = r->end_us = hm_server_now(server);
+        if (pupil->pace.gauge)
+            hm_currencies_merge(&r->currencies, hm_gauge_currencies(pupil->pace.gauge));
         r->link = &pupil->link;
         r->n_links = 1;
         snprintf(r->text, sizeof r->text, "%s", sound ? "the run is over" : server->divergence);
@@ -333,7 +351,8 @@ static enum hm_status open_pupil(struct hm_server *server, uint32_t index, const
     snprintf(pupil->report.label, sizeof pupil->report.label, "worker%u", index);
     pupil->report.life = index + 1;
     pupil->report.isa = isa;
-    enum hm_status status = hm_pace_open_gradient(&pupil->pace, o->model, err);
+    enum hm_status status = hm_pace_open_gradient(&pupil->pace, o->model, server->weights.n,
+                                                  o->node.measure_staleness, err);
     if (status)
         return status;
     return o->model->ops->shard(o->model, o->node.train.partition, index, o->n, &pupil->shard, err);
@@ -402,6 +421,7 @@ void hm_server_close(struct hm_server *server)
     for (uint32_t i = 0; server->pupil && i < server->options.n; i++) {
         struct pupil *pupil = &server->pupil[i];
         hm_pace_close_gradient(&pupil->pace);
+        hm_currencies_fini(&pupil->report.currencies);
         hm_tally_fini(&pupil->link.flushes);
         hm_tally_fini(&pupil->link.step);
     }

@@ -212,6 +212,11 @@ static bool awaits_delta(const struct worker *worker)
            atomic_load_explicit(&worker->extracted, memory_order_acquire) < load(&worker->settled);
 }
 
+static double time_of(const struct worker *worker, const struct view *view)
+{
+    return (double)view->steps + (double)worker->step.t_per_step * (double)view->unflushed;
+}
+
 static void look_around(struct worker *worker, const struct view *view)
 {
     struct hm_step *step = &worker->step;
@@ -220,7 +225,7 @@ static void look_around(struct worker *worker, const struct view *view)
     step->t_per_step = atomic_load_explicit(&shared->divisor, memory_order_relaxed);
     step->ahead = worker->node->combiner.ahead.v;
     step->reach = atomic_load_explicit(&shared->reach, memory_order_relaxed);
-    step->t = (double)view->steps + (double)step->t_per_step * (double)view->unflushed;
+    step->t = time_of(worker, view);
 }
 
 static enum worker_says paced_step(struct worker *worker, struct view *view)
@@ -229,7 +234,7 @@ static enum worker_says paced_step(struct worker *worker, struct view *view)
     if (atomic_load_explicit(&worker->claimed, memory_order_relaxed)) {
         if (!worker->pace.grad.value)
             look_around(worker, view);
-        if (!hm_pace_end(worker))
+        if (!hm_pace_end(worker, time_of(worker, view)))
             return WORKER_PAUSES;
         if (node->options.flush != HM_FLUSH_STEP)
             return WORKER_STEPPED;

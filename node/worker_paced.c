@@ -42,33 +42,51 @@ static uint64_t place_of(const struct worker *worker)
     return hm_pace_place(node, (unsigned)(worker - worker->node->worker));
 }
 
-enum hm_status hm_pace_open_gradient(struct pace *pace, const struct hm_model *model,
-                                     struct hm_err *err)
+enum hm_status hm_grad_open(struct hm_grad *grad, const struct hm_model *model, struct hm_err *err)
 {
-    size_t room = model->grad_max, read = model->read_floats;
-    pace->grad.span = malloc(room * sizeof *pace->grad.span);
-    pace->grad.value = malloc(room * sizeof *pace->grad.value);
-    pace->read = read ? malloc(read * sizeof *pace->read) : NULL;
-    if (pace->grad.span && pace->grad.value && (pace->read || !read))
+    size_t room = model->grad_max;
+    grad->span = malloc(room * sizeof *grad->span);
+    grad->value = malloc(room * sizeof *grad->value);
+    if (grad->span && grad->value)
         return HM_OK;
     return hm_fail(err, HM_ENOMEM, "no memory for gradients of %zu numbers; lower --batch", room);
 }
 
+void hm_grad_close(struct hm_grad *grad)
+{
+    free(grad->span);
+    free(grad->value);
+    *grad = (struct hm_grad){0};
+}
+
+enum hm_status hm_pace_open_gradient(struct pace *pace, const struct hm_model *model, size_t n,
+                                     uint64_t measure, struct hm_err *err)
+{
+    size_t read = model->read_floats;
+    enum hm_status status = hm_grad_open(&pace->grad, model, err);
+    pace->read = read ? malloc(read * sizeof *pace->read) : NULL;
+    if (!status && read && !pace->read)
+        status = hm_fail(err, HM_ENOMEM, "no memory for %zu weights", read);
+    return status || !measure ? status : hm_gauge_open(&pace->gauge, model, n, measure, err);
+}
+
 void hm_pace_close_gradient(struct pace *pace)
 {
-    free(pace->grad.span);
-    free(pace->grad.value);
+    hm_grad_close(&pace->grad);
+    hm_gauge_close(pace->gauge);
     free(pace->read);
-    pace->grad = (struct hm_grad){0};
+    pace->gauge = NULL;
     pace->read = NULL;
 }
 
 enum hm_status hm_pace_open(struct worker *worker, struct hm_err *err)
 {
+    const struct hm_node *node = worker->node;
     struct pace *pace = &worker->pace;
-    hm_pace_seed(pace, worker->node->options.train.seed, place_of(worker));
-    return hm_pace_by_gradient(worker->node) ? hm_pace_open_gradient(pace, worker->node->model, err)
-                                             : HM_OK;
+    hm_pace_seed(pace, node->options.train.seed, place_of(worker));
+    return hm_pace_by_gradient(node) ? hm_pace_open_gradient(pace, node->model, node->weights.n,
+                                                             node->options.measure_staleness, err)
+                                     : HM_OK;
 }
 
 void hm_pace_close(struct worker *worker)
@@ -108,6 +126,21 @@ void hm_pace_gradient(struct pace *pace, const struct hm_model *model, const str
     model->ops->grad(model, shard, &step, &pace->grad);
 }
 
+/* Where gradients are taken. */
+static hm_cell *read_at(const struct worker *worker)
+{
+    const struct hm_node *node = worker->node;
+    return node->rounds.weights ? node->rounds.w : worker->step.w;
+}
+
+/* Examples in W that others have added: what is published and not this node's, and what its threads
+ * have made; of these the worker's own do not change while it has a gradient under way. */
+static uint64_t others(const struct hm_node *node)
+{
+    return atomic_load_explicit(&node->shared.steps, memory_order_relaxed) -
+           atomic_load_explicit(&node->shared.taken, memory_order_relaxed) + hm_node_made(node);
+}
+
 bool hm_pace_begin(struct worker *worker, unsigned n)
 {
     struct hm_node *node = worker->node;
@@ -126,7 +159,8 @@ bool hm_pace_begin(struct worker *worker, unsigned n)
     if (pace->grad.value) {
         atomic_fetch_add_explicit(&worker->reads, 1, memory_order_seq_cst); /* before it reads W */
         struct hm_step step = worker->step;
-        step.w = node->rounds.weights ? node->rounds.w : step.w;
+        step.w = read_at(worker);
+        hm_gauge_read(pace->gauge, step.w, others(node));
         hm_pace_gradient(pace, node->model, worker->shard, step, pace->from, n);
     }
     return true;
@@ -135,6 +169,20 @@ bool hm_pace_begin(struct worker *worker, unsigned n)
 uint64_t hm_pace_due_us(const struct worker *worker)
 {
     return (worker->pace.due_ns + 999) / 1000;
+}
+
+/* In W's name what its gradient was: worth knowing before it is added. */
+static void measure(struct worker *worker, unsigned n, double t)
+{
+    struct pace *pace = &worker->pace;
+    struct hm_step step = worker->step;
+    step.w = read_at(worker);
+    step.from = pace->from;
+    step.n = n;
+    step.t = t;
+    step.scale = pace->scale;
+    hm_gauge_add(pace->gauge, worker->node->model, worker->shard, &step, &pace->grad,
+                 others(worker->node));
 }
 
 /* Its staleness is what has been published since, in batches. */
@@ -155,7 +203,7 @@ static void add_gradient(struct worker *worker, unsigned n)
     step->scale = scale;
 }
 
-bool hm_pace_end(struct worker *worker)
+bool hm_pace_end(struct worker *worker, double t)
 {
     struct pace *pace = &worker->pace;
     unsigned n = atomic_load_explicit(&worker->claimed, memory_order_relaxed);
@@ -166,6 +214,7 @@ bool hm_pace_end(struct worker *worker)
         hm_worker_take(worker, pace->from, n);
         return true;
     }
+    measure(worker, n, t);
     add_gradient(worker, n);
     atomic_fetch_add_explicit(&worker->reads, 1, memory_order_release); /* before it counts */
     uint64_t steps = atomic_load_explicit(&worker->steps, memory_order_relaxed);

@@ -248,6 +248,10 @@ static const struct flag flags[] = {
      "with --out, keep each node's weights after every so many examples mesh-wide: "
      "DIR/trajectory-LABEL.npy",
      'c', 0, LONG_COUNT, AT(trajectory)},
+    {"measure-staleness", "EVERY",
+     "with --step-time or --delay, measure one of so many gradients where it is added: updates "
+     "that came between, distance of the weights, cosine with a fresh gradient of the same batch",
+     'c', 0, LONG_COUNT, AT(node.measure_staleness)},
     {"json", NULL, "print the summary as one JSON object, the last line of stdout", 'w', 0, FLAG,
      AT(json)},
     {"quiet", NULL, "no progress, no tables", 'w', 0, FLAG, AT(quiet)},
@@ -657,13 +661,27 @@ static enum hm_status read_cadence(struct cli *cli, struct hm_err *err)
     return HM_OK;
 }
 
+/* A gradient that is added as it is read is never stale. */
+static enum hm_status check_measures(const struct cli *cli, struct hm_err *err)
+{
+    const struct hm_train_options *train = &cli->node.train;
+    bool takes_time = cli->step_time_text || cli->delay_text || cli->sim.faults ||
+                      (train->staleness_bound_given && train->staleness_bound == 0) ||
+                      (cli->sim.topology && strcmp(cli->sim.topology, "server") == 0);
+    if (!cli->node.measure_staleness || takes_time)
+        return HM_OK;
+    return hm_fail(err, HM_EUSAGE,
+                   "--measure-staleness: without --step-time or --delay gradients are added as "
+                   "they are read; say what they take, such as --step-time const:17ms");
+}
+
 enum hm_status cli_curves(struct cli *cli, struct hm_err *err)
 {
     enum hm_status status = read_cadence(cli, err);
     if (!status && (cli->node_curves || cli->trajectory) && !cli->out)
         status = hm_fail(err, HM_EUSAGE, "--%s writes files; say by --out DIR where to",
                          cli->node_curves ? "node-curves" : "trajectory");
-    return status;
+    return status ? status : check_measures(cli, err);
 }
 
 int cli_parse(struct cli *cli, const struct command *command, int argc, char **argv)

@@ -90,7 +90,8 @@ int cli_fail(enum hm_status status, const struct hm_err *err);
 /* Reads --step-time and --delay and has nodes go by them. */
 enum hm_status cli_pace(struct cli *cli, struct hm_err *err);
 
-/* Reads --score-every and sees to it that what wants a folder has one. */
+/* Reads --score-every and sees to it that what wants a folder has one, and that what is to be
+ * measured can be. */
 enum hm_status cli_curves(struct cli *cli, struct hm_err *err);
 
 int cmd_run(struct cli *cli);

@@ -192,8 +192,9 @@ static int is_private(const char *flag, int *takes_value)
     static const struct {
         const char *name;
         int value;
-    } names[] = {{"--json", 0}, {"--quiet", 0},       {"--trace", 1},     {"--out", 1},
-                 {"--isa", 1},  {"--node-curves", 0}, {"--trajectory", 1}};
+    } names[] = {
+        {"--json", 0}, {"--quiet", 0},       {"--trace", 1},      {"--out", 1},
+        {"--isa", 1},  {"--node-curves", 0}, {"--trajectory", 1}, {"--measure-staleness", 1}};
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         size_t n = strlen(names[i].name);
         if (strncmp(flag, names[i].name, n) == 0 && (!flag[n] || flag[n] == '=')) {
@@ -254,6 +255,7 @@ static enum hm_status begin_replay(struct cli *cli, struct hm_err *err)
     recorded.out = cli->out;
     recorded.node_curves = cli->node_curves;
     recorded.trajectory = cli->trajectory;
+    recorded.node.measure_staleness = cli->node.measure_staleness;
     /* Unless the cadence decides when the run ends. */
     if (!recorded.score_every && recorded.sim.target_cost <= 0 &&
         recorded.node.target_accuracy <= 0)

@@ -54,6 +54,84 @@ static json_t *quantiles(const struct hm_tally *tally)
                      (json_int_t)tally->n);
 }
 
+/* ---- staleness in three currencies ---- */
+
+static const char *const currency_names[HM_CURRENCIES] = {
+    [HM_CURRENCY_UPDATES] = "updates",
+    [HM_CURRENCY_DISTANCE] = "distance",
+    [HM_CURRENCY_RELATIVE] = "distance_relative",
+    [HM_CURRENCY_TOUCHED] = "distance_touched",
+    [HM_CURRENCY_IN_STEPS] = "distance_in_steps",
+    [HM_CURRENCY_TURN] = "turn",
+};
+
+/* As tallies, which those of other nodes can be added to. */
+static json_t *currencies_json(const struct hm_currencies *c)
+{
+    json_t *json =
+        json_pack("{s:I, s:I}", "gradients", (json_int_t)c->n, "zero", (json_int_t)c->n_zero);
+    for (unsigned i = 0; i < HM_CURRENCIES; i++)
+        json_object_set_new(json, currency_names[i], tally_json(&c->tally[i]));
+    return json;
+}
+
+static struct hm_currencies currencies_of_json(const json_t *json)
+{
+    struct hm_currencies c = {.n = (uint64_t)json_integer_value(json_object_get(json, "gradients")),
+                              .n_zero =
+                                  (uint64_t)json_integer_value(json_object_get(json, "zero"))};
+    for (unsigned i = 0; i < HM_CURRENCIES; i++)
+        c.tally[i] = tally_of_json(json_object_get(json, currency_names[i]));
+    return c;
+}
+
+static json_t *currency_quantiles(const struct hm_tally *tally, double unit)
+{
+    return json_pack("{s:f, s:f, s:f, s:f, s:I}", "mean", unit * hm_tally_mean(tally), "p50",
+                     unit * (double)hm_tally_quantile(tally, .5), "p95",
+                     unit * (double)hm_tally_quantile(tally, .95), "max", unit * (double)tally->max,
+                     "n", (json_int_t)tally->n);
+}
+
+/* The cosine is what is left of 1: its fifth of a hundred is the other's ninety-fifth. */
+static json_t *cosine_quantiles(const struct hm_tally *turn)
+{
+    const double unit = hm_currency_unit[HM_CURRENCY_TURN];
+    return json_pack("{s:f, s:f, s:f, s:f, s:I}", "mean", 1 - unit * hm_tally_mean(turn), "p50",
+                     1 - unit * (double)hm_tally_quantile(turn, .5), "p5",
+                     1 - unit * (double)hm_tally_quantile(turn, .95), "min",
+                     1 - unit * (double)turn->max, "n", (json_int_t)turn->n);
+}
+
+static json_t *currencies_summary(const struct hm_currencies *c)
+{
+    json_t *json =
+        json_pack("{s:I, s:I}", "gradients", (json_int_t)c->n, "zero", (json_int_t)c->n_zero);
+    for (unsigned i = 0; i < HM_CURRENCY_TURN; i++)
+        json_object_set_new(json, currency_names[i],
+                            currency_quantiles(&c->tally[i], hm_currency_unit[i]));
+    json_object_set_new(json, "cosine", cosine_quantiles(&c->tally[HM_CURRENCY_TURN]));
+    return json;
+}
+
+/* Of all nodes; what each has becomes as readable. NULL: nobody has measured. */
+static json_t *all_currencies(const json_t *nodes)
+{
+    struct hm_currencies all = {0};
+    for (size_t i = 0; i < json_array_size(nodes); i++) {
+        json_t *node = json_array_get(nodes, i), *own = json_object_get(node, "currencies");
+        if (!own)
+            continue;
+        struct hm_currencies one = currencies_of_json(own);
+        hm_currencies_merge(&all, &one);
+        json_object_set_new(node, "currencies", currencies_summary(&one));
+        hm_currencies_fini(&one);
+    }
+    json_t *json = all.n ? currencies_summary(&all) : NULL;
+    hm_currencies_fini(&all);
+    return json;
+}
+
 static json_t *score_json(const struct hm_score *score)
 {
     if (!score->n)
@@ -195,6 +273,8 @@ json_t *summary_of_node(const struct hm_node_report *r)
                                                   : json_null());
     if (r->feed.n_feeders)
         json_object_set_new(json, "feed", feed_json(&r->feed));
+    if (r->currencies.n)
+        json_object_set_new(json, "currencies", currencies_json(&r->currencies));
     json_object_set_new(json, "memory",
                         json_pack("{s:I, s:I, s:I}", "bound", (json_int_t)r->memory_bound, "log",
                                   (json_int_t)r->log_bytes, "log_budget",
@@ -419,6 +499,9 @@ json_t *summary_of_run(const struct cli *cli, const char *mode, json_t *nodes)
     hm_tally_fini(&flushes);
     hm_tally_fini(&steps);
     json_object_set_new(s, "links", links);
+    json_t *currencies = all_currencies(nodes);
+    if (currencies)
+        json_object_set_new(s, "currencies", currencies);
     json_object_set_new(s, "residual",
                         json_pack("{s:f, s:I}", "norm", largest_residual(nodes), "oldest_flushes",
                                   (json_int_t)oldest_residual(nodes)));
@@ -511,6 +594,18 @@ static void print_feed(const json_t *nodes, FILE *out)
             (long long)sum(nodes, "feed", "waits"), waited);
 }
 
+static void print_currencies(const json_t *c, FILE *out)
+{
+    if (!c)
+        return;
+    fprintf(out,
+            "gradients   %.2f updates old, weights %.3g %% away, cosine %.4f with a fresh one "
+            "(5 %% below %.4f; %lld measured)\n",
+            number(c, "updates", "mean"), 100 * number(c, "distance_relative", "mean"),
+            number(c, "cosine", "mean"), number(c, "cosine", "p5"),
+            (long long)field(c, NULL, "gradients"));
+}
+
 static void print_refusals(const json_t *nodes, FILE *out)
 {
     uint64_t key = sum(nodes, "counters", "refused_key"),
@@ -549,6 +644,7 @@ void summary_print(const json_t *s, FILE *out)
             number(staleness, NULL, "mean"), (long long)field(staleness, NULL, "p50"),
             (long long)field(staleness, NULL, "p95"), (long long)field(staleness, NULL, "max"),
             number(s, NULL, "race_loss"));
+    print_currencies(json_object_get(s, "currencies"), out);
     double seconds = number(s, NULL, "train_seconds");
     double rate = seconds > 0 ? number(s, NULL, "examples") / seconds : 0;
     fprintf(out,
