@@ -380,7 +380,7 @@ uint64_t hm_driver_turn(struct hm_node *node)
     tell_workers(node);
     if (tick.now_us >= node->status_due_us) {
         node->status_due_us = tick.now_us + STATUS_US;
-        hm_node_tell_status(node, node->train_us ? node->agree_us ? "agree" : "train" : "join");
+        hm_node_tell_status(node);
     }
     return node->ended ? 0 : wake_us(node);
 }

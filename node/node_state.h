@@ -270,6 +270,7 @@ enum hm_status hm_report_scores(struct hm_node_report *report, struct hm_model *
                                 const uint32_t *b, unsigned threads, bool all, struct hm_err *err);
 
 void hm_node_fill_report(struct hm_node *node);
-void hm_node_tell_status(struct hm_node *node, const char *stage);
+void hm_node_fill_status(struct hm_node *node, struct hm_node_status *status);
+void hm_node_tell_status(struct hm_node *node);
 
 #endif

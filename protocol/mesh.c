@@ -529,6 +529,7 @@ struct hm_member_info hm_mesh_member(const struct hm_mesh *mesh, size_t index, u
         .rtt_us = member->rtt_us,
         .lag_flushes = mesh->flush - member->flush_acked};
     memcpy(info.label, member->label, sizeof info.label);
+    memcpy(info.rpc, member->rpc, sizeof info.rpc);
     return info;
 }
 

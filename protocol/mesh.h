@@ -218,6 +218,7 @@ struct hm_link {
 struct hm_member_info {
     uint64_t life;
     char label[HM_LABEL_MAX + 1];
+    char rpc[HM_ENDPOINT_MAX + 1]; /* where it is reached */
     enum hm_phase phase;
     int gone, left;
     uint64_t silent_us, rtt_us;

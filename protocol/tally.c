@@ -99,3 +99,14 @@ uint64_t hm_tally_quantile(const struct hm_tally *tally, double p)
     }
     return 0;
 }
+
+void hm_tally_below(const struct hm_tally *tally, const uint64_t *bound, uint64_t *count, size_t n)
+{
+    uint32_t i = 0;
+    uint64_t seen = 0;
+    for (size_t k = 0; k < n; k++) {
+        for (; i < tally->n_buckets && floor_of(tally->first + i) <= bound[k]; i++)
+            seen += tally->bucket[i];
+        count[k] = seen;
+    }
+}

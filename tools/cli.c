@@ -44,7 +44,7 @@ struct flag {
     const char *name, *value, *help;
     /* d data, t text, o optimisation, m mesh, n keys of run and join, r run, w results, s synth, g
      * keygen, k kept state, c curves, u vocab, a analogies and pairs, b vectors, q similar, f
-     * feed, F who is fed, i
+     * feed, F who is fed and watched, i
      * internal */
     char group;
     char letter; /* short form, or 0 */
@@ -195,6 +195,10 @@ static const struct flag flags[] = {
     {"trace", "FILE", "write what happened, one JSON object a line", 'v', 0, TEXT, AT(sim.trace)},
     {"replay", "FILE", "do again what such a file tells of, and compare", 'v', 0, TEXT,
      AT(sim.replay)},
+    {"http", "[HOST:]PORT",
+     "serve a page, /status.json and /metrics there (default host 127.0.0.1; port 0: any); run: its "
+     "first node does",
+     'F', 0, TEXT, AT(http)},
     {"feed", "HOST:PORT",
      "take the examples from the feeder there (hogmesh feed) instead of --train; may be repeated",
      'F', 0, FEEDS, 0},

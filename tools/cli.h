@@ -36,6 +36,7 @@ struct cli {
     int key_add;                        /* keygen */
     const char *key_first, *key_revoke; /* keygen: fingerprints */
     int report_fd;                      /* internal: where a node of `run` reports; -1: nowhere */
+    const char *http;                   /* --http [HOST:]PORT; NULL: no page */
     int pausable;                       /* internal: the launcher may let this node stand still */
     const char *score_every;            /* as given, and read by cli_curves */
     int node_curves;

@@ -4,6 +4,7 @@
 #include "tools/curve_file.h"
 #include "tools/screen.h"
 #include "tools/summary.h"
+#include "tools/watch.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -18,6 +19,7 @@ static struct {
     struct cli *cli;
     struct screen screen;
     struct hm_node *node;
+    struct watch *watch;     /* NULL: no page */
     struct curve_file curve; /* the scorer's thread's while the node runs */
     volatile sig_atomic_t interrupts;
 } self;
@@ -61,6 +63,7 @@ static void report(json_t *json)
 static void on_log(void *context, enum hm_note_level level, const char *text)
 {
     (void)context;
+    watch_log(self.watch, level, text);
     if (self.cli->report_fd >= 0)
         report(json_pack("{s:s, s:i, s:s}", "event", "log", "level", (int)level, "text", text));
     else if (!self.cli->quiet || level == HM_NOTE_ERROR)
@@ -99,6 +102,7 @@ static void show(const struct hm_node_status *s)
 static void on_status(void *context, const struct hm_node_status *s)
 {
     (void)context;
+    watch_look(self.watch, self.node);
     if (self.cli->report_fd < 0) {
         if (screen_due(&self.screen))
             show(s);
@@ -117,12 +121,15 @@ static void on_status(void *context, const struct hm_node_status *s)
 static void on_scored(void *context, const struct hm_curve_point *point)
 {
     (void)context;
-    curve_file_add(&self.curve, self.cli->out, self.cli->node.resume, point);
+    watch_scored(self.watch, point);
+    if (self.cli->node_curves)
+        curve_file_add(&self.curve, self.cli->out, self.cli->node.resume, point);
 }
 
 static int on_progress(void *context, const char *what, double done, double total, const char *unit)
 {
     (void)context;
+    watch_progress(self.watch, what, done, total);
     if (self.interrupts)
         return 1;
     return self.cli->report_fd >= 0 || self.cli->quiet
@@ -271,15 +278,28 @@ static enum hm_status choose_curves(struct cli *cli, struct hm_err *err)
 {
     struct hm_node_options *o = &cli->node;
     enum hm_status status = cli_curves(cli, err);
-    bool of_mesh = (!cli->quiet || cli->out) && (cli->report_fd < 0 || o->rank <= 0);
+    bool of_mesh = (!cli->quiet || cli->out || cli->http) && (cli->report_fd < 0 || o->rank <= 0);
     if (!of_mesh && !cli->node_curves)
         o->score_every_steps = 0;
     if (!of_mesh && !cli->node_curves)
         o->score_every = 0;
-    else if (!cli->score_every)
-        o->score_every = .5;
-    if (cli->node_curves)
+    else if (!cli->score_every) /* for the page alone it shall cost next to nothing */
+        o->score_every = cli->quiet && !cli->out ? 5 : .5;
+    if (cli->node_curves || cli->http)
         o->scored = on_scored;
+    return status;
+}
+
+/* Where the node can be watched; before its data is read, which may take long. */
+static enum hm_status open_watch(const struct cli *cli, struct hm_err *err)
+{
+    enum hm_status status = cli->http ? watch_open(&self.watch, cli->http, err) : HM_OK;
+    if (!self.watch)
+        return status;
+    if (cli->report_fd >= 0)
+        report(json_pack("{s:s, s:s}", "event", "page", "url", self.watch->url));
+    else
+        screen_say(&self.screen, "hogmesh: watch it at %s", self.watch->url);
     return status;
 }
 
@@ -303,15 +323,19 @@ int cmd_join(struct cli *cli)
     if (!status)
         status = name_files(cli, &err);
     if (!status)
+        status = open_watch(cli, &err);
+    if (!status)
         status = hm_node_open(&self.node, &cli->node, &err);
     if (!status) {
         if (self.interrupts) /* while the data was mapped, when there was no node to stop */
             hm_node_stop(self.node, cli->report_fd < 0);
         status = hm_node_run(self.node, &err);
+        watch_stage(self.watch, "done");
         status = conclude(cli, status, &err);
     } else if (cli->report_fd >= 0)
         report(json_pack("{s:s, s:i, s:s}", "event", "failed", "status", (int)status, "error",
                          err.text));
+    watch_close(self.watch);
     struct hm_node *node = self.node;
     self.node = NULL;
     hm_node_close(node);

@@ -54,8 +54,8 @@ static void add_text(char **argv, int *n, const char *flag, const char *value)
 /* How many of the arguments that begin here are the launcher's own and not for nodes. */
 static int own_arguments(const char *const *argv)
 {
-    static const char *const valued[] = {"-n", "--nodes", "--faults"}, *const joined[] = {
-                                                                           "--nodes=", "--faults="};
+    static const char *const valued[] = {"-n", "--nodes", "--faults", "--http"},
+                             *const joined[] = {"--nodes=", "--faults=", "--http="};
     const char *a = *argv;
     for (unsigned i = 0; i < sizeof valued / sizeof valued[0]; i++)
         if (strcmp(a, valued[i]) == 0)
@@ -110,6 +110,8 @@ static void node_arguments(const struct cli *cli, const struct child *child, cha
     add_text(argv, &n, "--label", child->label);
     snprintf(text, sizeof text, "%d", child->report_fd);
     add_text(argv, &n, "--report-fd", text);
+    if (cli->http && child->node == 0) /* all see the whole mesh: one page is enough */
+        add_text(argv, &n, "--http", cli->http);
     if (run_faults_pause())
         add_text(argv, &n, "--pausable", NULL);
     add_peers(child, argv, &n);
@@ -201,6 +203,9 @@ static void take_report(struct child *child, json_t *json)
     if (strcmp(event, "bound") == 0)
         snprintf(child->endpoint, sizeof child->endpoint, "%s",
                  json_string_value(json_object_get(json, "endpoint")));
+    if (strcmp(event, "page") == 0 && !run.cli->quiet)
+        screen_say(&run.screen, "hogmesh: watch it at %s",
+                   json_string_value(json_object_get(json, "url")));
     if (strcmp(event, "log") == 0 &&
         json_integer_value(json_object_get(json, "level")) >= HM_NOTE_WARNING)
         screen_say(&run.screen, "hogmesh: %s: %s", child->label,
