@@ -6,7 +6,7 @@
 #ifndef HM_NODE_VIEW_H
 #define HM_NODE_VIEW_H
 
-#include "node/hogmesh.h"
+#include "node/node.h"
 
 #include <jansson.h>
 
