@@ -246,3 +246,49 @@ def test_one_of_real_processes(tmp_path, name):
     if not (pathlib.Path(os.environ.get('HOGMESH_DATA', '')) / 'rcv1').is_dir():
         pytest.skip('RCV1 is not in $HOGMESH_DATA')
     assert '95.' in lab(tmp_path, 'run', '--quick', name, '--out', 'out').stdout
+
+
+WORLDS = '''
+title = "Several at once"
+asks = "Do values have workloads, modes and plans of their own?"
+workload = "svm"
+data = ["--train", "{train}"]
+seeds = 1
+[flags]
+"--no-cache" = true
+"--batch" = 16
+"--step-time" = "const:1ms"
+"--steps" = 4000
+[axis.world]
+"calm" = {{}}
+"churn" = {{ "--faults" = {{ events = [{{ at = "20ms", do = "kill", node = 1, restart_after = "30ms" }}] }} }}
+"real" = {{ mode = "run", quick = {{ "--steps" = 2000 }} }}
+"images" = {{ workload = "lenet5", data = ["--data", "{images}"], "--no-cache" = false, quick = {{ "--steps" = 1000 }} }}
+[[table]]
+title = "Examples"
+rows = ["world"]
+measure = "steps"
+'''
+
+
+def test_values_have_workloads_modes_and_plans_of_their_own(small, images, tmp_path):
+    file = tmp_path / 'worlds.toml'
+    file.write_text(WORLDS.format(train=small.train, images=images))
+    lab(tmp_path, 'run', file, '--quick', '--out', 'a', '--quiet')
+    runs = [json.loads(line) for line in open(tmp_path / 'a' / 'runs.jsonl')]
+    by_world = {run['setting']['world']: run for run in runs}
+    assert {world: run['command'].split()[1:3] for world, run in by_world.items()} == {
+        'calm': ['sim', 'svm'], 'churn': ['sim', 'svm'], 'real': ['run', 'svm'], 'images': ['sim', 'lenet5']}
+    ended = [node['ended'] for node in by_world['churn']['summary']['per_node']]
+    assert 'killed by plan' in ended and len(ended) == 3
+    assert by_world['calm']['summary']['steps'] >= 4000 > 3000 > by_world['real']['summary']['steps'] >= 2000
+    # Wherever the plan lies, it is the same run.
+    (tmp_path / 'a' / 'runs').rename(tmp_path / 'runs')
+    (tmp_path / 'b').mkdir()
+    (tmp_path / 'runs').rename(tmp_path / 'b' / 'runs')
+    assert '4 of 4 runs are there already' in lab(tmp_path, 'run', file, '--quick', '--out', 'b', '--quiet').stderr
+
+
+def test_a_value_is_of_flags(small_experiment, tmp_path):
+    small_experiment.write_text(small_experiment.read_text().replace('"2" = { "-n" = 2 }', '"2" = { "-n" = 2, nodes = 3 }'))
+    assert "'nodes' is neither a flag" in lab(tmp_path, 'run', small_experiment, code=1).stderr

@@ -101,8 +101,8 @@ DATA = {"fashion-mnist": lambda binary: images(binary, "fashion-mnist"), "cifar1
 
 def find(binary, name):
     """Flags that name the data, and what it is."""
-    if isinstance(name, list):
-        return name, " ".join(name)
+    if isinstance(name, tuple):
+        return list(name), " ".join(name)
     if name not in DATA:
         raise Wrong(f"data '{name}' is not known; there are {', '.join(DATA)}")
     return DATA[name](binary)

@@ -20,12 +20,12 @@ def number(text, default=0.):
 
 def of_run(experiment, run):
     """Seconds of processor time."""
-    flags, workload, data = dict(run.setting.flags), experiment.about["workload"], experiment.about["data"]
+    flags, workload, data = dict(run.setting.flags), run.setting.workload, run.setting.data
     start, example, score, delivery = COSTS.get((workload, data if isinstance(data, str) else None)) or COSTS.get((workload, None)) or COSTS["lenet5", "cifar10"]
     rows = ROWS.get(data, 20_000) if isinstance(data, str) else 20_000
     examples = number(flags["--steps"]) if "--steps" in flags else rows * number(flags.get("--epochs", 5))
     every, nodes, batch = number(flags.get("--score-every", 0)), number(flags.get("-n", 2)), number(flags.get("--batch", 32))
-    sends = flags.get("--topology") != "server" and experiment.about.get("mode", "sim") == "sim"
+    sends = flags.get("--topology") != "server" and run.setting.mode == "sim"
     deliveries = examples / max(batch, 1) * (nodes - 1) if sends and workload != "svm" else 0
     return start + example * examples + (score * examples / every if every else 0) + delivery * deliveries
 

@@ -14,6 +14,8 @@
     [axis.workers]                 what is varied: every value adds flags, and settings are all their combinations
     "2" = { "-n" = 2 }
     "10" = { "-n" = 10 }
+                                   beside flags a value may have a workload, data or mode of its own, and as `quick` a table of flags
+                                   that come last with --quick; "--faults" = { events = [...] } is a fault plan (tools/FAULTS.md)
 
     [[without]]                    combinations that are left out
     workers = "2"
@@ -29,11 +31,15 @@
 
 import dataclasses
 import itertools
+import json
 import pathlib
 import tomllib
 
 FOLDER = pathlib.Path(__file__).resolve().parent / "experiments"
 KNOWN = {"title", "asks", "paper", "workload", "data", "mode", "seeds", "explains", "flags", "axis", "without", "quick", "table", "figure", "claim"}
+
+
+OWN = {"workload", "data", "mode", "quick"}  # of an axis' value, beside flags
 
 
 class Wrong(Exception):
@@ -45,6 +51,9 @@ class Setting:
     """One combination of the axes' values, and the flags that it comes to."""
     values: tuple  # of (axis, value)
     flags: tuple   # of (flag, value), in the order of the file
+    workload: str
+    data: object   # a name, or a tuple of flags
+    mode: str
 
     def get(self, axis):
         return dict(self.values)[axis]
@@ -53,10 +62,19 @@ class Setting:
         return ", ".join(f"{axis} {value}" for axis, value in self.values) or "all"
 
 
+class Plan(str):
+    """A fault plan in JSON, which a command is given as a file."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Run:
     setting: Setting
     seed: int
+
+    def what(self):
+        """What tells it from other runs of one program, whatever it is called."""
+        s = self.setting
+        return s.mode, s.workload, s.data, s.flags, self.seed
 
 
 @dataclasses.dataclass
@@ -89,9 +107,15 @@ def check(name, about):
     for key in ("title", "asks", "workload", "data", "seeds"):
         if key not in about:
             fail(name, f"'{key}' is missing")
-    if about.get("mode", "sim") not in ("sim", "run"):
-        fail(name, f"mode '{about['mode']}': sim or run is expected")
     axes = about.get("axis", {})
+    for where in (about, *(value for values in axes.values() for value in values.values())):
+        if where.get("mode", "sim") not in ("sim", "run"):
+            fail(name, f"mode '{where['mode']}': sim or run is expected")
+    for axis, values in axes.items():
+        for value, has in values.items():
+            for key in has:
+                if key not in OWN and not key.startswith("-"):
+                    fail(name, f"[axis.{axis}] {value}: '{key}' is neither a flag nor one of", ", ".join(sorted(OWN)))
     for left_out in about.get("without", []):
         for axis, value in left_out.items():
             if value not in axes.get(axis, {}):
@@ -130,7 +154,14 @@ def merged(*tables):
     flags = {}
     for table in tables:
         flags.update(table)
-    return tuple((flag, value) for flag, value in flags.items() if value is not False)
+    return tuple((flag, Plan(json.dumps(value)) if isinstance(value, dict) else value)
+                 for flag, value in flags.items() if value is not False and flag not in OWN)
+
+
+def own(about, has, key, default=None):
+    """The workload, data or mode of a setting: of the last of its values that has one, else the experiment's."""
+    given = ([about.get(key, default)] + [value[key] for value in has if key in value])[-1]
+    return tuple(given) if isinstance(given, list) else given
 
 
 def left_out(about, values):
@@ -154,6 +185,7 @@ def load(name, quick=False):
     for combination in itertools.product(*axes.values()):
         values = dict(zip(axes, combination))
         if not left_out(about, values):
-            flags = merged(about.get("flags", {}), *(about["axis"][axis][value] for axis, value in values.items()), less.get("flags", {}))
-            settings.append(Setting(tuple(values.items()), flags))
+            has = [about["axis"][axis][value] for axis, value in values.items()]
+            flags = merged(about.get("flags", {}), *has, less.get("flags", {}), *(value.get("quick", {}) for value in has if quick))
+            settings.append(Setting(tuple(values.items()), flags, own(about, has, "workload"), own(about, has, "data"), own(about, has, "mode", "sim")))
     return Experiment(path.stem, str(name), about, quick, axes, settings, range(1, less.get("seeds", about["seeds"]) + 1))

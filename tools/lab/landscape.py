@@ -67,7 +67,7 @@ def score(made, result, rows):
         return numpy.array(json.loads(kept.read_text()))
     file = made.store / f"landscape-{key}.npy"
     numpy.save(file, rows)
-    command = [made.binary, "eval", made.experiment.about["workload"], result.folder, *made.data, "--weights", file, "--quiet"]
+    command = [made.binary, "eval", result.run.setting.workload, result.folder, *made.data[result.run.setting.data], "--weights", file, "--quiet"]
     out = subprocess.run([str(x) for x in command], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     file.unlink()
     if out.returncode:

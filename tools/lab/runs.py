@@ -20,7 +20,7 @@ import threading
 import time
 
 import data
-from experiment import Wrong
+from experiment import Plan, Wrong
 
 
 @dataclasses.dataclass
@@ -51,30 +51,37 @@ def program(binary):
     return hashlib.sha256(pathlib.Path(binary).read_bytes()).hexdigest()[:16]
 
 
-def flags_of(setting):
-    return [str(x) for flag, value in setting.flags for x in ([flag] if value is True else [flag, value])]
+def name_of(plan):
+    return f"plan-{hashlib.sha256(plan.encode()).hexdigest()[:12]}.json"
+
+
+def flags_of(setting, plans):
+    """As words; fault plans as files of a folder."""
+    return [str(plans / name_of(x) if isinstance(x, Plan) else x)
+            for flag, value in setting.flags for x in ([flag] if value is True else [flag, value])]
 
 
 class Runs:
     def __init__(self, experiment, binary, folder, store=None, workers=None):
         self.experiment, self.binary, self.folder = experiment, pathlib.Path(binary), pathlib.Path(folder)
         self.store = pathlib.Path(store) if store else self.folder / "runs"
-        self.data, self.about_data = data.find(self.binary, experiment.about["data"])
+        found = {setting.data: data.find(self.binary, setting.data) for setting in experiment.settings}
+        self.data = {name: flags for name, (flags, _) in found.items()}
+        self.about_data = "; ".join(dict.fromkeys(about for _, about in found.values()))
         self.version = program(self.binary)
         # Real processes share the processors among themselves.
-        self.workers = 1 if self.mode() == "run" else workers or len(os.sched_getaffinity(0))
+        self.workers = 1 if any(setting.mode == "run" for setting in experiment.settings) else workers or len(os.sched_getaffinity(0))
         self.lock, self.begun, self.made, self.children, self.stopping = threading.Lock(), time.monotonic(), 0, set(), False
         self.cpu = 0.
 
-    def mode(self):
-        return self.experiment.about.get("mode", "sim")
-
     def command(self, run):
-        workload = self.experiment.about["workload"]
-        return [self.mode(), workload, *map(str, self.data), *flags_of(run.setting), "--seed", str(run.seed)]
+        s = run.setting
+        return [s.mode, s.workload, *map(str, self.data[s.data]), *flags_of(s, self.store), "--seed", str(run.seed)]
 
     def key(self, command):
-        return hashlib.sha256(json.dumps([self.version, command]).encode()).hexdigest()[:20]
+        """Wherever the plans are: their names say what is in them."""
+        words = [word.removeprefix(f"{self.store}/") for word in command]
+        return hashlib.sha256(json.dumps([self.version, words]).encode()).hexdigest()[:20]
 
     def finished(self, run):
         """The result of a run that was made before, or None."""
@@ -91,6 +98,7 @@ class Runs:
 
     def make(self, run):
         command = self.command(run)
+        self.write_plans(run.setting)
         whole = self.store / self.key(command)
         # Whoever else makes the same run does so elsewhere; the first that is whole stays.
         folder = whole.with_suffix(f".half-{os.getpid()}")
@@ -110,6 +118,15 @@ class Runs:
                 folder.rename(whole)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+
+    def write_plans(self, setting):
+        for plan in (value for _, value in setting.flags if isinstance(value, Plan)):
+            file = self.store / name_of(plan)
+            if not file.exists():
+                self.store.mkdir(parents=True, exist_ok=True)
+                half = file.with_suffix(f".half-{os.getpid()}-{threading.get_ident()}")
+                half.write_text(plan + "\n")
+                half.rename(file)
 
     def execute(self, command, folder):
         """The line that it ends with, and the seconds of processor time."""
