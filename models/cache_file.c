@@ -1,4 +1,5 @@
 #include "models/cache_file.h"
+#include "models/input.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -21,7 +22,7 @@ static int stat_source(XXH3_state_t *hash, const char *path, int *regular, struc
 {
     struct stat st;
     if (stat(path, &st) != 0) {
-        hm_fail(err, HM_EIO, "%s: %s", path, strerror(errno));
+        hm_input_hint(hm_fail(err, HM_EIO, "%s: %s", path, strerror(errno)), path, err);
         return -1;
     }
     int64_t record[3] = {st.st_size, st.st_mtim.tv_sec, st.st_mtim.tv_nsec};

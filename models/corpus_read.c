@@ -423,7 +423,7 @@ static enum hm_status read_file(struct source *source, unsigned file, struct hm_
     struct hm_input *input;
     const char *path = source->file[file], *slash = strrchr(path, '/');
     snprintf(source->what, sizeof source->what, "read %s", slash && slash[1] ? slash + 1 : path);
-    enum hm_status status = hm_input_open(&input, path, err);
+    enum hm_status status = hm_input_hint(hm_input_open(&input, path, err), path, err);
     if (!status)
         status = read_blocks(source, input, file, err);
     hm_input_close(input);

@@ -1,5 +1,6 @@
 /* Which files of a folder are a dataset of images. */
 #include "models/images_read.h"
+#include "models/input.h"
 
 #include <ctype.h>
 #include <dirent.h>
@@ -72,7 +73,7 @@ enum hm_status hm_images_find(struct hm_images_folder *folder, const char *dir, 
     *folder = (struct hm_images_folder){0};
     int n = scandir(dir, &entry, may_be_data, alphasort);
     if (n < 0)
-        return hm_fail(err, HM_EIO, "%s: %s", dir, strerror(errno));
+        return hm_input_hint(hm_fail(err, HM_EIO, "%s: %s", dir, strerror(errno)), dir, err);
     for (int i = 0; i < n; i++) {
         if (!status &&
             (size_t)snprintf(path, sizeof path, "%s/%s", dir, entry[i]->d_name) >= sizeof path)
@@ -85,7 +86,8 @@ enum hm_status hm_images_find(struct hm_images_folder *folder, const char *dir, 
     if (!status && !folder->n_train && !folder->n_test)
         status = hm_fail(err, HM_EINPUT,
                          "%s: no images in this folder; IDX files (MNIST, Fashion-MNIST) or "
-                         "CIFAR-10 binary batches (*.bin) are expected, plain or compressed",
+                         "CIFAR-10 binary batches (*.bin) are expected, plain or compressed; "
+                         "tools/get-data fashion-mnist and tools/get-data cifar10 fetch them",
                          dir);
     if (status)
         hm_images_folder_fini(folder);

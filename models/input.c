@@ -190,6 +190,17 @@ enum hm_status hm_input_open(struct hm_input **input, const char *path, struct h
     return status;
 }
 
+enum hm_status hm_input_hint(enum hm_status status, const char *path, struct hm_err *err)
+{
+    struct stat st;
+    if (status != HM_EIO || !err || stat(path, &st) == 0 || errno != ENOENT)
+        return status;
+    size_t n = strlen(err->text);
+    snprintf(err->text + n, sizeof err->text - n,
+             "; tools/get-data fetches published data (tools/get-data --list)");
+    return status;
+}
+
 static enum hm_status read_plain(struct hm_input *input, void *into, size_t room, size_t *n_read,
                                  struct hm_err *err)
 {

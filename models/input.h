@@ -14,6 +14,10 @@ struct hm_input;
  * The caller closes it. Errors: missing, unreadable, a directory, an archive of several files. */
 enum hm_status hm_input_open(struct hm_input **input, const char *path, struct hm_err *err);
 
+/* Behind the error of a path that does not exist (any other status and error stays as it is): what
+ * fetches published data. Returns status. */
+enum hm_status hm_input_hint(enum hm_status status, const char *path, struct hm_err *err);
+
 /* Reads up to `room` bytes into `into`; *n_read = 0 at the end. A truncated or corrupt archive is
  * HM_ECORRUPT, saying how many bytes were good. */
 enum hm_status hm_input_read(struct hm_input *input, void *into, size_t room, size_t *n_read,

@@ -144,7 +144,9 @@ static enum hm_status found(struct hm_model *model, struct hm_fields *config, st
     const struct hm_lenet5_model *lenet5 = hm_lenet5_of(model);
     const struct hm_train_options *o = &lenet5->options;
     if (!lenet5->train.n)
-        return hm_fail(err, HM_EUSAGE, "lenet5: no training data; give --data DIR");
+        return hm_fail(err, HM_EUSAGE,
+                       "lenet5: no training data; give --data DIR, as from "
+                       "tools/get-data fashion-mnist");
     struct hm_train_options chosen = *o;
     if (!o->combine_given)
         chosen.combine.rule =

@@ -1,6 +1,7 @@
 #include "models/questions.h"
 
 #include "models/decimal.h"
+#include "models/input.h"
 #include "models/text_lines.h"
 
 #include <math.h>
@@ -117,6 +118,7 @@ enum hm_status hm_questions_read(struct hm_questions *questions, const char *pat
     uint64_t n = 0;
     *questions = (struct hm_questions){0};
     enum hm_status status = hm_lines_open(&reader.lines, path, progress, err);
+    hm_input_hint(status, path, err);
     if (!status)
         status = hm_lines_each(&reader.lines, read_question, &reader, err);
     hm_lines_close(&reader.lines);
@@ -202,6 +204,7 @@ enum hm_status hm_pairs_read(struct hm_pair_list *pairs, const char *path,
     struct pair_reader reader = {.pairs = pairs, .index = index};
     *pairs = (struct hm_pair_list){0};
     enum hm_status status = hm_lines_open(&reader.lines, path, progress, err);
+    hm_input_hint(status, path, err);
     if (!status)
         status = hm_lines_each(&reader.lines, read_pair, &reader, err);
     hm_lines_close(&reader.lines);

@@ -1,3 +1,4 @@
+#include "models/input.h"
 #include "models/rows_parse.h"
 #include "models/text_lines.h"
 
@@ -110,7 +111,8 @@ enum hm_status hm_topics_read(struct hm_topics *topics, const char *path, const 
 {
     struct topics_reader reader = {.topics = topics, .topic = topic, .topic_length = strlen(topic)};
     *topics = (struct hm_topics){.path = path};
-    enum hm_status status = hm_lines_open(&reader.lines, path, progress, err);
+    enum hm_status status =
+        hm_input_hint(hm_lines_open(&reader.lines, path, progress, err), path, err);
     if (status == HM_OK)
         status = hm_lines_each(&reader.lines, read_judgement, &reader, err);
     if (status == HM_OK && !reader.found)
@@ -163,7 +165,7 @@ enum hm_status hm_lyrl_read(struct hm_rows_builder *builder, const char *path,
     reader.n_features_max = source->n_features ? source->n_features : HM_FEATURES_MAX;
     enum hm_status status = hm_row_scratch_init(&reader.row, err);
     if (status == HM_OK)
-        status = hm_lines_open(&reader.lines, path, progress, err);
+        status = hm_input_hint(hm_lines_open(&reader.lines, path, progress, err), path, err);
     if (status == HM_OK)
         status = hm_lines_each(&reader.lines, read_row, &reader, err);
     builder->text_bytes += (double)reader.lines.bytes;

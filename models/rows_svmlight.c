@@ -1,4 +1,5 @@
 #include "models/decimal.h"
+#include "models/input.h"
 #include "models/rows_parse.h"
 #include "models/text_lines.h"
 
@@ -129,7 +130,7 @@ enum hm_status hm_svmlight_read(struct hm_rows_builder *builder, const char *pat
     if (status == HM_OK)
         status = hm_row_scratch_init(&reader.row, err);
     if (status == HM_OK)
-        status = hm_lines_open(&reader.lines, path, progress, err);
+        status = hm_input_hint(hm_lines_open(&reader.lines, path, progress, err), path, err);
     if (status == HM_OK)
         status = hm_lines_each(&reader.lines, read_row, &reader, err);
     builder->text_bytes += (double)reader.lines.bytes;

@@ -229,7 +229,9 @@ static enum hm_status check_founder(const struct hm_svm_model *svm, int in_w, do
                                     struct hm_err *err)
 {
     if (!svm->train.n_rows)
-        return hm_fail(err, HM_EUSAGE, "svm: no training data; give --train FILE");
+        return hm_fail(err, HM_EUSAGE,
+                       "svm: no training data; give --train FILE, as from "
+                       "tools/get-data rcv1");
     if (!in_w && svm->options.combine.rule == HM_RULE_LOOKAHEAD)
         return hm_fail(err, HM_EUSAGE,
                        "svm: --combine lookahead looks where momentum leads; add --momentum");

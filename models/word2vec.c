@@ -258,7 +258,9 @@ static enum hm_status found(struct hm_model *model, struct hm_fields *config, st
     const struct hm_w2v_model *w2v = hm_w2v_of(model);
     struct hm_train_options o = w2v->options;
     if (!w2v->text.n_words)
-        return hm_fail(err, HM_EUSAGE, "word2vec: no training data; give --train FILE");
+        return hm_fail(err, HM_EUSAGE,
+                       "word2vec: no training data; give --train FILE, as from "
+                       "tools/get-data text8");
     if (!o.combine_given)
         o.combine.rule = HM_RULE_SATURATE;
     if (o.combine.rule == HM_RULE_LOOKAHEAD)
