@@ -347,6 +347,7 @@ static enum hm_status open_mesh(struct hm_node *node, struct hm_err *err)
                         : ((uint64_t)node->model->staleness_bound + 1) * node->model->batch,
         .rounds = node->model->staleness_bound == 0,
         .bandwidth = (uint64_t)o->bandwidth,
+        .crowded = hm_workers_crowd(node, 1),
         .log_bytes_max = node->report.log_budget,
         .suspect_us = (uint64_t)((o->suspect > 0 ? o->suspect : 2) * 1e6),
         .gone_us = (uint64_t)((o->gone > 0 ? o->gone : 8) * 1e6),

@@ -93,7 +93,8 @@ struct hm_node_options {
     double flush_interval;      /* seconds, of HM_FLUSH_EVERY */
     double bandwidth;           /* bytes a second; 0: no limit */
     uint64_t log_bytes;         /* 0: chosen from model, memory and nodes on this host */
-    unsigned local_nodes;       /* of the mesh on this host, for that choice; >= 1 */
+    unsigned local_nodes;       /* of the mesh on this host, for that choice; 0: virtual ones,
+                                   which take none of its time */
     double target_accuracy;     /* 0: none */
     double score_every;         /* seconds between scores for the curve; 0: no curve */
     uint64_t score_every_steps; /* mesh-wide steps between them, instead; 0: by time */

@@ -192,6 +192,7 @@ enum hm_status hm_node_prepare(struct hm_node *node, struct hm_err *err);
 /* worker.c. open: everything but threads; start: the threads. Without start, whoever runs the node
  * calls hm_worker_step from the thread that takes the driver's turns. */
 enum hm_status hm_workers_open(struct hm_node *node, struct hm_err *err);
+bool hm_workers_crowd(const struct hm_node *node, unsigned others);
 enum hm_status hm_workers_start(struct hm_node *node, struct hm_err *err);
 /* One chunk of work, or the news that there is none; never blocks. */
 enum worker_says hm_worker_step(struct worker *worker);

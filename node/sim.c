@@ -484,7 +484,7 @@ static struct hm_node_options options_of(struct sim_node *node)
     o.ranks = sim->options.n;
     o.n_peers = 0;
     o.expect = sim->options.n;
-    o.local_nodes = 1;
+    o.local_nodes = 0;
     o.score_every = o.target_accuracy = 0;
     o.score_every_steps = 0;
     o.scored = NULL;

@@ -341,12 +341,20 @@ enum worker_says hm_worker_step(struct worker *worker)
     return WORKER_STEPPED;
 }
 
+/* Whether the workers of all nodes on this host, and so many other threads of each, are more than
+ * there are processors. */
+bool hm_workers_crowd(const struct hm_node *node, unsigned others)
+{
+    long processors = sysconf(_SC_NPROCESSORS_ONLN);
+    unsigned threads = node->options.train.threads + others;
+    return processors > 0 && (long)(node->options.local_nodes * threads) > processors;
+}
+
 /* With more workers on this host than processors, protocol threads, which need little, go first: a
  * peer that does not get its turn for seconds looks dead to the others. */
 static void make_way(const struct hm_node *node)
 {
-    long processors = sysconf(_SC_NPROCESSORS_ONLN);
-    if (processors > 0 && (long)(node->options.local_nodes * node->n_workers) > processors)
+    if (hm_workers_crowd(node, 0))
         setpriority(PRIO_PROCESS, (id_t)gettid(), CROWDED_NICE);
 }
 

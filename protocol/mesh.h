@@ -165,6 +165,7 @@ struct hm_mesh_params {
                                  the slowest that trains; 0: no bound */
     int rounds; /* that is one batch, which is published at once: a budget ends with a round */
     uint64_t bandwidth;     /* bytes/s handed to sockets, all copies counted; 0: no limit */
+    int crowded;            /* the thread that owns the mesh takes its time from workers */
     uint64_t log_bytes_max; /* of deltas kept for repair */
     uint64_t suspect_us,
         gone_us;           /* silence until a peer is re-dialled, and until it counts as dead */

@@ -24,7 +24,7 @@ enum {
     PASSES_LEAST = 40, /* of all rows by each node in a run with a budget: with fewer, less is
                           learned */
     PASS_STEPS_LEAST = 10000,
-    PASSES_LOADED = 25, /* also when that takes more of a core than LOAD_MOST */
+    PASSES_LOADED = 25, /* also when that takes more of a core than it may */
     PASS_STEPS_MAX = 1000000,
     DELTA_PART = 8, /* of the model, in one delta */
     HOT_PARTS = 10, /* flushes, each with the most frequent rows, in one pass */
@@ -37,7 +37,7 @@ static const double GROWTH =
     .2; /* of an interval's steps, all nodes together, to all that were made before */
 static const double IO_SHARE =
     1.4; /* what the sockets' own thread adds to the driver's cost, about */
-static const double LOAD_MOST = .3; /* part of a core that rotation may take */
+static const double LOAD_MOST = .3; /* part of a core of its own that rotation may take */
 static const double PUBLISHED_MOST =
     25e6; /* bytes a second of own deltas, one copy, unless an interval is asked for */
 
@@ -73,9 +73,17 @@ static bool limits_own(const struct hm_mesh *mesh)
     return rotates(mesh) && !mesh->params.flush_us && !mesh->params.flush_step;
 }
 
+/* Bytes of own deltas a second: less where publishing takes its time from workers, as far as passes
+ * become longer for it. */
+static double own_rate(const struct hm_mesh *mesh)
+{
+    double longer = fmin(mesh->stretch, (double)PASSES_LEAST / PASSES_LOADED);
+    return mesh->params.crowded ? PUBLISHED_MOST / longer : PUBLISHED_MOST;
+}
+
 static void refill_own(struct hm_mesh *mesh)
 {
-    refill(mesh, &mesh->own, PUBLISHED_MOST);
+    refill(mesh, &mesh->own, own_rate(mesh));
 }
 
 /* Blocks of deltas that the caps leave room for now; never so many that the memory for one delta
@@ -216,9 +224,10 @@ static uint64_t rotation_us(const struct hm_mesh *mesh)
 static void feel_load(struct hm_mesh *mesh, double elapsed_us)
 {
     double load = elapsed_us > 0 ? IO_SHARE * mesh->cost_us / elapsed_us : 0;
-    if (load > LOAD_MOST)
-        mesh->stretch = fmin(64, mesh->stretch * fmin(1.25, sqrt(load / LOAD_MOST)));
-    else if (load < .8 * LOAD_MOST)
+    double most = mesh->params.crowded ? OVERHEAD : LOAD_MOST;
+    if (load > most)
+        mesh->stretch = fmin(64, mesh->stretch * fmin(1.25, sqrt(load / most)));
+    else if (load < .8 * most)
         mesh->stretch = fmax(1, mesh->stretch * .99);
 }
 
@@ -356,7 +365,7 @@ void hm_mesh_tick_flush(struct hm_mesh *mesh)
     if (due && limits_own(mesh)) {
         refill_own(mesh);
         if (mesh->own.tokens < 0)
-            mesh->flush_due_us = paid_us(mesh, &mesh->own, PUBLISHED_MOST);
+            mesh->flush_due_us = paid_us(mesh, &mesh->own, own_rate(mesh));
         due = mesh->own.tokens >= 0;
     }
     if (due && hm_mesh_keeps_calm(mesh))

@@ -567,7 +567,7 @@ static void extract(struct sim *sim, struct sim_node *node, const struct hm_acti
     event.extracted.delta = &node->delta;
     event.extracted.steps = steps;
     event.extracted.stats = stats;
-    event.extracted.cost_us = 10;
+    event.extracted.cost_us = sim->options.cost_us;
     if (action->extract.verify || stats.n_leaps)
         event.extracted.digest = sim->kernels->digest_dense(node->weights.b, sim->layout.n_blocks);
     hm_mesh_step(node->mesh, &event);
@@ -1065,6 +1065,7 @@ struct sim_options sim_defaults(uint64_t seed, unsigned expect)
                                 .join_timeout_us = 10000000,
                                 .suspect_us = 2000000,
                                 .gone_us = 8000000,
+                                .cost_us = 10,
                                 .step_us = 1000,
                                 .rows = 3};
 }
@@ -1134,6 +1135,7 @@ static struct hm_mesh_params params_of(struct sim *sim, unsigned i)
         .budget_steps = o->budget_steps,
         .flush_us = o->flush_us,
         .bandwidth = o->bandwidth,
+        .crowded = o->crowded,
         .log_bytes_max = o->log_bytes_max - (more ? hm_rng_below(&sim->rng, (uint32_t)more) : 0),
         .suspect_us = o->suspect_us,
         .gone_us = o->gone_us,

@@ -39,6 +39,8 @@ struct sim_options {
     struct hm_combine combine;
     uint64_t log_bytes_least; /* not 0: logs of nodes differ, between this and log_bytes_max */
     uint64_t budget_steps, flush_us, bandwidth, log_bytes_max, join_timeout_us, suspect_us, gone_us;
+    uint32_t cost_us; /* of the protocol, between two flushes */
+    bool crowded;
     uint32_t step_us; /* between two steps of a worker, on average; 0: workers stay idle */
     uint32_t rows;    /* of the larger tensor, 20 columns wide; 0: the model is one coordinate */
     bool fractions;   /* workers add fractions of a grid unit; else whole ones */

@@ -1478,6 +1478,24 @@ static void rows_in_rotation_flush_ten_times_in_a_pass(void **state)
     }
 }
 
+/* A fifth of a core is little for a thread that has one, and too much where workers wait for it. */
+static void rotation_slows_down_where_it_takes_the_time_of_workers(void **state)
+{
+    (void)state;
+    for (unsigned crowded = 0; crowded < 2; crowded++) {
+        struct sim_options o = sim_defaults(116, 2);
+        o.combine.rule = HM_RULE_SATURATE;
+        o.budget_steps = 2 * 40 * 10000;
+        o.cost_us = 70 * MS;
+        o.crowded = crowded;
+        struct sim *sim = running(&o, 2);
+        sim_run(sim, 20 * SECOND);
+        const uint64_t interval = hm_mesh_flush_interval_us(sim->node[0].mesh);
+        assert_in_range(interval, crowded ? 650 * MS : 400 * MS, crowded ? 950 * MS : 600 * MS);
+        stop_and_close(sim, 0, 10 * SECOND);
+    }
+}
+
 static void a_bandwidth_cap_below_the_beats_is_said(void **state)
 {
     (void)state;
@@ -2238,6 +2256,7 @@ int main(void)
         cmocka_unit_test(a_partition_heals),
         cmocka_unit_test(the_bandwidth_cap_is_kept),
         cmocka_unit_test(rows_in_rotation_flush_ten_times_in_a_pass),
+        cmocka_unit_test(rotation_slows_down_where_it_takes_the_time_of_workers),
         cmocka_unit_test(a_bandwidth_cap_below_the_beats_is_said),
         cmocka_unit_test(a_bandwidth_cap_does_not_starve_repair),
         cmocka_unit_test(every_rule_conserves_what_workers_add),
