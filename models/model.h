@@ -70,8 +70,9 @@ struct hm_train_options {
     int staleness_bound_given;
     enum hm_partition partition; /* which examples a node trains on */
     const struct hm_fed *fed;    /* examples come from feeders (feed.h); NULL: from files */
-    unsigned nodes;              /* expected at the start */
-    unsigned threads;            /* of this node */
+    struct hm_custom *custom; /* parameters of a program's own (custom.h), borrowed; NULL: none */
+    unsigned nodes;           /* expected at the start */
+    unsigned threads;         /* of this node */
 };
 
 /* Examples that one node trains on: [begin, begin + n) of the training set, around its end, or
@@ -254,6 +255,7 @@ struct hm_model {
     int marks;                 /* its steps mark what they add to: few blocks of many */
     int64_t staleness_bound;   /* batches; below 0: none; 0: synchronous rounds. By adopt */
     float momentum;            /* of its steps; 0: none */
+    int by_caller; /* threads of the program around it step on W, and say so; the node has none */
 };
 
 static inline void hm_model_apply(const struct hm_model *model, struct hm_step *step,
@@ -267,9 +269,10 @@ static inline void hm_model_apply(const struct hm_model *model, struct hm_step *
         hm_dirty_mark(step->dirty, grad->span[i].at, grad->span[i].n);
 }
 
-extern const struct hm_model_ops hm_svm, hm_lenet5, hm_word2vec;
+extern const struct hm_model_ops hm_svm, hm_lenet5, hm_word2vec, hm_custom;
 
-/* The workload of that name, or NULL; the n-th one, or NULL past the end. */
+/* The workload of that name, or NULL; the n-th one that can be run as it is (hm_custom is for
+ * programs), or NULL past the end. */
 const struct hm_model_ops *hm_workload_find(const char *name);
 const struct hm_model_ops *hm_workload_at(unsigned n);
 

@@ -1,5 +1,7 @@
 #include "models/npy.h"
 
+#include "models/whole_file.h"
+
 #include <assert.h>
 #include <errno.h>
 #include <math.h>
@@ -27,6 +29,32 @@ void hm_npy_header(const char *descr, const char *shape, char header[HM_NPY_HEAD
     text[sizeof text - 1] = '\n';
     memcpy(header, magic, sizeof magic);
     memcpy(header + sizeof magic, text, sizeof text);
+}
+
+struct array {
+    const float *w;
+    uint64_t rows, columns;
+};
+
+static enum hm_status write_array(void *context, int fd, struct hm_err *err)
+{
+    const struct array *array = context;
+    char header[HM_NPY_HEADER], shape[48];
+    if (array->rows == 1)
+        snprintf(shape, sizeof shape, "(%llu,)", (unsigned long long)array->columns);
+    else
+        snprintf(shape, sizeof shape, "(%llu, %llu)", (unsigned long long)array->rows,
+                 (unsigned long long)array->columns);
+    hm_npy_header("<f4", shape, header);
+    enum hm_status status = hm_file_put(fd, header, sizeof header, err);
+    return status ? status : hm_file_put(fd, array->w, array->rows * array->columns * NUMBER, err);
+}
+
+enum hm_status hm_npy_write(const char *path, const float *w, uint64_t rows, uint64_t columns,
+                            struct hm_err *err)
+{
+    struct array array = {w, rows, columns};
+    return hm_whole_file(path, write_array, &array, err);
 }
 
 /* ---- reading ---- */

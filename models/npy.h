@@ -15,6 +15,11 @@ enum { HM_NPY_HEADER = 128 };
  * ("<f4"), shape as a tuple ("(3, 5)", "(3,)"); at most 60 characters of it. */
 void hm_npy_header(const char *descr, const char *shape, char header[HM_NPY_HEADER]);
 
+/* Writes float32, little-endian, row by row: (rows, columns), or (columns,) where rows is 1. w
+ * [rows][columns]. Complete under its name, or not at all. */
+enum hm_status hm_npy_write(const char *path, const float *w, uint64_t rows, uint64_t columns,
+                            struct hm_err *err);
+
 struct hm_npy {
     uint64_t n_rows, n_columns; /* (n,) is one row of n */
     size_t begins;              /* bytes before the numbers */

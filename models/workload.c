@@ -14,5 +14,5 @@ const struct hm_model_ops *hm_workload_find(const char *name)
     for (unsigned i = 0; hm_workload_at(i); i++)
         if (strcmp(workload[i]->name, name) == 0)
             return workload[i];
-    return NULL;
+    return strcmp(hm_custom.name, name) == 0 ? &hm_custom : NULL;
 }

@@ -4,6 +4,7 @@
 #include "node/trajectory.h"
 
 #include <assert.h>
+#include <sched.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,6 +17,26 @@ enum { LINGER_MS = 1000 };
 uint64_t hm_node_now(const struct hm_node *node)
 {
     return node->env->ops->now_us(node->env);
+}
+
+void hm_node_wake(struct hm_node *node)
+{
+    atomic_fetch_add(&node->waking, 1); /* before looking: see put_to_rest */
+    struct hm_env *env = atomic_load(&node->waker);
+    if (env)
+        env->ops->wake(env);
+    atomic_fetch_sub(&node->waking, 1);
+}
+
+/* Nobody uses the environment any more but whoever closes it. */
+static struct hm_env *put_to_rest(struct hm_node *node)
+{
+    struct hm_env *env = node->env;
+    atomic_store(&node->waker, NULL);
+    while (atomic_load(&node->waking)) /* for the length of a system call */
+        sched_yield();
+    node->env = NULL;
+    return env;
 }
 
 double hm_node_trained_seconds(const struct hm_node *node)
@@ -150,6 +171,7 @@ static enum hm_status open_sockets(struct hm_node *node, struct hm_err *err)
                                      .keys = &keys,
                                      .insecure = o->insecure};
     status = hm_env_zmq_open(&node->env, &env, err);
+    atomic_store(&node->waker, node->env);
     memcpy(node->report.key, keys.key[0].fingerprint, sizeof node->report.key);
     if (!status && keys.n)
         hm_node_log(node, HM_NOTE_INFO, "traffic is encrypted; key %s%s", node->report.key,
@@ -451,14 +473,13 @@ enum hm_status hm_node_run(struct hm_node *node, struct hm_err *err)
     enum hm_status status = train(node, err);
     node->report.status = status;
     /* Our LEAVE is with the sockets' own thread already, so peers do not wait for our scoring. */
-    struct hm_env *env = node->env;
     node->report.end_us = hm_node_now(node);
     if (node->mesh && !status) {
         hm_saver_finish(node);
         hm_recorder_finish(node);
         score_result(node);
     }
-    node->env = NULL; /* before it is closed: hm_node_stop may come at any time */
+    struct hm_env *env = put_to_rest(node); /* hm_node_stop may come at any time */
     env->ops->close(env, LINGER_MS);
     return status;
 }
@@ -466,9 +487,7 @@ enum hm_status hm_node_run(struct hm_node *node, struct hm_err *err)
 void hm_node_stop(struct hm_node *node, int leave)
 {
     atomic_store(&node->stop_wanted, leave ? 2 : 1);
-    struct hm_env *env = node->env;
-    if (env)
-        env->ops->wake(env);
+    hm_node_wake(node);
 }
 
 const struct hm_node_report *hm_node_report(const struct hm_node *node)
@@ -510,6 +529,7 @@ void hm_node_close(struct hm_node *node)
     hm_currencies_fini(&node->report.currencies);
     free(node->peers);
     free(node->bulk_owned);
+    free(node->callers_w);
     pthread_mutex_destroy(&node->gate.mutex);
     pthread_cond_destroy(&node->gate.moved);
     pthread_mutex_destroy(&node->scorer.mutex);

@@ -12,6 +12,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <time.h>
 
 enum { CACHE_LINE = 64 };
 
@@ -137,8 +138,14 @@ struct hm_node {
     unsigned n_workers;
     struct gate gate;
     struct scorer scorer;
-    uint64_t taken;    /* driver's */
-    uint64_t *readers; /* driver's: [n_workers] of hm_event; NULL: gradients take no time */
+    _Atomic(struct hm_env *) waker; /* env for hm_node_wake; NULL: none any more */
+    atomic_uint waking;             /* threads that are about to use it */
+    atomic_uint callers_counting;   /* threads of the caller that are adding to the counts */
+    atomic_bool checkpoint_wanted;  /* by somebody, beside those that time brings */
+    atomic_bool callers_parted;     /* the run is over for them, and W another */
+    hm_cell *callers_w; /* by_caller, once the run is over for them: what they may still add to */
+    uint64_t taken;     /* driver's */
+    uint64_t *readers;  /* driver's: [n_workers] of hm_event; NULL: gradients take no time */
     uint64_t n_sampled, n_wiped; /* driver's adds */
     bool stop_told, ended;
 
@@ -168,6 +175,10 @@ struct hm_curve_point hm_node_point(const struct hm_node *node);
 void hm_node_log(const struct hm_node *node, enum hm_note_level level, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
+/* The driver's next turn is to begin now. Any thread and signal handlers; nothing once the run is
+ * over. */
+void hm_node_wake(struct hm_node *node);
+
 /* Logs what the environment has to say. Driver, and before and after it. */
 void hm_node_tell_notes(struct hm_node *node);
 
@@ -194,6 +205,10 @@ enum hm_status hm_node_prepare(struct hm_node *node, struct hm_err *err);
 enum hm_status hm_workers_open(struct hm_node *node, struct hm_err *err);
 bool hm_workers_crowd(const struct hm_node *node, unsigned others);
 enum hm_status hm_workers_start(struct hm_node *node, struct hm_err *err);
+/* Where the model is by_caller: a thread of the caller has added n steps to W and wants to make
+ * more. Blocks until it may, 1; or until the run is over, 0: what is added from now on is left out;
+ * or until a moment (CLOCK_MONOTONIC), -1; NULL: there is none. */
+int hm_caller_step(struct hm_node *node, uint64_t n, const struct timespec *until);
 /* One chunk of work, or the news that there is none; never blocks. */
 enum worker_says hm_worker_step(struct worker *worker);
 /* Takes up to n examples of the worker's shard, `from` its position on; 0: a staleness bound

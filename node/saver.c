@@ -182,6 +182,8 @@ static bool is_due(struct hm_node *node)
         saver->stop_seen = true; /* the end may take long, and a second request ends the process */
         return true;
     }
+    if (atomic_load(&node->checkpoint_wanted) && atomic_exchange(&node->checkpoint_wanted, false))
+        saver->due_us = now;
     if (!saver->due_us || now < saver->due_us)
         return false;
     if (!saver->asked)

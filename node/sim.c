@@ -536,6 +536,7 @@ static void equip(struct sim_node *node)
     struct hm_sim *sim = node->sim;
     struct hm_node *n = node->node;
     n->env = &node->env;
+    atomic_store(&n->waker, n->env);
     n->model = sim->options.model;
     n->model_borrowed = true;
     n->config = sim->config;
@@ -551,6 +552,7 @@ static void forget_life(struct sim_node *node)
 {
     if (node->node) {
         node->node->env = NULL;
+        atomic_store(&node->node->waker, NULL);
         hm_node_close(node->node);
     }
     node->node = NULL;

@@ -1,6 +1,8 @@
 /* Worker threads: claim examples, step on W, count. They know nothing of peers. */
 #include "node/node_state.h"
+#include "sparse/zeroed.h"
 
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -49,17 +51,22 @@ void hm_workers_extracted(struct hm_node *node)
     atomic_fetch_add(&node->shared.extracts_done, 1);
 }
 
-/* Blocks until the gate has been opened since `generation`; wakes the driver first. */
-static void wait_for_driver(struct hm_node *node, uint64_t generation)
+/* Blocks until the gate has been opened since `generation`, or `until` (CLOCK_MONOTONIC; NULL: for
+ * ever); wakes the driver first. False: `until` has come. */
+static bool wait_for_driver(struct hm_node *node, uint64_t generation, const struct timespec *until)
 {
+    int late = 0;
     struct gate *gate = &node->gate;
     atomic_fetch_add_explicit(&gate->n_waiting, 1, memory_order_seq_cst);
-    node->env->ops->wake(node->env);
+    hm_node_wake(node);
     pthread_mutex_lock(&gate->mutex);
-    while (atomic_load(&gate->generation) == generation && !atomic_load(&node->shared.ended))
-        pthread_cond_wait(&gate->moved, &gate->mutex);
+    while (atomic_load(&gate->generation) == generation && !atomic_load(&node->shared.ended) &&
+           !late)
+        late = until ? pthread_cond_clockwait(&gate->moved, &gate->mutex, CLOCK_MONOTONIC, until)
+                     : pthread_cond_wait(&gate->moved, &gate->mutex);
     pthread_mutex_unlock(&gate->mutex);
     atomic_fetch_sub_explicit(&gate->n_waiting, 1, memory_order_seq_cst);
+    return !late;
 }
 
 bool hm_workers_may_go(struct hm_node *node)
@@ -350,6 +357,80 @@ bool hm_workers_crowd(const struct hm_node *node, unsigned others)
     return processors > 0 && (long)(node->options.local_nodes * threads) > processors;
 }
 
+/* ---- the caller's threads ---- */
+
+/* The others' threads may each be a batch ahead of what is counted here. */
+static bool caller_may_go(struct hm_node *node)
+{
+    struct view view = view_of(node);
+    uint64_t made = hm_node_made(node), most = load(&node->shared.claims_max);
+    return allowance(node, &view) && most > made && most - made >= node->model->batch;
+}
+
+/* Counts steps, unless the run is over. */
+static bool count(struct hm_node *node, uint64_t n)
+{
+    struct worker *worker = &node->worker[0];
+    atomic_fetch_add(&node->callers_counting, 1); /* before looking: see hm_workers_join */
+    bool ended = atomic_load(&node->shared.ended);
+    if (!ended) {
+        atomic_fetch_add_explicit(&worker->steps, n, memory_order_relaxed);
+        /* Release: what counts as settled has been added to W. */
+        atomic_fetch_add_explicit(&worker->settled, n, memory_order_release);
+    }
+    atomic_fetch_sub(&node->callers_counting, 1);
+    return !ended;
+}
+
+/* Nothing that this thread adds from now on is in the model. */
+static int over(struct hm_node *node)
+{
+    struct gate *gate = &node->gate;
+    pthread_mutex_lock(&gate->mutex);
+    while (!atomic_load(&node->callers_parted))
+        pthread_cond_wait(&gate->moved, &gate->mutex);
+    pthread_mutex_unlock(&gate->mutex);
+    return 0;
+}
+
+/* The caller's threads notice the end later, some in the midst of a batch: the node goes on with a
+ * copy. Without memory for one they had better come to their ends soon. */
+static void part_from_callers(struct hm_node *node)
+{
+    while (atomic_load(&node->callers_counting)) /* for a few instructions */
+        sched_yield();
+    if (atomic_load(&node->callers_parted))
+        return;
+    const size_t n = node->weights.n;
+    hm_cell *copy = node->weights.w ? hm_zeroed(n * sizeof *copy) : NULL;
+    for (size_t i = 0; copy && i < n; i++)
+        hm_cell_set(&copy[i], hm_cell_get(&node->weights.w[i]));
+    if (copy) {
+        node->callers_w = node->weights.w;
+        node->weights.w = copy;
+    }
+    atomic_store(&node->callers_parted, true);
+    hm_workers_open_gate(node);
+}
+
+int hm_caller_step(struct hm_node *node, uint64_t n, const struct timespec *until)
+{
+    if (!count(node, n))
+        return over(node);
+    for (;;) {
+        uint64_t generation = atomic_load(&node->gate.generation); /* before looking, not after */
+        if (atomic_load(&node->shared.ended))
+            return over(node);
+        if (atomic_load(&node->shared.running) && !awaits_delta(&node->worker[0]) &&
+            caller_may_go(node)) {
+            atomic_fetch_add_explicit(&node->cursor, 1, memory_order_relaxed);
+            return 1;
+        }
+        if (!wait_for_driver(node, generation, until))
+            return -1;
+    }
+}
+
 /* With more workers on this host than processors, protocol threads, which need little, go first: a
  * peer that does not get its turn for seconds looks dead to the others. */
 static void make_way(const struct hm_node *node)
@@ -384,7 +465,7 @@ static void *worker_main(void *argument)
             sleep_until(node, hm_pace_due_us(worker));
             break;
         case WORKER_WAITS:
-            wait_for_driver(node, generation);
+            wait_for_driver(node, generation, NULL);
             break;
         case WORKER_ENDED:
             return NULL;
@@ -420,7 +501,8 @@ void hm_step_close(struct hm_step *step)
 
 enum hm_status hm_workers_open(struct hm_node *node, struct hm_err *err)
 {
-    unsigned n = node->options.train.threads;
+    /* Threads of the caller share one place to count in. */
+    unsigned n = node->model->by_caller ? 1 : node->options.train.threads;
     node->worker = aligned_alloc(CACHE_LINE, n * sizeof *node->worker);
     if (!node->worker)
         return hm_fail(err, HM_ENOMEM, "no memory for %u threads", n);
@@ -441,7 +523,7 @@ enum hm_status hm_workers_open(struct hm_node *node, struct hm_err *err)
 
 enum hm_status hm_workers_start(struct hm_node *node, struct hm_err *err)
 {
-    for (unsigned i = 0; i < node->n_workers; i++) {
+    for (unsigned i = 0; !node->model->by_caller && i < node->n_workers; i++) {
         struct worker *worker = &node->worker[i];
         if (pthread_create(&worker->thread, NULL, worker_main, worker) != 0)
             return hm_fail(err, HM_ENOMEM, "cannot start thread %u of %u; lower -t", i + 1,
@@ -454,6 +536,10 @@ enum hm_status hm_workers_start(struct hm_node *node, struct hm_err *err)
 void hm_workers_join(struct hm_node *node)
 {
     atomic_store(&node->shared.ended, true);
+    if (node->model && node->model->by_caller) {
+        part_from_callers(node);
+        return;
+    }
     for (unsigned i = 0; i < node->n_workers; i++) {
         struct worker *worker = &node->worker[i];
         if (!worker->started) { /* stepped by somebody else's thread, which is this one */
