@@ -158,7 +158,8 @@ static enum hm_status found(struct hm_model *model, struct hm_fields *config, st
     hm_fields_set(config, "channels", "%u", lenet5->train.channels);
     hm_fields_set(config, "dropout", "%.9g", o->dropout);
     struct hm_layout layout;
-    enum hm_status status = hm_lenet5_layout(&layout, lenet5->train.channels, GRID_EXP, err);
+    enum hm_status status =
+        hm_lenet5_layout(&layout, lenet5->train.channels, GRID_EXP + (int)o->coarser, err);
     if (status)
         return status;
     hm_fields_set_layout(config, &layout);

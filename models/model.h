@@ -68,6 +68,7 @@ struct hm_train_options {
     double
         staleness_bound; /* batches of which a node may get ahead of the slowest; 0: synchronous */
     int staleness_bound_given;
+    unsigned coarser; /* published weights are multiples of 2^coarser of the usual units */
     enum hm_partition partition; /* which examples a node trains on */
     const struct hm_fed *fed;    /* examples come from feeders (feed.h); NULL: from files */
     struct hm_custom *custom; /* parameters of a program's own (custom.h), borrowed; NULL: none */

@@ -16,6 +16,12 @@ static void set_bound(const struct hm_train_options *o, struct hm_fields *fields
         hm_fields_set(fields, "staleness_bound", "%.0f", o->staleness_bound);
 }
 
+static void set_coarser(const struct hm_train_options *o, struct hm_fields *fields)
+{
+    if (o->coarser)
+        hm_fields_set(fields, "coarser", "%u", o->coarser);
+}
+
 void hm_plan_insist(const char *workload, const struct hm_train_options *o,
                     struct hm_fields *fields)
 {
@@ -33,6 +39,7 @@ void hm_plan_insist(const char *workload, const struct hm_train_options *o,
     if (o->combine_given)
         set_rule(o, fields);
     set_bound(o, fields);
+    set_coarser(o, fields);
 }
 
 static uint64_t set_budget(const struct hm_train_options *o, uint64_t n, double epochs_default,
@@ -58,6 +65,7 @@ uint64_t hm_plan_found(const char *workload, const struct hm_train_options *o, u
     hm_fields_set(config, "seed", "%llu", (unsigned long long)o->seed);
     set_rule(o, config);
     set_bound(o, config);
+    set_coarser(o, config);
     return set_budget(o, n, epochs_default, config);
 }
 
@@ -132,9 +140,9 @@ static int is_among(const char *name, const char *const *list, size_t n)
 static enum hm_status check_fields(const struct hm_fields *config, const char *const *own,
                                    size_t n_own, struct hm_err *err)
 {
-    static const char *const known[] = {"amplify",         "batch", "budget",  "combine",
-                                        "epochs",          "rows",  "seconds", "seed",
-                                        "staleness_bound", "steps", "workload"};
+    static const char *const known[] = {"amplify", "batch",           "budget", "coarser",
+                                        "combine", "epochs",          "rows",   "seconds",
+                                        "seed",    "staleness_bound", "steps",  "workload"};
     for (size_t i = 0; i < config->n; i++) {
         const char *name = config->field[i].name;
         if (!is_among(name, known, sizeof known / sizeof known[0]) && !is_among(name, own, n_own))

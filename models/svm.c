@@ -278,6 +278,7 @@ static enum hm_status found(struct hm_model *model, struct hm_fields *config, st
         m = 1;
     double row_norm = mean_row_norm(&svm->train);
     int grid = in_w ? grid_of_w(lambda, row_norm) : grid_of_v(lambda, m * t0 + run, row_norm);
+    grid += (int)o->coarser;
     if (in_w && (status = found_w(svm, lambda, eta0, m * t0, budget, config, err)) != HM_OK)
         return status;
     hm_fields_set(config, "lambda", "%.17g", lambda);

@@ -280,7 +280,7 @@ static enum hm_status found(struct hm_model *model, struct hm_fields *config, st
     hm_fields_set(config, "hogbatch", "%d", o.hogbatch != 0);
     set_vocabulary(w2v->vocab, config);
     struct hm_layout layout;
-    const int grid = grid_of(w2v, o.combine.rule, dim);
+    const int grid = grid_of(w2v, o.combine.rule, dim) + (int)o.coarser;
     enum hm_status status = layout_of(&layout, w2v->vocab->n, dim, grid, grid, err);
     if (!status)
         hm_fields_set_layout(config, &layout);

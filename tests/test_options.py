@@ -18,6 +18,7 @@ OPTIONS = [
     ('--schedule', 'inverse', '--lambda', .01), ('--compensate', 1), ('--compensate', 'adaptive:1'), ('--staleness-aware',),
     ('--combine', 'sum'), ('--combine', 'mean'), ('--combine', 'amplify'), ('--combine', 'hold'),
     ('--combine', 'lookahead'), ('--combine', 'lookahead', '--momentum', .5), ('--combine', 'saturate'), ('--amplify', 3),
+    ('--coarser', 3),
 ]
 
 # (workload, mode, flags): what the refusal says. None stands for all of them.

@@ -243,3 +243,10 @@ def test_a_joiner_that_insists_on_another_bound(start, small):
     address = first.address()
     other = start('join', 'svm', '--train', small.train, '--quiet', '--peer', address, '--staleness-bound', 3)
     assert other.wait(20).code == 4 and 'staleness_bound' in other.err
+
+
+def test_a_joiner_that_insists_on_another_grid(start, small):
+    first = start('join', 'svm', '--train', small.train, '--expect', 2, '--coarser', 2)
+    address = first.address()
+    other = start('join', 'svm', '--train', small.train, '--quiet', '--peer', address, '--coarser', 3)
+    assert other.wait(20).code == 4 and 'coarser' in other.err

@@ -219,3 +219,9 @@ def test_delay_in_processes(run, small):
         a, b = (node['steps'] for node in summary['per_node'])
         assert 2 < a / b < 4.5
     assert real['train_seconds'] > virtual['train_seconds'] * .9  # a busy machine may take longer
+
+
+def test_coarser_units_take_fewer_bytes(run, small):
+    fine, coarse = (run(*sim(4, small, '--epochs', 20, '--speed', '1M', *flags)).done() for flags in ([], ['--coarser', 4]))
+    assert coarse['bytes']['published'] < .7 * fine['bytes']['published'] and coarse['test']['accuracy'] > fine['test']['accuracy'] - .03
+    assert run('sim', 'svm', '--train', small.train, '--coarser', 17).wait().code == 2

@@ -37,6 +37,7 @@ enum kind {
     COMPENSATE,
     SAMPLE,
     BOUND,
+    BITS,
     LIST,
 };
 
@@ -144,6 +145,11 @@ static const struct flag flags[] = {
      "of "
      "one gradient per node (default: no bound)",
      'o', 0, BOUND, AT(node.train.staleness_bound)},
+    {"coarser", "BITS",
+     "publish weights in units 2^BITS times as large: fewer bits of each, and what has moved by "
+     "less "
+     "than a unit waits",
+     'o', 0, BITS, AT(node.train.coarser)},
     {"sync-sum", NULL, "with --staleness-bound 0: the sum of the gradients, not their mean", 'o', 0,
      FLAG, AT(sync_sum)},
     {"flush", "auto|20ms|step",
@@ -196,7 +202,8 @@ static const struct flag flags[] = {
     {"replay", "FILE", "do again what such a file tells of, and compare", 'v', 0, TEXT,
      AT(sim.replay)},
     {"http", "[HOST:]PORT",
-     "serve a page, /status.json and /metrics there (default host 127.0.0.1; port 0: any); run: its "
+     "serve a page, /status.json and /metrics there (default host 127.0.0.1; port 0: any); run: "
+     "its "
      "first node does",
      'F', 0, TEXT, AT(http)},
     {"feed", "HOST:PORT",
@@ -487,6 +494,11 @@ static int set_number(struct cli *cli, const struct flag *flag, const char *text
         if (!ok || x != floor(x) || x > 2e9 || (flag->kind == COUNT && x < 1))
             return bad(flag, text,
                        flag->kind == COUNT ? "a whole number from 1 on" : "a whole number");
+        *(unsigned *)(void *)at = (unsigned)x;
+        return EXIT_DONE;
+    case BITS:
+        if (!ok || x != floor(x) || x < 1 || x > 16)
+            return bad(flag, text, "a whole number from 1 to 16");
         *(unsigned *)(void *)at = (unsigned)x;
         return EXIT_DONE;
     case LONG:
