@@ -1,0 +1,265 @@
+"""The Python package over the shared library: tools/python."""
+import ctypes
+import gc
+import importlib.util
+import json
+import logging
+import os
+import pathlib
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from processes import BINARY, ROOT, free_port
+
+numpy = pytest.importorskip('numpy')
+BUILD = pathlib.Path(BINARY).resolve().parent.parent
+LIBRARY = BUILD / 'node' / 'libhogmesh.so'
+PACKAGE = ROOT / 'tools' / 'python'
+if not LIBRARY.exists():
+    pytest.skip('built without the shared library', allow_module_level=True)
+os.environ['HOGMESH_LIB'] = str(LIBRARY)
+sys.path.insert(0, str(PACKAGE))
+import hogmesh  # noqa: E402
+
+HEADER = (ROOT / 'node' / 'hogmesh.h').read_text()
+ENV = {**os.environ, 'PYTHONPATH': str(PACKAGE)}
+
+
+def pair(tensors, first=None, second=None, **options):
+    """Two meshes that are about to train together."""
+    a = hogmesh.Mesh(tensors, expect=2, **{**options, **(first or {})})
+    b = hogmesh.Mesh(tensors, expect=2, peer=a.endpoint, **{**options, **(second or {})})
+    with pytest.raises(hogmesh.NotInTimeError):
+        a.start(timeout=0)
+    b.start()
+    a.start()
+    return a, b
+
+
+def test_two_meshes_end_alike():
+    a, b = pair({'line': numpy.zeros(2)}, steps=4000)
+
+    def fit(mesh):
+        w = mesh.weights['line']
+        for i in mesh.steps(1):
+            x = i % 8 / 8
+            error = w[0] * x + w[1] - (2 * x + 1)
+            w -= .05 * error * numpy.array([x, 1])
+
+    threads = [threading.Thread(target=fit, args=(mesh,)) for mesh in (a, b)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    results = [mesh.finish() for mesh in (a, b)]
+    assert results[0].hash == results[1].hash == a.result.hash
+    assert results[0].clean and re.fullmatch('[0-9a-f]{64}', results[0].hash)
+    assert results[0].steps == results[0].own_steps + results[1].own_steps >= 3990
+    assert (a.weights['line'] == b.weights['line']).all()
+
+
+def test_weights_are_shared_and_keep_their_shapes():
+    first = {'layer.weight': numpy.arange(6).reshape(2, 3), 'one': numpy.float32(.5), 'table': numpy.zeros((5, 3, 2))}
+    a, b = pair(first, combine='sum', marks=True)
+    for name, values in first.items():
+        w = a.weights[name]
+        assert w.dtype == numpy.float32 and w.shape == numpy.shape(values) and (w == values).all()
+        assert w.flags.writeable and w.ctypes.data % 64 == 0
+    assert a.weights['table'] is a.weights['table']
+    assert hogmesh.Mesh._view(a, 'table', (30,)).ctypes.data == a.weights['table'].ctypes.data
+    b.weights['table'][4, 2, 1] += 3
+    b.touch(b.weights['table'][4])
+    b.weights['one'][...] += 1
+    b.touch()
+    assert b.step(1)
+    until = time.monotonic() + 30
+    while (a.weights['table'][4, 2, 1] != 3 or a.weights['one'] != 1.5) and time.monotonic() < until:
+        assert a.step(1)
+        time.sleep(.001)
+    assert a.weights['table'].sum() == 3 and a.weights['one'] == 1.5
+    assert a.status().n_live == 2 and a.status().stage == 'train'
+    for wrong in (numpy.zeros(3, numpy.float32), a.weights['table'][:, 0], a.weights['table'].astype(float)):
+        with pytest.raises(hogmesh.UsageError):
+            a.touch(wrong)
+    a.stop()
+    assert a.finish().hash == b.finish().hash
+
+
+def test_weights_outlive_the_mesh():
+    mesh = hogmesh.Mesh({'x': numpy.full(1000, .25)}, steps=10)
+    with mesh:
+        view = mesh.weights['x'][::2]
+        assert list(mesh.steps(5)) == [0, 1]
+    replica = mesh._replica.pointer.value
+    del mesh
+    gc.collect()
+    assert replica and view.sum() == 125
+    view += 1
+    assert view.sum() == 625
+
+
+def test_leaving_early_takes_the_node_out():
+    a, b = pair({'x': numpy.zeros(3)})
+    with b:
+        b.step(1)
+    assert b.result and b.result.own_steps == 1
+    assert a.step(1)
+    a.stop()
+    assert a.finish().clean
+    with pytest.raises(ZeroDivisionError):
+        with hogmesh.Mesh({'x': numpy.zeros(3)}):
+            raise ZeroDivisionError
+
+
+def test_errors_are_exceptions_with_the_librarys_text():
+    with pytest.raises(hogmesh.UsageError, match="'combine' is 'vote'; mean, sum") as caught:
+        hogmesh.Mesh({'x': numpy.zeros(1)}, combine='vote')
+    assert caught.value.status is hogmesh.Status.USAGE and isinstance(caught.value, ValueError)
+    for options, text in (({'perr': 'x'}, "no option 'perr'"), ({'bind': '192.0.2.1:0'}, '192.0.2.1'),
+                          ({'insecure': 'maybe'}, 'yes or no')):
+        with pytest.raises(hogmesh.HogmeshError, match=text):
+            hogmesh.Mesh({'x': numpy.zeros(1)}, **options)
+    for tensors, text in (({}, 'without tensors'), ({'a b': [1]}, 'without spaces'), ({'x': [numpy.nan]}, 'value 0 is'),
+                          ({'x': [100]}, 'coarser grid'), ({'x': numpy.zeros((0, 3))}, 'empty')):
+        with pytest.raises(hogmesh.UsageError, match=text):
+            hogmesh.Mesh(tensors)
+    hogmesh.Mesh({'x': [100]}, grids=-10)
+    hogmesh.Mesh({'x': [100], 'y': [1]}, grids={'x': -10})
+    mesh = hogmesh.Mesh({'x': [1]})
+    with pytest.raises(hogmesh.UsageError, match='before start'):
+        mesh.weights
+    with pytest.raises(hogmesh.NotInTimeError, match='no peer answered'):
+        hogmesh.Mesh({'x': [1]}, peer=f'127.0.0.1:{free_port()}', join_timeout=.3).start()
+
+
+def test_others_are_refused_by_name_or_adopt():
+    a = hogmesh.Mesh({'x': [1, 2]}, expect=2)
+    with pytest.raises(hogmesh.NotInTimeError):
+        a.start(timeout=0)
+    with pytest.raises(hogmesh.RefusedError, match="'parameters'"):
+        hogmesh.Mesh({'x': [[1, 2]]}, expect=2, peer=a.endpoint).start()
+    with pytest.raises(hogmesh.RefusedError, match="'values'"):
+        hogmesh.Mesh({'x': [1, 3]}, expect=2, peer=a.endpoint).start()
+    with hogmesh.Mesh({'x': [1, 3]}, expect=2, peer=a.endpoint, adopt=True) as b:
+        assert list(b.weights['x']) == [1, 2]
+        a.start()
+        a.stop()
+
+
+def test_files_and_logs(tmp_path, caplog):
+    heard = []
+    for resume in (False, True):
+        mesh = hogmesh.Mesh({'x': numpy.ones((2, 2))}, steps=2000 if resume else 1000, checkpoint=tmp_path / 'x.ckpt', resume=resume,
+                            log=lambda level, text: heard.append((level, text)))
+        with mesh:
+            for _ in mesh.steps(10):
+                mesh.weights['x'][0, 1] += .001
+        assert mesh.result.steps >= 990
+    assert any(level == logging.INFO and 'going on from' in text for level, text in heard)
+    mesh.save(tmp_path / 'x.npy')
+    assert (numpy.load(tmp_path / 'x.npy') == mesh.weights['x'].ravel()).all()
+    mesh.save(tmp_path / 'x.hm')
+    run = subprocess.run([BINARY, 'inspect', tmp_path / 'x.hm'], check=True, capture_output=True, text=True)
+    assert mesh.result.hash in run.stdout
+    subprocess.run([BINARY, 'export', 'custom', tmp_path / 'x.hm', '--to', tmp_path / 'y.npy'], check=True)
+    assert (tmp_path / 'y.npy').read_bytes() == (tmp_path / 'x.npy').read_bytes()
+    with pytest.raises(hogmesh.UsageError, match='exports'):
+        mesh.save(tmp_path / 'x.txt')
+    with caplog.at_level(logging.INFO, 'hogmesh'), hogmesh.Mesh({'x': [1]}, checkpoint=tmp_path / 'x.ckpt', steps=1):
+        pass
+    assert 'of a former run' in caplog.text
+
+
+def test_interrupts_are_heard_while_it_waits():
+    program = ('import hogmesh\nmesh = hogmesh.Mesh({"x": [1]}, expect=2)\nprint("waits", flush=True)\n'
+               'try:\n    mesh.start()\nexcept KeyboardInterrupt:\n    print("interrupted")\n')
+    with subprocess.Popen([sys.executable, '-c', program], env=ENV, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == 'waits\n'
+        time.sleep(.5)
+        process.send_signal(signal.SIGINT)
+        out, _ = process.communicate(timeout=30)
+    assert out == 'interrupted\n' and process.returncode == 0
+
+
+def test_pytorch_gossips():
+    pytest.importorskip('torch')
+    ports = [free_port(), free_port()]
+    nodes = [subprocess.Popen([sys.executable, PACKAGE / 'examples' / 'pytorch_mesh.py', '--bind', f'127.0.0.1:{port}', '--peer',
+                               f'127.0.0.1:{ports[0]}', '--seed', str(port), '--steps', '80000'], env=ENV, stdout=subprocess.PIPE,
+                              stderr=subprocess.PIPE, text=True) for port in ports]
+    try:
+        said = [node.communicate(timeout=120) for node in nodes]
+    finally:
+        for node in nodes:
+            node.kill()
+    assert [node.returncode for node in nodes] == [0, 0], said
+    summaries = [json.loads(out) for out, _ in said]
+    assert summaries[0]['hash'] == summaries[1]['hash']
+    for summary in summaries:
+        assert summary['last_loss'] < .7 * summary['first_loss'], summary
+    added = (PACKAGE / 'examples' / 'pytorch_mesh.py').read_text().count('#+\n')
+    assert added <= 11
+
+
+# ---- the package and the header ----
+
+def test_every_function_of_the_header_is_declared():
+    from hogmesh import _library
+    declared = set(re.findall(r'^[a-z].*?\bhm_(\w+)\(', HEADER, re.MULTILINE))
+    assert set(_library._FUNCTIONS) == declared
+
+
+@pytest.mark.skipif(not shutil.which('cc'), reason='no compiler')
+def test_structs_are_those_of_the_header(tmp_path):
+    from hogmesh import _library
+    kinds = {'status': _library.StatusStruct, 'result': _library.ResultStruct}
+    lines = [f'printf("%zu ", offsetof(struct hm_replica_{kind}, {name}));' for kind, struct in kinds.items()
+             for name, *_ in struct._fields_]
+    lines += [f'printf("%zu ", sizeof(struct hm_replica_{kind}));' for kind in kinds] + ['printf("%zu", sizeof(struct hm_err));']
+    (tmp_path / 'a.c').write_text('#include <hogmesh.h>\n#include <stdio.h>\nint main(void) { ' + ' '.join(lines) + ' return 0; }\n')
+    subprocess.run(['cc', f'-I{ROOT / "node"}', 'a.c', '-o', 'a'], cwd=tmp_path, check=True)
+    out = subprocess.run([tmp_path / 'a'], check=True, capture_output=True, text=True).stdout
+    ours = [getattr(struct, name).offset for struct in kinds.values() for name, *_ in struct._fields_]
+    ours += [ctypes.sizeof(struct) for struct in kinds.values()] + [ctypes.sizeof(_library.Err)]
+    assert [int(number) for number in out.split()] == ours
+    statuses = re.findall(r'HM_[A-Z]+', re.sub(r'/\*.*?\*/', '', re.search(r'enum hm_status \{(.*?)\}', HEADER, re.DOTALL)[1],
+                                               flags=re.DOTALL))
+    assert len(statuses) == len(hogmesh.Status)
+
+
+def test_versions_agree():
+    numbers = '.'.join(re.findall(r'#define HM_VERSION_(?:MAJOR|MINOR|PATCH)\s+(\d+)', HEADER))
+    assert hogmesh.version() == hogmesh.__version__ == numbers
+    assert f'version = "{numbers}"' in (PACKAGE / 'pyproject.toml').read_text()
+
+
+def test_a_missing_library_is_named():
+    run = subprocess.run([sys.executable, '-c', 'import hogmesh'], env={**ENV, 'HOGMESH_LIB': '/nowhere/libhogmesh.so.0'},
+                         capture_output=True, text=True)
+    assert run.returncode == 1 and '/nowhere/libhogmesh.so.0' in run.stderr and 'HOGMESH_LIB=' in run.stderr
+
+
+def test_a_wheel_brings_the_library_along(tmp_path):
+    for module in ('pip', 'setuptools', 'wheel'):
+        if not importlib.util.find_spec(module):
+            pytest.skip(f'no {module}')
+    shutil.copytree(PACKAGE, tmp_path / 'source', ignore=shutil.ignore_patterns('build', '*.egg-info', '__pycache__'))
+    pip = [sys.executable, '-m', 'pip', '--disable-pip-version-check', '--quiet']
+    subprocess.run([*pip, 'wheel', '--no-build-isolation', '--no-deps', '--no-index', '-w', tmp_path, tmp_path / 'source'], check=True,
+                   env=ENV, capture_output=True)
+    wheel, = tmp_path.glob('hogmesh-*.whl')
+    assert wheel.name.startswith('hogmesh-0.1.0-py3-none-linux')
+    subprocess.run([*pip, 'install', '--no-deps', '--no-index', '--target', tmp_path / 'site', wheel], check=True, capture_output=True)
+    assert (tmp_path / 'site' / 'hogmesh' / 'py.typed').exists()
+    plain = {name: value for name, value in os.environ.items() if name not in ('HOGMESH_LIB', 'PYTHONPATH')}
+    program = 'import hogmesh; print(hogmesh.library._name, hogmesh.version())'
+    run = subprocess.run([sys.executable, '-c', program], env={**plain, 'PYTHONPATH': str(tmp_path / 'site')}, cwd=tmp_path, check=True,
+                         capture_output=True, text=True)
+    assert run.stdout.split() == [str(tmp_path / 'site' / 'hogmesh' / 'libhogmesh.so.0'), hogmesh.version()]
