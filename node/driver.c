@@ -3,6 +3,7 @@
 #include "node/node_state.h"
 #include "node/recorder.h"
 #include "node/saver.h"
+#include "node/view.h"
 #include "sparse/install.h"
 
 #include <math.h>
@@ -267,6 +268,13 @@ static void end_work(struct hm_node *node)
     hm_mesh_step(node->mesh, &event);
 }
 
+static void tell_who_asks(struct hm_node *node)
+{
+    struct hm_event event = event_of(node, HM_EV_STATUS);
+    event.status = hm_node_describe(node);
+    hm_mesh_step(node->mesh, &event);
+}
+
 static void act(struct hm_node *node, const struct hm_action *action)
 {
     switch (action->type) {
@@ -287,6 +295,9 @@ static void act(struct hm_node *node, const struct hm_action *action)
         break;
     case HM_ACT_VERIFY:
         verify(node);
+        break;
+    case HM_ACT_STATUS:
+        tell_who_asks(node);
         break;
     case HM_ACT_START:
         start(node);

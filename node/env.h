@@ -63,6 +63,9 @@ enum hm_dial {
     HM_DIAL_HANGS_UP,    /* it may have a key, and this node has none; it may be no hogmesh */
 };
 
+/* What is wrong with a peer and what to do, to follow its address; NULL: nothing that is known. */
+const char *hm_dial_complaint(enum hm_dial dial);
+
 /* What an environment is for. Sockets have the same places in all of them. */
 enum hm_env_kind {
     HM_ENV_MESH,    /* ROUTER, XPUB, SUB, DEALERs */

@@ -1,5 +1,7 @@
 #include "node/greeting.h"
 
+#include "node/env.h"
+
 #include <netdb.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -54,4 +56,21 @@ int hm_greeting_mechanism(const char *endpoint, char mechanism[HM_MECHANISM_MAX 
     memcpy(mechanism, theirs + MECHANISM_AT, HM_MECHANISM_MAX);
     mechanism[HM_MECHANISM_MAX] = 0;
     return 1;
+}
+
+const char *hm_dial_complaint(enum hm_dial dial)
+{
+    switch (dial) {
+    case HM_DIAL_PLAIN_PEER:
+        return "speaks without encryption: start it with --key too";
+    case HM_DIAL_KEY_WANTED:
+        return "wants a key: copy the key file of its mesh here and add --key FILE";
+    case HM_DIAL_KEY_REFUSED:
+        return "refuses this node's key: its mesh has another one, or this one was revoked; copy "
+               "the key file of its mesh here";
+    case HM_DIAL_HANGS_UP:
+        return "hangs up at once: it may want a key (--key FILE), or be something else";
+    default:
+        return NULL;
+    }
 }

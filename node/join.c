@@ -170,25 +170,6 @@ static enum hm_status listen(struct hm_node *node, unsigned n_seeds, uint64_t un
     return HM_OK;
 }
 
-/* What is wrong with a seed, as far as is known. */
-static const char *complaint(enum hm_dial dial)
-{
-    switch (dial) {
-    case HM_DIAL_PLAIN_PEER:
-        return "speaks without encryption: start it with --key too";
-    case HM_DIAL_KEY_WANTED:
-        return "wants a key: copy the key file of its mesh here and add --key FILE";
-    case HM_DIAL_KEY_REFUSED:
-        return "refuses this node's key: its mesh has another one, or this one was "
-               "revoked; "
-               "copy the key file of its mesh here";
-    case HM_DIAL_HANGS_UP:
-        return "hangs up at once: it may want a key (--key FILE), or be something else";
-    default:
-        return NULL;
-    }
-}
-
 static enum hm_status unanswered(const struct hm_node *node, unsigned n_seeds, struct hm_err *err)
 {
     char seeds[400], complaints[500] = "", endpoint[HM_ENDPOINT_MAX + 1];
@@ -196,7 +177,7 @@ static enum hm_status unanswered(const struct hm_node *node, unsigned n_seeds, s
     for (unsigned i = 0; i < node->options.n_peers && at < sizeof seeds; i++)
         at += (size_t)snprintf(seeds + at, sizeof seeds - at, " %s", node->options.peer[i]);
     for (unsigned slot = 0; slot < n_seeds && end < sizeof complaints; slot++) {
-        const char *what = complaint(node->env->dial[slot]);
+        const char *what = hm_dial_complaint(node->env->dial[slot]);
         if (what)
             end += (size_t)snprintf(complaints + end, sizeof complaints - end, "%s%s %s",
                                     end ? "; " : "", seed_at(node, slot, endpoint), what);

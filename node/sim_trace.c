@@ -7,11 +7,14 @@
 static const char *type_name(unsigned type)
 {
     static const char *const name[] = {
-        [HM_DELTA] = "DELTA",         [HM_BEAT] = "BEAT",           [HM_HELLO] = "HELLO",
-        [HM_HELLO_OK] = "HELLO_OK",   [HM_REJECT] = "REJECT",       [HM_WANT] = "WANT",
-        [HM_NOHAVE] = "NOHAVE",       [HM_STATE_REQ] = "STATE_REQ", [HM_STATE_META] = "STATE_META",
-        [HM_CHUNK_REQ] = "CHUNK_REQ", [HM_CHUNK] = "CHUNK",         [HM_YIELD] = "YIELD",
-        [HM_LEAVE] = "LEAVE",
+        [HM_DELTA] = "DELTA",           [HM_BEAT] = "BEAT",
+        [HM_HELLO] = "HELLO",           [HM_HELLO_OK] = "HELLO_OK",
+        [HM_REJECT] = "REJECT",         [HM_WANT] = "WANT",
+        [HM_NOHAVE] = "NOHAVE",         [HM_STATE_REQ] = "STATE_REQ",
+        [HM_STATE_META] = "STATE_META", [HM_CHUNK_REQ] = "CHUNK_REQ",
+        [HM_CHUNK] = "CHUNK",           [HM_YIELD] = "YIELD",
+        [HM_LEAVE] = "LEAVE",           [HM_ASK] = "ASK",
+        [HM_STATUS] = "STATUS",
     };
     return type < sizeof name / sizeof *name && name[type] ? name[type] : "?";
 }

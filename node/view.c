@@ -2,9 +2,13 @@
 
 #include "node/node_state.h"
 
+#include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 const uint64_t hm_view_bound[HM_VIEW_BOUNDS] = {0, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 64, 127};
+
+enum { VIEW_JSON = JSON_COMPACT | JSON_REAL_PRECISION(12) };
 
 enum { SILENT_US = 2000000 }; /* longer than any two beats are apart: the default of `suspect` */
 
@@ -88,6 +92,9 @@ void hm_node_look(struct hm_node *node, struct hm_view *view)
     memcpy(view->label, o->label, sizeof view->label);
     memcpy(view->key, node->report.key, sizeof view->key);
     hm_node_fill_status(node, &view->status);
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    view->time = (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
     if (node->env) {
         memcpy(view->rpc, node->env->rpc, sizeof view->rpc);
         if (node->env->ops->refusals)
@@ -95,4 +102,20 @@ void hm_node_look(struct hm_node *node, struct hm_view *view)
     }
     if (node->mesh)
         look_at_mesh(node, view);
+}
+
+struct hm_blob *hm_node_describe(struct hm_node *node)
+{
+    struct hm_view *view = malloc(sizeof *view);
+    if (!view)
+        return NULL;
+    hm_node_look(node, view);
+    json_t *json = hm_view_json(view);
+    free(view);
+    size_t n = json ? json_dumpb(json, NULL, 0, VIEW_JSON) : 0;
+    struct hm_blob *blob = n && n <= HM_PAYLOAD_MAX ? hm_blob_new(n) : NULL;
+    if (blob)
+        json_dumpb(json, (char *)blob->bytes, n, VIEW_JSON);
+    json_decref(json);
+    return blob;
 }

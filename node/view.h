@@ -46,6 +46,7 @@ struct hm_view {
     char label[HM_LABEL_MAX + 1], rpc[HM_ENDPOINT_MAX + 1];
     const char *workload, *isa;          /* valid as long as the node */
     char key[HM_FINGERPRINT_DIGITS + 1]; /* "": none */
+    double time;                         /* Unix, when it was taken */
     uint64_t life, fingerprint;          /* fingerprint 0: no configuration yet */
     unsigned threads, rank, ranks;
     uint64_t published_steps; /* own */
@@ -65,6 +66,10 @@ struct hm_view {
 /* Fills *view. From the callback `status` alone: it reads what belongs to the thread that runs the
  * node. Takes microseconds and allocates nothing. */
 void hm_node_look(struct hm_node *node, struct hm_view *view);
+
+/* The same at once as JSON, the payload of STATUS; NULL without memory. From the thread that runs
+ * the node. */
+struct hm_blob *hm_node_describe(struct hm_node *node);
 
 /* The view as a JSON object, the caller's to free; NULL without memory. Any thread that owns the
  * view. */

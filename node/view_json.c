@@ -123,6 +123,8 @@ static json_t *of_counters(const struct hm_view *v)
                  {"refused_overflow", c->refused_overflow},
                  {"refused_hello", c->refused_hello},
                  {"nonfinite", c->nonfinite},
+                 {"asked", c->asked},
+                 {"asked_refused", c->asked_refused},
                  {"dropped", v->n_dropped},
                  {"bytes_sent", c->bytes_sent},
                  {"bytes_received", c->bytes_received},
@@ -154,10 +156,10 @@ json_t *hm_view_json(const struct hm_view *v)
         json_array_append_new(links, of_link(&v->link[i]));
     for (unsigned i = 0; i < HM_VIEW_BOUNDS; i++)
         json_array_append_new(bounds, count(hm_view_bound[i]));
-    return json_pack("{s:i, s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:{s:o, s:o, s:o}, s:o}", "schema",
-                     1, "protocol", HM_WIRE_VERSION, "node", of_self(v), "training", of_training(v),
-                     "peers", peers, "links", links, "staleness_bounds", bounds, "counters",
-                     of_counters(v), "memory", "log_bytes", count(v->log_bytes), "log_budget",
-                     count(v->log_budget), "bound", count(v->memory_bound), "config",
-                     of_config(v->config));
+    return json_pack("{s:i, s:i, s:s, s:f, s:o, s:o, s:o, s:o, s:o, s:o, s:{s:o, s:o, s:o}, s:o}",
+                     "schema", 1, "protocol", HM_WIRE_VERSION, "version", HM_VERSION, "time",
+                     v->time, "node", of_self(v), "training", of_training(v), "peers", peers,
+                     "links", links, "staleness_bounds", bounds, "counters", of_counters(v),
+                     "memory", "log_bytes", count(v->log_bytes), "log_budget", count(v->log_budget),
+                     "bound", count(v->memory_bound), "config", of_config(v->config));
 }

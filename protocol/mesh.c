@@ -174,6 +174,11 @@ static void on_message(struct hm_mesh *mesh, const struct hm_event *event)
         mesh->counters.refused_malformed++;
         return;
     }
+    if (header.type == HM_ASK || header.type == HM_STATUS) { /* from strangers: no sign of life */
+        if (header.type == HM_ASK && event->message.channel == HM_CH_REQUEST)
+            hm_mesh_on_ask(mesh, event, &header);
+        return;
+    }
     if (!admissible(mesh, &header))
         return;
     const struct member *member = hm_mesh_member_of(mesh, header.life);
@@ -283,6 +288,9 @@ void hm_mesh_step(struct hm_mesh *mesh, const struct hm_event *event)
         break;
     case HM_EV_VERIFIED:
         hm_mesh_on_verified(mesh, event->digest);
+        break;
+    case HM_EV_STATUS:
+        hm_mesh_on_status(mesh, event->status);
         break;
     case HM_EV_LEAVE:
         if (!mesh->leaving) {

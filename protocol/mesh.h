@@ -36,6 +36,7 @@ enum hm_event_type {
     HM_EV_VERIFIED,   /* the VERIFY action is done */
     HM_EV_WORK_ENDED, /* after END_WORK: no worker touches W any more */
     HM_EV_STOP,       /* the user, or a score that is good enough, ends the run of the whole mesh */
+    HM_EV_STATUS,     /* the STATUS action is done */
     HM_EV_LEAVE,      /* the user takes this node out; the others go on */
 };
 
@@ -71,10 +72,12 @@ struct hm_event {
             struct hm_extract_stats stats;
             double rate; /* learning rate in force, for reports; 0: unknown */
         } extracted;
-        struct hm_blob *base; /* of SNAPSHOT: B as it is, [n] uint32_t of this machine, which the
-                                 mesh owns from now on; NULL without memory */
-        uint64_t digest;      /* of VERIFIED: H(B) */
-        const char *reason;   /* of STOP and LEAVE */
+        struct hm_blob *base;   /* of SNAPSHOT: B as it is, [n] uint32_t of this machine, which the
+                                   mesh owns from now on; NULL without memory */
+        struct hm_blob *status; /* of STATUS: what to answer, which the mesh owns from now on; NULL:
+                                   nothing */
+        uint64_t digest;        /* of VERIFIED: H(B) */
+        const char *reason;     /* of STOP and LEAVE */
     };
 };
 
@@ -94,6 +97,7 @@ enum hm_action_type {
     HM_ACT_SNAPSHOT,   /* copy B at once and answer SNAPSHOT with the copy */
     HM_ACT_INSTALL,  /* W += (base - B) * grid, B = base (sparse/install.h), and answer INSTALLED */
     HM_ACT_VERIFY,   /* compute the digest of all of B and answer VERIFIED */
+    HM_ACT_STATUS,   /* somebody asks how node and mesh stand: answer STATUS */
     HM_ACT_START,    /* workers may begin */
     HM_ACT_END_WORK, /* workers shall end; answer WORK_ENDED when they have */
     HM_ACT_NOTE,     /* something a person may want to know: `note` */
@@ -202,6 +206,7 @@ struct hm_counters {
     uint64_t bytes_published;            /* own delta payloads and headers, one copy */
     uint64_t coordinates_sent;           /* non-zero, in own deltas */
     uint64_t blocks_sent;                /* blocks in the ranges of own deltas */
+    uint64_t asked, asked_refused;       /* ASKs that were answered; that came too often */
     uint64_t redials, peers_gone;
     uint64_t residual_age; /* most flushes in a row that had to leave back what exceeds the dead
                               zone, or gave some row no turn */

@@ -214,6 +214,12 @@ struct hm_mesh {
     uint64_t slot_life[SLOT_INDEX]; /* a member's life, where its search begins or after it; 0: none
                                      */
     uint16_t slot_index[SLOT_INDEX];
+    struct {
+        uint8_t route[HM_ROUTE_MAX]; /* of who is being answered */
+        size_t route_n;
+        uint64_t number;
+        uint64_t credit_us, since_us; /* for further answers: see mesh_ask.c */
+    } ask;
     uint64_t refused_life[16]; /* strangers already warned about */
     size_t n_refused_lives;
 
@@ -397,6 +403,11 @@ void hm_mesh_hang_up(struct hm_mesh *mesh,
                      struct member *member); /* it has left, or shall be let go */
 void hm_mesh_succeed(struct hm_mesh *mesh, struct member *member, uint64_t life);
 void hm_mesh_on_verified(struct hm_mesh *mesh, uint64_t digest);
+
+/* mesh_ask.c: answering who asks how we are */
+void hm_mesh_on_ask(struct hm_mesh *mesh, const struct hm_event *event,
+                    const struct hm_header *header);
+void hm_mesh_on_status(struct hm_mesh *mesh, struct hm_blob *status);
 
 /* mesh_snapshot.c: giving the state away */
 void hm_mesh_on_state_req(struct hm_mesh *mesh, const struct hm_event *event,

@@ -129,6 +129,11 @@ static const struct field yield_fields[] = {
     INTEGER(yield.renounced, 1, HM_SEQ_MAX + 1),
 };
 
+static const struct field ask_fields[] = {
+    INTEGER(ask.number, 0, UINT64_MAX),
+    INTEGER(ask.what, 0, HM_QUESTIONS - 1),
+};
+
 static const struct field feed_hello_fields[] = {
     TEXT(feed_hello.label, hm_label_ok),
 };
@@ -218,6 +223,8 @@ static const struct message *message_of(uint8_t type)
         [HM_CHUNK] = {FIELDS(chunk_fields), .consistent = chunk_consistent},
         [HM_YIELD] = {FIELDS(yield_fields), .consistent = yield_consistent},
         [HM_LEAVE] = {FIELDS(leave_fields)},
+        [HM_ASK] = {FIELDS(ask_fields)},
+        [HM_STATUS] = {FIELDS(ask_fields)},
         [HM_FEED_HELLO] = {FIELDS(feed_hello_fields)},
         [HM_FEED_FACTS] = {FIELDS(feed_facts_fields)},
         [HM_FEED_WANT] = {FIELDS(feed_piece_fields)},

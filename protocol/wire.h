@@ -62,6 +62,8 @@ enum hm_message_type {
     HM_CHUNK = 11,
     HM_YIELD = 12,
     HM_LEAVE = 13,
+    HM_ASK = 14,
+    HM_STATUS = 15,
     /* Between feeders and trainers, on sockets of their own. */
     HM_FEED_HELLO = 16,
     HM_FEED_FACTS = 17,
@@ -96,6 +98,12 @@ enum hm_verdict {
     HM_STATE_NOT_NOW = 3, /* no snapshot here: joining myself, no memory, or no budget */
     HM_STATE_GONE = 4,    /* the snapshot that you asked for is not kept any more */
     HM_VERDICTS,
+};
+
+enum hm_question {
+    HM_ASK_ECHO = 0,  /* nothing but an answer */
+    HM_ASK_STATE = 1, /* the state of node and mesh */
+    HM_QUESTIONS,
 };
 
 struct hm_delta_head {
@@ -235,6 +243,11 @@ struct hm_feed_batch_head {
     uint64_t key;    /* for what trainers draw with it */
 };
 
+struct hm_ask_head { /* ASK and STATUS */
+    uint64_t number; /* the asker's, which the answer repeats */
+    uint8_t what;    /* of ASK: enum hm_question; of STATUS the same */
+};
+
 struct hm_header {
     uint8_t type;         /* enum hm_message_type */
     uint64_t fingerprint; /* of the configuration; 0 in HELLO before one is known */
@@ -252,6 +265,7 @@ struct hm_header {
         struct hm_chunk_req_head chunk_req;
         struct hm_chunk_head chunk;
         struct hm_yield_head yield;
+        struct hm_ask_head ask;
         struct hm_feed_hello_head feed_hello;
         struct hm_feed_facts_head feed_facts;
         struct hm_feed_piece_head feed_piece;

@@ -216,6 +216,15 @@ static void install(struct bed_node *node, const struct hm_action *action)
     hm_mesh_step(node->mesh, &event);
 }
 
+static void tell_status(struct bed_node *node)
+{
+    struct hm_event event = event_of(node, HM_EV_STATUS);
+    event.status = hm_blob_new(2);
+    assert(event.status);
+    memcpy(event.status->bytes, "{}", 2);
+    hm_mesh_step(node->mesh, &event);
+}
+
 static void verify(struct bed_node *node)
 {
     struct hm_event event = event_of(node, HM_EV_VERIFIED);
@@ -257,6 +266,9 @@ static void act(struct bed_node *node, const struct hm_action *action)
         break;
     case HM_ACT_VERIFY:
         verify(node);
+        break;
+    case HM_ACT_STATUS:
+        tell_status(node);
         break;
     case HM_ACT_START:
         assert(!node->working);

@@ -573,6 +573,14 @@ static void extract(struct sim *sim, struct sim_node *node, const struct hm_acti
     hm_mesh_step(node->mesh, &event);
 }
 
+static void tell_status(struct sim *sim, struct sim_node *node)
+{
+    struct hm_event event = event_of(sim, node, HM_EV_STATUS);
+    event.status = must(hm_blob_new(2));
+    memcpy(event.status->bytes, "{}", 2);
+    hm_mesh_step(node->mesh, &event);
+}
+
 static void verify(struct sim *sim, struct sim_node *node)
 {
     struct hm_event event = event_of(sim, node, HM_EV_VERIFIED);
@@ -704,6 +712,9 @@ static void act(struct sim *sim, unsigned i, const struct hm_action *action)
         break;
     case HM_ACT_VERIFY:
         verify(sim, node);
+        break;
+    case HM_ACT_STATUS:
+        tell_status(sim, node);
         break;
     case HM_ACT_START:
         begin_work(sim, i);

@@ -18,7 +18,7 @@ static const uint64_t ANNA = 0x0102030405060708, BERT = 0x1112131415161718,
 
 static const uint8_t TYPES[] = {HM_DELTA, HM_BEAT,   HM_HELLO,     HM_HELLO_OK,   HM_REJECT,
                                 HM_WANT,  HM_NOHAVE, HM_STATE_REQ, HM_STATE_META, HM_CHUNK_REQ,
-                                HM_CHUNK, HM_YIELD,  HM_LEAVE};
+                                HM_CHUNK, HM_YIELD,  HM_LEAVE,     HM_ASK,        HM_STATUS};
 
 /* ---- the messages of the examples: anna trains, bert joins ---- */
 
@@ -113,6 +113,16 @@ static struct hm_header example_header(uint8_t type)
         h.yield.successor = CARL;
         h.yield.seq = 8;
         h.yield.renounced = 21;
+        break;
+    case HM_ASK:
+        h.fingerprint = 0;
+        h.life = BERT;
+        h.ask.number = 9;
+        h.ask.what = HM_ASK_STATE;
+        break;
+    case HM_STATUS:
+        h.ask.number = 9;
+        h.ask.what = HM_ASK_STATE;
         break;
     default:
         h.leave.seq = 42;
@@ -237,6 +247,11 @@ static struct hm_header largest_header(uint8_t type)
         h.yield.successor = UINT64_MAX - 1;
         h.yield.seq = HM_SEQ_MAX;
         h.yield.renounced = HM_SEQ_MAX + 1;
+        break;
+    case HM_ASK:
+    case HM_STATUS:
+        h.ask.number = UINT64_MAX;
+        h.ask.what = HM_QUESTIONS - 1;
         break;
     default:
         h.leave.seq = HM_SEQ_MAX;
@@ -445,7 +460,7 @@ static void test_other_versions_and_types(void **state)
     assert_int_equal(read.life, 0);
 
     bytes[1] = HM_WIRE_VERSION;
-    static const uint8_t unknown[] = {0, 14, 15, 127};
+    static const uint8_t unknown[] = {0, 23, 99, 127};
     for (size_t i = 0; i < N_OF(unknown); i++) {
         bytes[2] = unknown[i];
         assert_int_equal(decode(bytes, n), HM_WIRE_UNKNOWN_TYPE);
@@ -640,6 +655,9 @@ static void test_ranges_of_integers(void **state)
         {HM_YIELD, LEAD + 2, UINT32_MAX, GOOD},
         {HM_LEAVE, LEAD + 0, UINT32_MAX, BAD}, /* seq */
         {HM_LEAVE, LEAD + 2, 2, BAD},          /* clean */
+        {HM_ASK, LEAD + 0, UINT64_MAX, GOOD},  /* number */
+        {HM_ASK, LEAD + 1, HM_QUESTIONS, BAD}, /* what */
+        {HM_STATUS, LEAD + 1, HM_QUESTIONS, BAD},
     };
     for (size_t i = 0; i < N_OF(row); i++) {
         enum hm_wire_error error = decode_with_integer(row[i].type, row[i].index, row[i].value);
@@ -1192,12 +1210,20 @@ static void test_golden_headers(void **state)
         uint8_t type;
         const char *name;
     } row[] = {
-        {HM_BEAT, "beat-header"},           {HM_HELLO, "hello-header"},
-        {HM_HELLO_OK, "hello_ok-header"},   {HM_REJECT, "reject-header"},
-        {HM_WANT, "want-header"},           {HM_NOHAVE, "nohave-header"},
-        {HM_STATE_REQ, "state_req-header"}, {HM_STATE_META, "state_meta-header"},
-        {HM_CHUNK_REQ, "chunk_req-header"}, {HM_CHUNK, "chunk-header"},
-        {HM_YIELD, "yield-header"},         {HM_LEAVE, "leave-header"},
+        {HM_BEAT, "beat-header"},
+        {HM_HELLO, "hello-header"},
+        {HM_HELLO_OK, "hello_ok-header"},
+        {HM_REJECT, "reject-header"},
+        {HM_WANT, "want-header"},
+        {HM_NOHAVE, "nohave-header"},
+        {HM_STATE_REQ, "state_req-header"},
+        {HM_STATE_META, "state_meta-header"},
+        {HM_CHUNK_REQ, "chunk_req-header"},
+        {HM_CHUNK, "chunk-header"},
+        {HM_YIELD, "yield-header"},
+        {HM_LEAVE, "leave-header"},
+        {HM_ASK, "ask-header"},
+        {HM_STATUS, "status-header"},
     };
     for (size_t i = 0; i < N_OF(row); i++) {
         struct hm_header header = example_header(row[i].type);

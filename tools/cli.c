@@ -45,7 +45,7 @@ struct flag {
     const char *name, *value, *help;
     /* d data, t text, o optimisation, m mesh, n keys of run and join, r run, w results, s synth, g
      * keygen, k kept state, c curves, u vocab, a analogies and pairs, b vectors, q similar, f
-     * feed, F who is fed and watched, i
+     * feed, F who is fed and watched, S status and doctor, i
      * internal */
     char group;
     char letter; /* short form, or 0 */
@@ -305,6 +305,11 @@ static const struct flag flags[] = {
      FLAG, AT(key_add)},
     {"first", "FINGERPRINT", "listen with this key of the file", 'g', 0, TEXT, AT(key_first)},
     {"revoke", "FINGERPRINT", "take this key out of the file", 'g', 0, TEXT, AT(key_revoke)},
+    {"key", "FILE", "key of the mesh; see 'hogmesh keygen --help'", 'S', 0, TEXT, AT(node.key)},
+    {"insecure", NULL, "without a key: ask beyond loopback in clear", 'S', 0, FLAG,
+     AT(node.insecure)},
+    {"timeout", "5s", "give up after so long", 'S', 0, SECONDS, AT(timeout)},
+    {"json", NULL, "print one JSON object", 'S', 0, FLAG, AT(json)},
     {"report-fd", "FD", NULL, 'i', 0, NUMBER, AT(report_fd)},
     {"pausable", NULL, NULL, 'i', 0, FLAG, AT(pausable)},
     {"local-nodes", "N", NULL, 'i', 0, COUNT, AT(node.local_nodes)},

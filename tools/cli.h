@@ -36,6 +36,7 @@ struct cli {
     int key_add;                        /* keygen */
     const char *key_first, *key_revoke; /* keygen: fingerprints */
     int report_fd;                      /* internal: where a node of `run` reports; -1: nowhere */
+    double timeout;                     /* status, doctor: seconds; 0: the usual */
     const char *http;                   /* --http [HOST:]PORT; NULL: no page */
     int pausable;                       /* internal: the launcher may let this node stand still */
     const char *score_every;            /* as given, and read by cli_curves */
@@ -104,6 +105,7 @@ int cmd_inspect(struct cli *cli);
 int cmd_synth(struct cli *cli);
 int cmd_feed(struct cli *cli);
 int cmd_keygen(struct cli *cli);
+int cmd_status(struct cli *cli);
 int cmd_vocab(struct cli *cli);
 int cmd_similar(struct cli *cli);
 

@@ -34,16 +34,28 @@ static void put(json_t *json, const char *name, json_t *value)
 static const char *type_name(unsigned type)
 {
     static const char *const name[] = {
-        [HM_DELTA] = "DELTA",           [HM_BEAT] = "BEAT",
-        [HM_HELLO] = "HELLO",           [HM_HELLO_OK] = "HELLO_OK",
-        [HM_REJECT] = "REJECT",         [HM_WANT] = "WANT",
-        [HM_NOHAVE] = "NOHAVE",         [HM_LEAVE] = "LEAVE",
-        [HM_STATE_REQ] = "STATE_REQ",   [HM_STATE_META] = "STATE_META",
-        [HM_CHUNK_REQ] = "CHUNK_REQ",   [HM_CHUNK] = "CHUNK",
-        [HM_YIELD] = "YIELD",           [HM_FEED_HELLO] = "FEED_HELLO",
-        [HM_FEED_FACTS] = "FEED_FACTS", [HM_FEED_WANT] = "FEED_WANT",
-        [HM_FEED_PIECE] = "FEED_PIECE", [HM_FEED_BEAT] = "FEED_BEAT",
-        [HM_FEED_STATE] = "FEED_STATE", [HM_FEED_BATCH] = "FEED_BATCH",
+        [HM_DELTA] = "DELTA",
+        [HM_BEAT] = "BEAT",
+        [HM_HELLO] = "HELLO",
+        [HM_HELLO_OK] = "HELLO_OK",
+        [HM_REJECT] = "REJECT",
+        [HM_WANT] = "WANT",
+        [HM_NOHAVE] = "NOHAVE",
+        [HM_LEAVE] = "LEAVE",
+        [HM_STATE_REQ] = "STATE_REQ",
+        [HM_STATE_META] = "STATE_META",
+        [HM_CHUNK_REQ] = "CHUNK_REQ",
+        [HM_CHUNK] = "CHUNK",
+        [HM_ASK] = "ASK",
+        [HM_STATUS] = "STATUS",
+        [HM_YIELD] = "YIELD",
+        [HM_FEED_HELLO] = "FEED_HELLO",
+        [HM_FEED_FACTS] = "FEED_FACTS",
+        [HM_FEED_WANT] = "FEED_WANT",
+        [HM_FEED_PIECE] = "FEED_PIECE",
+        [HM_FEED_BEAT] = "FEED_BEAT",
+        [HM_FEED_STATE] = "FEED_STATE",
+        [HM_FEED_BATCH] = "FEED_BATCH",
     };
     return type < sizeof name / sizeof name[0] && name[type] ? name[type] : "unknown";
 }
@@ -209,6 +221,11 @@ static void put_head(json_t *json, const struct hm_header *h)
         put(json, "seq", json_integer(h->yield.seq));
         put(json, "renounced", json_integer(h->yield.renounced));
         break;
+    case HM_ASK:
+    case HM_STATUS:
+        put(json, "number", inspect_u64(h->ask.number));
+        put(json, "what", json_string(h->ask.what == HM_ASK_STATE ? "state" : "echo"));
+        break;
     case HM_LEAVE:
         put(json, "seq", json_integer(h->leave.seq));
         put(json, "digest", inspect_hex64(h->leave.digest));
@@ -371,6 +388,15 @@ static enum hm_status put_hello(json_t *json, const uint8_t *bytes, size_t n, st
     return HM_OK;
 }
 
+static enum hm_status put_status(json_t *json, const uint8_t *bytes, size_t n, struct hm_err *err)
+{
+    json_t *status = n ? json_loadb((const char *)bytes, n, 0, NULL) : json_null();
+    if (!status)
+        return hm_fail(err, HM_ECORRUPT, "the payload of the STATUS is not a JSON object");
+    put(json, "status", status);
+    return HM_OK;
+}
+
 static enum hm_status put_payload(json_t *json, const struct hm_header *header,
                                   const uint8_t *bytes, size_t n, struct hm_err *err)
 {
@@ -389,6 +415,9 @@ static enum hm_status put_payload(json_t *json, const struct hm_header *header,
     case HM_STATE_REQ:
     case HM_STATE_META:
         return put_vector(json, type_name(header->type), bytes, n, err);
+    case HM_STATUS:
+        return put_status(json, bytes, n, err);
+    case HM_ASK: /* padding */
     case HM_CHUNK:
         return HM_OK; /* means nothing without the layout and the STATE_META */
     default:

@@ -66,6 +66,12 @@ static const struct command commands[] = {
      "hogmesh join word2vec --feed 192.168.1.6:7100 --bind 192.168.1.7:7000 --key mesh.key    "
      "others train on it",
      "dtfn", 1, 0, cmd_feed},
+    {"status", "HOST:PORT [--key FILE] [--json]",
+     "asks any node how it and its mesh stand; changes nothing there",
+     "hogmesh status 192.168.1.7:7000 --key mesh.key     nodes, steps, accuracy, lag, staleness, "
+     "repairs\n"
+     "hogmesh status 127.0.0.1:7000 --json | jq .training",
+     "S", 0, 1, cmd_status},
     {"keygen", "FILE [--add | --first FINGERPRINT | --revoke FINGERPRINT]",
      "makes a mesh key file, or changes the keys in it",
      "hogmesh keygen mesh.key                            a new key; copy the file to all nodes, "

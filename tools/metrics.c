@@ -127,6 +127,9 @@ static void write_counters(FILE *out, const struct hm_view *v)
         {"hogmesh_sent_bytes_total", "Bytes handed to sockets, all copies.", c->bytes_sent},
         {"hogmesh_received_bytes_total", "Bytes of messages that came.", c->bytes_received},
         {"hogmesh_published_bytes_total", "Bytes of own deltas, one copy.", c->bytes_published},
+        {"hogmesh_status_answers_total", "Questions of `hogmesh status` and others answered.",
+         c->asked},
+        {"hogmesh_status_refusals_total", "Such questions that came too often.", c->asked_refused},
         {"hogmesh_checkpoints_total", "Checkpoints written.", v->n_checkpoints},
         {"hogmesh_checkpoint_failures_total", "Checkpoints that could not be written.",
          v->n_checkpoint_failures}};

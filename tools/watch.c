@@ -198,12 +198,11 @@ static json_t *of_events(const struct watch_state *state)
 
 char *watch_document(const struct watch_state *state)
 {
-    json_t *json = state->published
-                       ? hm_view_json(&state->view)
-                       : json_pack("{s:i, s:i}", "schema", 1, "protocol", HM_WIRE_VERSION);
+    json_t *json = state->published ? hm_view_json(&state->view)
+                                    : json_pack("{s:i, s:i, s:s}", "schema", 1, "protocol",
+                                                HM_WIRE_VERSION, "version", HM_VERSION);
     if (!json)
         return NULL;
-    json_object_set_new(json, "version", json_string(HM_VERSION));
     json_object_set_new(json, "stage",
                         json_string(state->stage       ? state->stage
                                     : state->published ? state->view.status.stage
@@ -216,7 +215,7 @@ char *watch_document(const struct watch_state *state)
     json_object_set_new(json, "history", of_history(&state->history));
     json_object_set_new(json, "curve", of_curve(&state->curve));
     json_object_set_new(json, "events", of_events(state));
-    char *text = json_dumps(json, JSON_COMPACT | JSON_REAL_PRECISION(7));
+    char *text = json_dumps(json, JSON_COMPACT | JSON_REAL_PRECISION(12));
     json_decref(json);
     return text;
 }
