@@ -4,10 +4,12 @@
 #include "tools/curve_file.h"
 #include "tools/screen.h"
 #include "tools/summary.h"
+#include "tools/table.h"
 #include "tools/watch.h"
 
 #include <dirent.h>
 #include <errno.h>
+#include <math.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -19,7 +21,8 @@ static struct {
     struct cli *cli;
     struct screen screen;
     struct hm_node *node;
-    struct watch *watch;     /* NULL: no page */
+    struct watch *watch;                                    /* NULL: no page */
+    struct table_meter speed, traffic, peer[HM_VIEW_PEERS]; /* of the live table */
     struct curve_file curve; /* the scorer's thread's while the node runs */
     volatile sig_atomic_t interrupts;
 } self;
@@ -79,24 +82,75 @@ static void on_bound(void *context, const char *endpoint)
         screen_say(&self.screen, "hogmesh: listening; others join with --peer %s", endpoint + 6);
 }
 
-static void show(const struct hm_node_status *s)
+static struct table_head head_of(const struct hm_view *v)
 {
-    char line[400], steps[16], rate[16], left[48] = "", score[64] = "";
-    screen_amount(steps, (double)s->steps);
-    screen_amount(rate, (double)s->own_rate);
-    if (s->budget && s->steps && s->seconds > 0)
-        snprintf(left, sizeof left, ", %.0f %%, %.0f s left",
-                 100. * (double)s->steps / (double)s->budget,
-                 s->seconds * ((double)s->budget / (double)s->steps - 1));
-    if (s->score.n)
-        snprintf(score, sizeof score, ", accuracy %.2f %%, cost %.4f", 100 * s->score.accuracy,
-                 s->score.cost);
-    snprintf(line, sizeof line,
-             "%-6s %u nodes, %s steps (%s/s here%s)%s, staleness %.1f, lag %u, repaired %llu, %.1f "
-             "MB sent\n",
-             s->stage, s->n_live, steps, rate, left, score, s->staleness, s->lag,
-             (unsigned long long)s->repaired, (double)s->bytes_sent / 1e6);
-    screen_frame(&self.screen, line);
+    const struct hm_node_status *s = &v->status;
+    double none = s->score.n ? 0 : NAN;
+    return (struct table_head){
+        .stage = s->stage,
+        .n_nodes = s->n_live,
+        .examples = (double)s->steps,
+        .budget = (double)s->budget,
+        .rate = table_measure(&self.speed, s->seconds, (double)s->steps),
+        .seconds = s->seconds,
+        .limit = self.cli->node.train.seconds,
+        .accuracy = none + s->score.accuracy,
+        .loss = none + s->score.loss,
+        .cost = none + s->score.cost,
+        .staleness = s->staleness,
+        .lag = s->lag,
+        .repaired = (double)s->repaired,
+        .megabytes = table_measure(&self.traffic, s->seconds,
+                                   1e-6 * (double)(s->bytes_sent + s->bytes_received))};
+}
+
+static struct table_row row_of_peer(const struct hm_view *v, unsigned i)
+{
+    const struct hm_view_peer *peer = &v->peer[i];
+    struct table_meter *meter = &self.peer[i];
+    if (meter->id != peer->info.life)
+        *meter = (struct table_meter){.id = peer->info.life};
+    struct table_row row = {.state = hm_peer_state_name(peer->state),
+                            .examples = (double)peer->steps,
+                            .rate = table_measure(meter, v->status.seconds, (double)peer->steps),
+                            .staleness = NAN,
+                            .lag = peer->info.lag_flushes,
+                            .repaired = NAN,
+                            .megabytes = NAN};
+    memcpy(row.label, peer->info.label, sizeof row.label);
+    for (unsigned k = 0; k < v->n_links; k++)
+        if (v->link[k].from == peer->info.life && v->link[k].n)
+            row.staleness = v->link[k].sum / (double)v->link[k].n;
+    return row;
+}
+
+static void show(void)
+{
+    static struct table_row row[1 + HM_VIEW_PEERS];
+    static char text[32768];
+    static struct hm_view v;
+    unsigned n = 0, width, height;
+    hm_node_look(self.node, &v);
+    struct table_head head = head_of(&v);
+    if (!self.screen.terminal) {
+        table_line(&head, text, sizeof text);
+        screen_frame(&self.screen, text);
+        return;
+    }
+    row[n++] = (struct table_row){.state = "here",
+                                  .examples = (double)v.status.own_steps,
+                                  .rate = (double)v.status.own_rate,
+                                  .staleness = head.staleness,
+                                  .lag = head.lag,
+                                  .repaired = head.repaired,
+                                  .megabytes = head.megabytes};
+    memcpy(row[0].label, v.label, sizeof row[0].label);
+    for (unsigned i = 0; i < v.n_peers; i++)
+        if (v.peer[i].state != HM_PEER_LEFT)
+            row[n++] = row_of_peer(&v, i);
+    screen_size(&width, &height);
+    table_draw(&head, row, n, width, height, text, sizeof text);
+    screen_frame(&self.screen, text);
 }
 
 static void on_status(void *context, const struct hm_node_status *s)
@@ -105,16 +159,17 @@ static void on_status(void *context, const struct hm_node_status *s)
     watch_look(self.watch, self.node);
     if (self.cli->report_fd < 0) {
         if (screen_due(&self.screen))
-            show(s);
+            show();
         return;
     }
-    report(json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:f, s:i, s:f, s:f, s:f, s:I, s:I, s:I}",
-                     "event", "status", "stage", s->stage, "steps", (json_int_t)s->steps, "budget",
-                     (json_int_t)s->budget, "own_steps", (json_int_t)s->own_steps, "rate",
-                     (json_int_t)s->own_rate, "seq", (json_int_t)s->seq, "seconds", s->seconds,
-                     "n_live", (int)s->n_live, "accuracy", s->score.n ? s->score.accuracy : -1.,
-                     "cost", s->score.cost, "staleness", s->staleness, "lag", (json_int_t)s->lag,
-                     "repaired", (json_int_t)s->repaired, "bytes_sent", (json_int_t)s->bytes_sent));
+    report(json_pack(
+        "{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:f, s:i, s:f, s:f, s:f, s:f, s:I, s:I, s:I}", "event",
+        "status", "stage", s->stage, "steps", (json_int_t)s->steps, "budget", (json_int_t)s->budget,
+        "own_steps", (json_int_t)s->own_steps, "rate", (json_int_t)s->own_rate, "seq",
+        (json_int_t)s->seq, "seconds", s->seconds, "n_live", (int)s->n_live, "accuracy",
+        s->score.n ? s->score.accuracy : -1., "cost", s->score.cost, "loss", s->score.loss,
+        "staleness", s->staleness, "lag", (json_int_t)s->lag, "repaired", (json_int_t)s->repaired,
+        "bytes", (json_int_t)(s->bytes_sent + s->bytes_received)));
 }
 
 /* From the thread that scores. */

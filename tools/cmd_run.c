@@ -5,6 +5,7 @@
 #include "tools/summary.h"
 
 #include <errno.h>
+#include <math.h>
 #include <poll.h>
 #include <sched.h>
 #include <stdlib.h>
@@ -310,51 +311,84 @@ static json_int_t of_status(const struct child *child, const char *name)
     return json_integer_value(json_object_get(child->status, name));
 }
 
+static double real_of_status(const struct child *child, const char *name)
+{
+    json_t *value = json_object_get(child->status, name);
+    return json_is_number(value) ? json_number_value(value) : NAN;
+}
+
+static struct table_row row_of(struct child *c)
+{
+    const char *stage =
+        c->reaped ? "ended" : json_string_value(json_object_get(c->status, "stage"));
+    struct table_row row = {.state = stage ? stage : "load",
+                            .examples = real_of_status(c, "own_steps"),
+                            .rate = c->reaped ? NAN : real_of_status(c, "rate"),
+                            .staleness = real_of_status(c, "staleness"),
+                            .lag = real_of_status(c, "lag"),
+                            .repaired = real_of_status(c, "repaired"),
+                            .megabytes = table_measure(&c->traffic, real_of_status(c, "seconds"),
+                                                       1e-6 * real_of_status(c, "bytes"))};
+    memcpy(row.label, c->label, sizeof row.label);
+    return row;
+}
+
+static double larger(double a, double b)
+{
+    return isnan(a) || b > a ? b : a;
+}
+
+static double added(double a, double b)
+{
+    return isnan(a) ? b : isnan(b) ? a : a + b;
+}
+
+/* Of the mesh: what most of its nodes know. */
+static void add_to_head(struct table_head *head, const struct child *c, const struct table_row *row)
+{
+    head->n_nodes += child_lives(c) != 0;
+    head->examples = larger(head->examples, real_of_status(c, "steps"));
+    head->budget = larger(head->budget, real_of_status(c, "budget"));
+    head->seconds = larger(head->seconds, real_of_status(c, "seconds"));
+    head->rate = added(head->rate, row->rate);
+    head->staleness = larger(head->staleness, row->staleness);
+    head->lag = larger(head->lag, row->lag);
+    head->repaired = added(head->repaired, row->repaired);
+    head->megabytes = added(head->megabytes, row->megabytes);
+    if (real_of_status(c, "accuracy") >= 0 && isnan(head->accuracy)) { /* one node scores for all */
+        head->accuracy = real_of_status(c, "accuracy");
+        head->loss = real_of_status(c, "loss");
+        head->cost = real_of_status(c, "cost");
+    }
+    if (child_lives(c))
+        head->stage = row->state;
+}
+
 static void show(void)
 {
-    char text[NODES_MAX * 160 + 512], steps[16], rate[16];
-    size_t at = 0;
-    json_int_t most = 0, budget = 0, total_rate = 0;
-    double seconds = 0, accuracy = -1, cost = 0;
+    static struct table_row row[NODES_MAX];
+    static char text[NODES_MAX * 160 + 1024];
+    unsigned width, height;
+    struct table_head head = {.stage = "ended",
+                              .examples = NAN,
+                              .limit = run.cli->node.train.seconds,
+                              .rate = NAN,
+                              .accuracy = NAN,
+                              .loss = NAN,
+                              .cost = NAN,
+                              .staleness = NAN,
+                              .lag = NAN,
+                              .repaired = NAN,
+                              .megabytes = NAN};
     for (unsigned i = 0; i < run.n_children; i++) {
-        const struct child *c = &run.child[i];
-        most = of_status(c, "steps") > most ? of_status(c, "steps") : most;
-        budget = of_status(c, "budget");
-        total_rate += of_status(c, "rate");
-        double s = json_number_value(json_object_get(c->status, "seconds"));
-        double a = json_number_value(json_object_get(c->status, "accuracy"));
-        seconds = s > seconds ? s : seconds;
-        if (a > accuracy) {
-            accuracy = a;
-            cost = json_number_value(json_object_get(c->status, "cost"));
-        }
+        row[i] = row_of(&run.child[i]);
+        add_to_head(&head, &run.child[i], &row[i]);
     }
-    screen_amount(steps, (double)most);
-    screen_amount(rate, (double)total_rate);
-    at += (size_t)snprintf(text, sizeof text, "%u nodes, %s steps, %s examples/s", run.n, steps,
-                           rate);
-    if (accuracy > 0)
-        at += (size_t)snprintf(text + at, sizeof text - at, ", accuracy %.2f %%, cost %.4f",
-                               100 * accuracy, cost);
-    if (budget && most && seconds > 0)
-        at += (size_t)snprintf(text + at, sizeof text - at, ", %.0f %%, %.0f s left",
-                               100. * (double)most / (double)budget,
-                               seconds * ((double)budget / (double)most - 1));
-    at += (size_t)snprintf(text + at, sizeof text - at, "\n");
-    for (unsigned i = 0; run.screen.terminal && i < run.n_children; i++) {
-        const struct child *c = &run.child[i];
-        const char *stage =
-            c->reaped ? "ended" : json_string_value(json_object_get(c->status, "stage"));
-        screen_amount(steps, (double)of_status(c, "own_steps"));
-        screen_amount(rate, (double)of_status(c, "rate"));
-        at += (size_t)snprintf(text + at, sizeof text - at,
-                               "  %-8s %-6s %10s steps %9s/s  deltas %6lld  staleness %5.1f  lag "
-                               "%4lld  repaired %4lld\n",
-                               c->label, stage ? stage : "load", steps, rate,
-                               (long long)of_status(c, "seq"),
-                               json_number_value(json_object_get(c->status, "staleness")),
-                               (long long)of_status(c, "lag"), (long long)of_status(c, "repaired"));
-    }
+    screen_size(&width, &height);
+    if (run.screen.terminal)
+        table_draw(&head, row, run.n_children, width, height, text, sizeof text);
+    else
+        table_line(&head, text, sizeof text);
     screen_frame(&run.screen, text);
 }
 

@@ -5,6 +5,7 @@
 #include "node/faults.h"
 #include "tools/cli.h"
 #include "tools/screen.h"
+#include "tools/table.h"
 
 #include <jansson.h>
 #include <signal.h>
@@ -23,6 +24,7 @@ struct child {
     char endpoint[HM_ENDPOINT_MAX + 1]; /* where it is reached; empty: not known yet */
     char *line;                         /* unfinished line */
     size_t n, room;
+    struct table_meter traffic;
     json_t *status, *end; /* newest status; final report */
     char failed[1024];    /* why it ended without one */
     int late;             /* the plan started it */

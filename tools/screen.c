@@ -2,6 +2,7 @@
 
 #include <stdarg.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -26,11 +27,40 @@ int screen_due(struct screen *screen)
     return 1;
 }
 
+void screen_size(unsigned *columns, unsigned *lines)
+{
+    struct winsize size = {0};
+    int known = ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col && size.ws_row;
+    *columns = !known ? 80 : size.ws_col < 20 ? 20 : size.ws_col;
+    *lines = !known ? 24 : size.ws_row < 4 ? 4 : size.ws_row;
+}
+
+/* A window that has become narrower has broken the lines that stand there. */
 static void wipe(struct screen *screen)
 {
-    if (screen->terminal && screen->lines)
-        fprintf(stderr, "\033[%dA\033[J", screen->lines);
+    unsigned columns, lines, up = 0;
+    screen_size(&columns, &lines);
+    for (unsigned i = 0; i < screen->lines; i++)
+        up += screen->columns[i] ? (screen->columns[i] + columns - 1) / columns : 1;
+    if (screen->terminal && up)
+        fprintf(stderr, "\033[%uA\033[J", up < lines ? up : lines - 1);
     screen->lines = 0;
+}
+
+/* As much of a line as fits, not up to the last column: there some terminals go on to the next
+ * line. Returns the end of the line. */
+static const char *put_line(struct screen *screen, const char *line, unsigned columns)
+{
+    unsigned n = 0;
+    const char *c = line;
+    for (; *c && *c != '\n'; c++) {
+        n += (*c & 0xc0) != 0x80; /* of UTF-8, the first byte */
+        if (n < columns)
+            fputc(*c, stderr);
+    }
+    fputc('\n', stderr);
+    screen->columns[screen->lines++] = (unsigned short)(n < columns ? n : columns - 1);
+    return *c ? c + 1 : c;
 }
 
 void screen_frame(struct screen *screen, const char *text)
@@ -38,9 +68,14 @@ void screen_frame(struct screen *screen, const char *text)
     if (screen->quiet)
         return;
     wipe(screen);
-    fputs(text, stderr);
-    for (const char *c = text; screen->terminal && *c; c++)
-        screen->lines += *c == '\n';
+    if (!screen->terminal) {
+        fputs(text, stderr);
+        return;
+    }
+    unsigned columns, lines;
+    screen_size(&columns, &lines);
+    for (const char *c = text; *c && screen->lines < lines - 1 && screen->lines < SCREEN_LINES_MAX;)
+        c = put_line(screen, c, columns);
     fflush(stderr);
 }
 

@@ -7,11 +7,14 @@
 
 #include <stdio.h>
 
+enum { SCREEN_LINES_MAX = 256 };
+
 struct screen {
     int quiet, terminal;
-    int lines;          /* that the next frame overwrites */
-    double last, began; /* seconds of the monotonic clock */
-    char what[128];     /* of the running progress */
+    unsigned lines;                           /* that the next frame overwrites */
+    unsigned short columns[SCREEN_LINES_MAX]; /* [lines] of each */
+    double last, began;                       /* seconds of the monotonic clock */
+    char what[128];                           /* of the running progress */
 };
 
 struct screen screen_open(int quiet);
@@ -21,7 +24,12 @@ double screen_now(void);
 /* Whether a frame is due: ten a second on a terminal, one every two seconds elsewhere. */
 int screen_due(struct screen *screen);
 
-/* Prints a frame (lines, each ended by a newline) in place of the last one. */
+/* The size of the terminal now: at least 20 columns and 4 lines are assumed; 80 and 24 when it does
+ * not say. */
+void screen_size(unsigned *columns, unsigned *lines);
+
+/* Prints a frame (lines, each ended by a newline) in place of the last one. A terminal gets of each
+ * line and of the lines what it has room for. */
 void screen_frame(struct screen *screen, const char *text);
 
 /* A line that stays. */
