@@ -86,22 +86,20 @@ static struct table_head head_of(const struct hm_view *v)
 {
     const struct hm_node_status *s = &v->status;
     double none = s->score.n ? 0 : NAN;
-    return (struct table_head){
-        .stage = s->stage,
-        .n_nodes = s->n_live,
-        .examples = (double)s->steps,
-        .budget = (double)s->budget,
-        .rate = table_measure(&self.speed, s->seconds, (double)s->steps),
-        .seconds = s->seconds,
-        .limit = self.cli->node.train.seconds,
-        .accuracy = none + s->score.accuracy,
-        .loss = none + s->score.loss,
-        .cost = none + s->score.cost,
-        .staleness = s->staleness,
-        .lag = s->lag,
-        .repaired = (double)s->repaired,
-        .megabytes = table_measure(&self.traffic, s->seconds,
-                                   1e-6 * (double)(s->bytes_sent + s->bytes_received))};
+    return (struct table_head){.stage = s->stage,
+                               .n_nodes = s->n_live,
+                               .examples = (double)s->steps,
+                               .budget = (double)s->budget,
+                               .rate = self.speed.rate,
+                               .seconds = s->seconds,
+                               .limit = self.cli->node.train.seconds,
+                               .accuracy = none + s->score.accuracy,
+                               .loss = none + s->score.loss,
+                               .cost = none + s->score.cost,
+                               .staleness = s->staleness,
+                               .lag = s->lag,
+                               .repaired = (double)s->repaired,
+                               .megabytes = self.traffic.rate};
 }
 
 static struct table_row row_of_peer(const struct hm_view *v, unsigned i)
@@ -158,6 +156,9 @@ static void on_status(void *context, const struct hm_node_status *s)
     (void)context;
     watch_look(self.watch, self.node);
     if (self.cli->report_fd < 0) {
+        table_measure(&self.speed, s->seconds, (double)s->steps);
+        table_measure(&self.traffic, s->seconds,
+                      1e-6 * (double)(s->bytes_sent + s->bytes_received));
         if (screen_due(&self.screen))
             show();
         return;

@@ -184,6 +184,12 @@ int run_start(unsigned node, int late)
 
 /* ---- listening ---- */
 
+static double real_of_status(const struct child *child, const char *name)
+{
+    json_t *value = json_object_get(child->status, name);
+    return json_is_number(value) ? json_number_value(value) : NAN;
+}
+
 /* When training began, and whether it is over for a node that does not just leave. */
 static void note_stage(struct child *child, const json_t *status)
 {
@@ -215,6 +221,8 @@ static void take_report(struct child *child, json_t *json)
         note_stage(child, json);
         json_decref(child->status);
         child->status = json_incref(json);
+        table_measure(&child->traffic, real_of_status(child, "seconds"),
+                      1e-6 * real_of_status(child, "bytes"));
     }
     if (strcmp(event, "end") == 0) {
         run.training = 1;
@@ -311,13 +319,7 @@ static json_int_t of_status(const struct child *child, const char *name)
     return json_integer_value(json_object_get(child->status, name));
 }
 
-static double real_of_status(const struct child *child, const char *name)
-{
-    json_t *value = json_object_get(child->status, name);
-    return json_is_number(value) ? json_number_value(value) : NAN;
-}
-
-static struct table_row row_of(struct child *c)
+static struct table_row row_of(const struct child *c)
 {
     const char *stage =
         c->reaped ? "ended" : json_string_value(json_object_get(c->status, "stage"));
@@ -327,8 +329,7 @@ static struct table_row row_of(struct child *c)
                             .staleness = real_of_status(c, "staleness"),
                             .lag = real_of_status(c, "lag"),
                             .repaired = real_of_status(c, "repaired"),
-                            .megabytes = table_measure(&c->traffic, real_of_status(c, "seconds"),
-                                                       1e-6 * real_of_status(c, "bytes"))};
+                            .megabytes = c->traffic.begun ? c->traffic.rate : NAN};
     memcpy(row.label, c->label, sizeof row.label);
     return row;
 }
