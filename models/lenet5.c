@@ -4,6 +4,7 @@
 #include "models/lenet5.h"
 
 #include "models/feed.h"
+#include "models/import.h"
 #include "models/plan.h"
 #include "models/shuffle.h"
 #include "sparse/layout_field.h"
@@ -98,8 +99,8 @@ static enum hm_status open_model(struct hm_model **model, const struct hm_train_
     lenet5->base.ops = &hm_lenet5;
     lenet5->base.batch = options->batch ? options->batch : BATCH_DEFAULT;
     lenet5->options = *options;
-    enum hm_status status = HM_OK;
-    if (!hm_lenet5_kernels_find(options->isa, 1))
+    enum hm_status status = hm_import_name(&lenet5->options, err);
+    if (!status && !hm_lenet5_kernels_find(options->isa, 1))
         status = hm_fail(err, HM_EUSAGE, "--isa %s: this processor does not have it; use auto",
                          options->isa);
     if (!status && options->fed)

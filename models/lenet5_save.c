@@ -1,5 +1,6 @@
 /* LeNet5 as safetensors. Names, shapes and order are PyTorch's; inputs are pixels / 255. */
 #include "models/lenet5.h"
+#include "models/npy.h"
 #include "models/safetensors.h"
 
 #include <math.h>
@@ -49,8 +50,10 @@ enum hm_status hm_lenet5_save(struct hm_model *model, const uint32_t *b, uint64_
                               const char *path, struct hm_err *err)
 {
     const char *dot = strrchr(path, '.');
-    if (!dot || strcmp(dot, ".safetensors") != 0)
-        return hm_fail(err, HM_EUSAGE, "%s: unknown format; lenet5 exports .safetensors", path);
+    int npy = dot && strcmp(dot, ".npy") == 0;
+    if (!npy && (!dot || strcmp(dot, ".safetensors") != 0))
+        return hm_fail(err, HM_EUSAGE, "%s: unknown format; lenet5 exports .safetensors and .npy",
+                       path);
     struct hm_safetensor tensor[HM_PARTS_MAX];
     struct hm_parts parts;
     hm_lenet5_parts(model, &parts);
@@ -62,7 +65,8 @@ enum hm_status hm_lenet5_save(struct hm_model *model, const uint32_t *b, uint64_
     if (!w)
         return hm_fail(err, HM_ENOMEM, "%s: out of memory", path);
     hm_lenet5_weights(model, b, steps, w);
-    enum hm_status status = hm_safetensors_write(path, tensor, parts.n, w, err);
+    enum hm_status status = npy ? hm_npy_write(path, w, 1, hm_parts_numbers(&parts), err)
+                                : hm_safetensors_write(path, tensor, parts.n, w, err);
     free(w);
     return status;
 }

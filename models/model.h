@@ -71,6 +71,8 @@ struct hm_train_options {
     unsigned coarser; /* published weights are multiples of 2^coarser of the usual units */
     enum hm_partition partition; /* which examples a node trains on */
     const struct hm_fed *fed;    /* examples come from feeders (feed.h); NULL: from files */
+    const char *init;         /* file of the first weights (import.h); NULL: the workload's own */
+    char init_hash[17];       /* of it; by the workload's open */
     struct hm_custom *custom; /* parameters of a program's own (custom.h), borrowed; NULL: none */
     unsigned nodes;           /* expected at the start */
     unsigned threads;         /* of this node */
@@ -227,6 +229,13 @@ struct hm_model_ops {
     enum hm_status (*unweights)(const struct hm_model *model, const float *w, uint64_t steps,
                                 uint32_t *b, struct hm_err *err);
 
+    /* Weights from a file in the format of the field's own tools, into w [hm_parts_numbers], which
+     * has those that the file need not have. HM_EINPUT for what it is not, or does not fit. NULL:
+     * only those of import.h. After adopt. */
+    enum hm_status (*import)(const struct hm_model *model, const char *path, float *w,
+                             void (*say)(void *context, const char *text), void *context,
+                             struct hm_err *err);
+
     /* Writes the model to `path`, in the format that its extension names. */
     enum hm_status (*save)(struct hm_model *model, const uint32_t *b, uint64_t steps,
                            const char *path, struct hm_err *err);
@@ -256,6 +265,7 @@ struct hm_model {
     int marks;                 /* its steps mark what they add to: few blocks of many */
     int64_t staleness_bound;   /* batches; below 0: none; 0: synchronous rounds. By adopt */
     float momentum;            /* of its steps; 0: none */
+    char initial[17]; /* by adopt: hash of the file that has the first weights; empty: none does */
     int by_caller; /* threads of the program around it step on W, and say so; the node has none */
 };
 

@@ -12,6 +12,7 @@ enum {
     MAGIC = 6, /* bytes; the version's two and the header's length follow */
     HEADER_MAX = 65536,
     NUMBER = 4,
+    PIECE = 512, /* numbers */
 };
 
 static const char FIX[] = "numpy.save(FILE, array.astype('<f4')) writes such a file";
@@ -121,7 +122,8 @@ static const char *parse_text(struct text t, struct hm_npy *npy)
     for (int more = !take(&t, "}"); more;) {
         if (take(&t, "'descr':")) {
             key = DESCR;
-            if (!take(&t, "'<f4'"))
+            npy->width = take(&t, "'<f4'") ? NUMBER : take(&t, "'<f8'") ? 2 * NUMBER : 0;
+            if (!npy->width)
                 return "its numbers are not float32 ('<f4')";
         } else if (take(&t, "'fortran_order':")) {
             key = ORDER;
@@ -177,7 +179,7 @@ static enum hm_status check_length(const struct hm_npy_file *f, struct hm_err *e
     if (f->npy.n_columns && n / f->npy.n_columns != f->npy.n_rows)
         return hm_fail(err, HM_EINPUT, "%s: its shape is too large", f->path);
     if (fstat(fileno(f->file), &st) || (uint64_t)st.st_size < f->npy.begins ||
-        ((uint64_t)st.st_size - f->npy.begins) / NUMBER < n)
+        ((uint64_t)st.st_size - f->npy.begins) / f->npy.width < n)
         return hm_fail(err, HM_EINPUT, "%s: it ends before its %llu x %llu numbers do", f->path,
                        (unsigned long long)f->npy.n_rows, (unsigned long long)f->npy.n_columns);
     return HM_OK;
@@ -199,21 +201,43 @@ enum hm_status hm_npy_open(struct hm_npy_file *f, const char *path, struct hm_er
     return status;
 }
 
+/* The file's order of bytes, whatever this machine's is. */
+static uint64_t bits_of(const uint8_t *from, unsigned width)
+{
+    uint64_t bits = 0;
+    for (unsigned i = 0; i < width; i++)
+        bits |= (uint64_t)from[i] << 8 * i;
+    return bits;
+}
+
+static float number_of(const uint8_t *from, unsigned width)
+{
+    uint64_t wide = bits_of(from, width);
+    uint32_t narrow = (uint32_t)wide;
+    float x;
+    double y;
+    memcpy(&x, &narrow, sizeof x);
+    memcpy(&y, &wide, sizeof y);
+    return width == NUMBER ? x : (float)y;
+}
+
 enum hm_status hm_npy_next(struct hm_npy_file *f, float *out, struct hm_err *err)
 {
+    const unsigned width = f->npy.width;
     assert(f->row < f->npy.n_rows);
-    if (fread(out, NUMBER, f->npy.n_columns, f->file) != f->npy.n_columns)
-        return hm_fail(err, HM_EIO, "%s: it has become shorter while it was read", f->path);
-    for (uint64_t i = 0; i < f->npy.n_columns; i++) {
-        uint32_t bits; /* the file's order of bytes, whatever this machine's is */
-        uint8_t b[NUMBER];
-        memcpy(b, &out[i], sizeof b);
-        bits = b[0] | (uint32_t)b[1] << 8 | (uint32_t)b[2] << 16 | (uint32_t)b[3] << 24;
-        memcpy(&out[i], &bits, sizeof bits);
-        if (!isfinite(out[i]))
-            return hm_fail(err, HM_EINPUT,
-                           "%s: row %llu, column %llu is %g; a finite number is expected", f->path,
-                           (unsigned long long)f->row, (unsigned long long)i, (double)out[i]);
+    for (uint64_t i = 0, n; i < f->npy.n_columns; i += n) {
+        uint8_t piece[PIECE * 2 * NUMBER];
+        n = f->npy.n_columns - i < PIECE ? f->npy.n_columns - i : PIECE;
+        if (fread(piece, width, n, f->file) != n)
+            return hm_fail(err, HM_EIO, "%s: it has become shorter while it was read", f->path);
+        for (uint64_t k = 0; k < n; k++) {
+            out[i + k] = number_of(piece + k * width, width);
+            if (!isfinite(out[i + k]))
+                return hm_fail(err, HM_EINPUT,
+                               "%s: row %llu, column %llu is %g; a finite number is expected",
+                               f->path, (unsigned long long)f->row, (unsigned long long)(i + k),
+                               (double)out[i + k]);
+        }
     }
     f->row++;
     return HM_OK;

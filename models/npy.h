@@ -1,5 +1,5 @@
 /* Arrays for numpy, and of it (versions 1.0 and 2.0 of its format): float32, little-endian, row by
- * row. */
+ * row. Read as well: float64, which are rounded. */
 #ifndef HM_MODELS_NPY_H
 #define HM_MODELS_NPY_H
 
@@ -23,6 +23,7 @@ enum hm_status hm_npy_write(const char *path, const float *w, uint64_t rows, uin
 struct hm_npy {
     uint64_t n_rows, n_columns; /* (n,) is one row of n */
     size_t begins;              /* bytes before the numbers */
+    unsigned width;             /* bytes of a number: 4 or 8 */
 };
 
 /* What the first n bytes of a file (all of them, or 64 KB) say. HM_EINPUT for what is no array of

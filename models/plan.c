@@ -1,5 +1,6 @@
 #include "models/plan.h"
 
+#include <stdio.h>
 #include <string.h>
 
 static const char *const rule_name[] = {"sum", "amplify", "mean", "hold", "lookahead", "saturate"};
@@ -8,6 +9,12 @@ static void set_rule(const struct hm_train_options *o, struct hm_fields *fields)
 {
     hm_fields_set(fields, "combine", "%s", rule_name[o->combine.rule]);
     hm_fields_set(fields, "amplify", "%.9g", (double)o->combine.amplify);
+}
+
+static void set_initial(const struct hm_train_options *o, struct hm_fields *fields)
+{
+    if (o->init)
+        hm_fields_set(fields, "initial", "%s", o->init_hash);
 }
 
 static void set_bound(const struct hm_train_options *o, struct hm_fields *fields)
@@ -39,6 +46,7 @@ void hm_plan_insist(const char *workload, const struct hm_train_options *o,
     if (o->combine_given)
         set_rule(o, fields);
     set_bound(o, fields);
+    set_initial(o, fields);
     set_coarser(o, fields);
 }
 
@@ -65,6 +73,7 @@ uint64_t hm_plan_found(const char *workload, const struct hm_train_options *o, u
     hm_fields_set(config, "seed", "%llu", (unsigned long long)o->seed);
     set_rule(o, config);
     set_bound(o, config);
+    set_initial(o, config);
     set_coarser(o, config);
     return set_budget(o, n, epochs_default, config);
 }
@@ -129,6 +138,13 @@ static enum hm_status adopt_bound(struct hm_model *model, const struct hm_fields
     return status;
 }
 
+/* A mesh without this field draws its first weights. */
+static void adopt_initial(struct hm_model *model, const struct hm_fields *config)
+{
+    const char *initial = hm_fields_get(config, "initial");
+    snprintf(model->initial, sizeof model->initial, "%s", initial ? initial : "");
+}
+
 static int is_among(const char *name, const char *const *list, size_t n)
 {
     for (size_t i = 0; i < n; i++)
@@ -140,9 +156,9 @@ static int is_among(const char *name, const char *const *list, size_t n)
 static enum hm_status check_fields(const struct hm_fields *config, const char *const *own,
                                    size_t n_own, struct hm_err *err)
 {
-    static const char *const known[] = {"amplify", "batch",           "budget", "coarser",
-                                        "combine", "epochs",          "rows",   "seconds",
-                                        "seed",    "staleness_bound", "steps",  "workload"};
+    static const char *const known[] = {
+        "amplify", "batch", "initial", "budget", "coarser",         "combine", "epochs",
+        "initial", "rows",  "seconds", "seed",   "staleness_bound", "steps",   "workload"};
     for (size_t i = 0; i < config->n; i++) {
         const char *name = config->field[i].name;
         if (!is_among(name, known, sizeof known / sizeof known[0]) && !is_among(name, own, n_own))
@@ -171,6 +187,7 @@ enum hm_status hm_plan_adopt(const char *workload, const struct hm_fields *confi
         (status = hm_fields_number(config, "seconds", 0, 1e12, &model->seconds, err)) ||
         (status = adopt_rule(model, config, err)) || (status = adopt_bound(model, config, err)))
         return status;
+    adopt_initial(model, config);
     model->batch = (unsigned)batch;
     return HM_OK;
 }

@@ -1,6 +1,6 @@
 /* What every workload agrees on with its mesh: how long to train, batches, seed, combination.
  * Fields "workload", "epochs", "steps", "seconds", "budget", "rows", "batch", "seed", "combine",
- * "amplify", and "staleness_bound" where there is one.
+ * "amplify", and "staleness_bound", "initial" and "coarser" where there are any.
  */
 #ifndef HM_MODELS_PLAN_H
 #define HM_MODELS_PLAN_H

@@ -2,6 +2,7 @@
 
 #include "models/whole_file.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -85,4 +86,208 @@ enum hm_status hm_safetensors_write(const char *path, const struct hm_safetensor
 {
     struct job job = {tensor, n, w};
     return hm_whole_file(path, write_all, &job, err);
+}
+
+/* ---- reading ---- */
+
+/* The header's text: JSON, of which only what the format allows is understood. */
+struct text {
+    const char *at, *end;
+};
+
+static void skip_blanks(struct text *t)
+{
+    while (t->at < t->end && strchr(" \t\r\n", *t->at) && *t->at)
+        t->at++;
+}
+
+/* Whether the next thing is c, which is then gone. */
+static int take_char(struct text *t, char c)
+{
+    skip_blanks(t);
+    if (t->at == t->end || *t->at != c)
+        return 0;
+    t->at++;
+    return 1;
+}
+
+/* A string without escapes; cut where it is longer than the room. */
+static int take_string(struct text *t, char out[HM_SAFETENSORS_NAME_MAX + 1])
+{
+    size_t n = 0;
+    if (!take_char(t, '"'))
+        return 0;
+    for (; t->at < t->end && *t->at != '"'; t->at++) {
+        if (*t->at == '\\' || (unsigned char)*t->at < ' ')
+            return 0;
+        if (n < HM_SAFETENSORS_NAME_MAX)
+            out[n++] = *t->at;
+    }
+    out[n] = 0;
+    return take_char(t, '"');
+}
+
+static int take_number(struct text *t, uint64_t *out)
+{
+    skip_blanks(t);
+    const char *from = t->at;
+    for (*out = 0; t->at < t->end && *t->at >= '0' && *t->at <= '9'; t->at++) {
+        if (*out > UINT64_MAX / 16)
+            return 0;
+        *out = *out * 10 + (uint64_t)(*t->at - '0');
+    }
+    return t->at > from;
+}
+
+/* [1, 2]; *n of at most `room`. */
+static int take_list(struct text *t, uint64_t *out, unsigned room, unsigned *n)
+{
+    if (!take_char(t, '['))
+        return 0;
+    *n = 0;
+    if (take_char(t, ']'))
+        return 1;
+    do
+        if (*n == room || !take_number(t, &out[(*n)++]))
+            return 0;
+    while (take_char(t, ','));
+    return take_char(t, ']');
+}
+
+/* {"format": "pt"}: texts alone. */
+static int skip_metadata(struct text *t)
+{
+    char ignored[HM_SAFETENSORS_NAME_MAX + 1];
+    if (!take_char(t, '{'))
+        return 0;
+    if (take_char(t, '}'))
+        return 1;
+    do
+        if (!take_string(t, ignored) || !take_char(t, ':') || !take_string(t, ignored))
+            return 0;
+    while (take_char(t, ','));
+    return take_char(t, '}');
+}
+
+/* A tensor as the header has it. */
+struct entry {
+    char name[HM_SAFETENSORS_NAME_MAX + 1], dtype[HM_SAFETENSORS_NAME_MAX + 1];
+    unsigned n_dims;
+    uint64_t dim[HM_SAFETENSORS_DIMS_MAX], offset[2];
+};
+
+static int take_entry(struct text *t, struct entry *entry)
+{
+    char key[HM_SAFETENSORS_NAME_MAX + 1];
+    unsigned n = 0, seen = 0;
+    if (!take_char(t, '{'))
+        return 0;
+    do {
+        int ok = take_string(t, key) && take_char(t, ':');
+        if (ok && strcmp(key, "dtype") == 0)
+            ok = take_string(t, entry->dtype);
+        else if (ok && strcmp(key, "shape") == 0)
+            ok = take_list(t, entry->dim, HM_SAFETENSORS_DIMS_MAX, &entry->n_dims);
+        else
+            ok = ok && strcmp(key, "data_offsets") == 0 && take_list(t, entry->offset, 2, &n) &&
+                 n == 2;
+        if (!ok)
+            return 0;
+        seen++;
+    } while (take_char(t, ','));
+    return seen == 3 && take_char(t, '}');
+}
+
+static float get_float(const uint8_t *from)
+{
+    uint32_t bits = (uint32_t)from[0] | (uint32_t)from[1] << 8 | (uint32_t)from[2] << 16 |
+                    (uint32_t)from[3] << 24;
+    float x;
+    memcpy(&x, &bits, sizeof x);
+    return x;
+}
+
+/* "6 x 1 x 5 x 5" */
+static void print_shape(const struct hm_part *part, char out[64])
+{
+    size_t n = 0;
+    for (unsigned d = 0; d < part->n_dims; d++)
+        n += (size_t)snprintf(out + n, 64 - n, d ? " x %u" : "%u", part->dim[d]);
+}
+
+static enum hm_status take_tensor(const struct entry *entry, const struct hm_part *part,
+                                  const uint8_t *data, size_t n_data, float *w, struct hm_err *err)
+{
+    char shape[64] = "";
+    int same = entry->n_dims == part->n_dims;
+    for (unsigned d = 0; same && d < part->n_dims; d++)
+        same = entry->dim[d] == part->dim[d];
+    print_shape(part, shape);
+    if (!same)
+        return hm_fail(err, HM_EINPUT, "tensor '%s' has another shape than %s", part->name, shape);
+    if (strcmp(entry->dtype, "F32") != 0)
+        return hm_fail(err, HM_EINPUT,
+                       "tensor '%s' has numbers of type %.20s; F32 is expected: save "
+                       "model.float()",
+                       part->name, entry->dtype);
+    if (entry->offset[0] > entry->offset[1] || entry->offset[1] > n_data ||
+        entry->offset[1] - entry->offset[0] != 4 * (uint64_t)part->n)
+        return hm_fail(err, HM_EINPUT, "tensor '%s' lies at %llu to %llu of %zu bytes", part->name,
+                       (unsigned long long)entry->offset[0], (unsigned long long)entry->offset[1],
+                       n_data);
+    for (size_t i = 0; i < part->n; i++) {
+        w[part->at + i] = get_float(data + entry->offset[0] + 4 * i);
+        if (!isfinite(w[part->at + i]))
+            return hm_fail(err, HM_EINPUT, "tensor '%s': number %zu is not finite", part->name, i);
+    }
+    return HM_OK;
+}
+
+/* One member of the header. *found gets the part's bit. */
+static enum hm_status take_member(struct text *t, const struct hm_parts *parts, const uint8_t *data,
+                                  size_t n_data, float *w, uint32_t *found, struct hm_err *err)
+{
+    struct entry entry = {0};
+    if (!take_string(t, entry.name) || !take_char(t, ':'))
+        return hm_fail(err, HM_EINPUT, "the header is not that of safetensors");
+    int metadata = strcmp(entry.name, "__metadata__") == 0;
+    if (!(metadata ? skip_metadata(t) : take_entry(t, &entry)))
+        return hm_fail(err, HM_EINPUT, "the header says of '%.40s' what cannot be understood",
+                       entry.name);
+    for (unsigned i = 0; i < parts->n && !metadata; i++)
+        if (strcmp(parts->part[i].name, entry.name) == 0) {
+            *found |= 1u << i;
+            return take_tensor(&entry, &parts->part[i], data, n_data, w, err);
+        }
+    return HM_OK;
+}
+
+enum hm_status hm_safetensors_take(const uint8_t *bytes, size_t n, const struct hm_parts *parts,
+                                   float *w, struct hm_err *err)
+{
+    uint64_t length = 0;
+    uint32_t found = 0;
+    for (int i = 7; i >= 0 && n >= 8; i--)
+        length = length << 8 | bytes[i];
+    if (n < 8 || length > n - 8)
+        return hm_fail(err, HM_EINPUT, "it ends within its header");
+    const char *begin = (const char *)bytes + 8;
+    struct text t = {begin, begin + length};
+    const uint8_t *data = bytes + 8 + length;
+    enum hm_status status = HM_OK;
+    if (!take_char(&t, '{'))
+        return hm_fail(err, HM_EINPUT, "the header is not that of safetensors");
+    if (!take_char(&t, '}')) {
+        do
+            status = take_member(&t, parts, data, n - 8 - length, w, &found, err);
+        while (!status && take_char(&t, ','));
+        if (!status && !take_char(&t, '}'))
+            status = hm_fail(err, HM_EINPUT, "the header is not that of safetensors");
+    }
+    for (unsigned i = 0; i < parts->n && !status; i++)
+        if (!(found & 1u << i))
+            status = hm_fail(err, HM_EINPUT,
+                             "tensor '%s' is missing; the names are those of hogmesh export",
+                             parts->part[i].name);
+    return status;
 }

@@ -3,6 +3,7 @@
 #ifndef HM_MODELS_SAFETENSORS_H
 #define HM_MODELS_SAFETENSORS_H
 
+#include "models/parts.h"
 #include "sparse/status.h"
 
 #include <stddef.h>
@@ -21,5 +22,11 @@ struct hm_safetensor {
  * all. */
 enum hm_status hm_safetensors_write(const char *path, const struct hm_safetensor *tensor,
                                     unsigned n, const float *w, struct hm_err *err);
+
+/* Tensors of a file, bytes [n] of it in all, that have the parts' names go to w [hm_parts_numbers];
+ * others are left out. HM_EINPUT, naming it, for one that is missing, has another shape or other
+ * numbers than finite F32, and for what is no such file. */
+enum hm_status hm_safetensors_take(const uint8_t *bytes, size_t n, const struct hm_parts *parts,
+                                   float *w, struct hm_err *err);
 
 #endif

@@ -15,6 +15,7 @@
 #include "models/svm.h"
 
 #include "models/feed.h"
+#include "models/import.h"
 #include "models/plan.h"
 #include "models/svm_step.h"
 
@@ -75,8 +76,8 @@ static enum hm_status open_model(struct hm_model **model, const struct hm_train_
     svm->base.ops = &hm_svm;
     svm->base.batch = options->batch ? options->batch : 1;
     svm->options = *options;
-    enum hm_status status = HM_OK;
-    if (options->data)
+    enum hm_status status = hm_import_name(&svm->options, err);
+    if (!status && options->data)
         status = hm_fail(err, HM_EUSAGE, "svm: --data is for images; give --train FILE");
     if (!status && options->fed)
         status = hm_svm_open_fed(svm, err);
@@ -550,6 +551,7 @@ const struct hm_model_ops hm_svm = {
     .parts = hm_svm_parts,
     .weights = hm_svm_weights,
     .unweights = hm_svm_unweights,
+    .import = hm_svm_import,
     .save = hm_svm_save,
     .close = close_model,
     .feed = &hm_svm_feed,

@@ -95,6 +95,10 @@ void hm_svm_parts(const struct hm_model *model, struct hm_parts *parts);
 void hm_svm_weights(const struct hm_model *model, const uint32_t *b, uint64_t steps, float *out);
 enum hm_status hm_svm_unweights(const struct hm_model *model, const float *w, uint64_t steps,
                                 uint32_t *b, struct hm_err *err);
+/* LIBLINEAR's model file. */
+enum hm_status hm_svm_import(const struct hm_model *model, const char *path, float *w,
+                             void (*say)(void *context, const char *text), void *context,
+                             struct hm_err *err);
 enum hm_status hm_svm_save(struct hm_model *model, const uint32_t *b, uint64_t steps,
                            const char *path, struct hm_err *err);
 

@@ -5,6 +5,7 @@
 #include "models/word2vec.h"
 
 #include "models/feed.h"
+#include "models/import.h"
 #include "models/plan.h"
 #include "sparse/layout_field.h"
 
@@ -142,6 +143,8 @@ static enum hm_status open_model(struct hm_model **model, const struct hm_train_
     w2v->options = *options;
     w2v->kernels = hm_w2v_kernels_find(options->isa);
     enum hm_status status = check_options(options, err);
+    if (!status)
+        status = hm_import_name(&w2v->options, err);
     if (!status && !w2v->kernels)
         status = hm_fail(err, HM_EUSAGE, "--isa %s: this processor does not have it; use auto",
                          options->isa);
@@ -519,6 +522,7 @@ const struct hm_model_ops hm_word2vec = {
     .parts = hm_w2v_parts,
     .weights = hm_w2v_weights,
     .unweights = hm_w2v_unweights,
+    .import = hm_w2v_import,
     .save = hm_w2v_save,
     .close = close_model,
     .feed = &hm_word2vec_feed,

@@ -1,3 +1,4 @@
+#include "models/import.h"
 #include "node/node_state.h"
 #include "node/recorder.h"
 #include "node/saver.h"
@@ -330,7 +331,13 @@ static enum hm_status open_weights(struct hm_node *node, struct hm_err *err)
     }
     if (status)
         return status;
-    node->model->ops->init(node->model, &node->weights);
+    if (node->resumed && node->resumed->found) /* whatever it began with, it is further on */
+        node->model->ops->init(node->model, &node->weights);
+    else
+        status = hm_import_begin(node->model, &node->options.train, &node->weights,
+                                 node->options.rank <= 0 ? say : NULL, node, err);
+    if (status)
+        return status;
     hm_weights_settle(&node->weights);
     status = hm_combiner_open(&node->combiner, node->model->combine.rule,
                               node->model->marks && node->model->staleness_bound != 0,

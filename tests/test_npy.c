@@ -64,7 +64,7 @@ static void what_is_wrong_is_refused(void **state)
 {
     const float x[6] = {0};
     (void)state;
-    write_array("<f8", "(2, 3)", x, sizeof x);
+    write_array("<i4", "(2, 3)", x, sizeof x);
     refused("not float32");
     write_array("<f4", "(2, 3, 1)", x, sizeof x);
     refused("its shape is not");

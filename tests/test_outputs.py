@@ -190,7 +190,7 @@ def test_weights_are_scored_in_place_of_the_model(run, small, images, tmp_path, 
     assert [score['row'] for score in scores] == [0, 1, 2]
     assert scores[0]['loss'] == scores[2]['loss'] == pytest.approx(test['loss'], rel=1e-6)
     assert scores[1]['loss'] > scores[0]['loss'] and scores[0]['n'] == test['n']
-    for wrong, says in ((rows[:, :-1], 'the model has'), (rows * 1e9, 'at most'), (rows.astype('f8'), "astype('<f4')"),
+    for wrong, says in ((rows[:, :-1], 'the model has'), (rows * 1e9, 'at most'), (rows.astype('i4'), "astype('<f4')"),
                         (numpy.full_like(rows, numpy.nan), 'row 0, column 0')):
         numpy.save(tmp_path / 'rows.npy', wrong)
         process = run('eval', workload, out, *data, '--weights', tmp_path / 'rows.npy').wait()

@@ -86,6 +86,10 @@ static const struct flag flags[] = {
      "word2vec: words are runs of letters and digits, in lower case (default: what is between "
      "white space)",
      't', 0, FLAG, AT(node.train.lowercase)},
+    {"init", "FILE",
+     "begin with the weights of this file, the same on all nodes: word vectors (word2vec), "
+     ".safetensors (lenet5), LIBLINEAR's model (svm), or .npy",
+     'o', 0, TEXT, AT(node.train.init)},
     {"epochs", "E", "passes over the training rows, mesh-wide (default 5)", 'o', 0, POSITIVE,
      AT(node.train.epochs)},
     {"steps", "S", "examples to train on, mesh-wide", 'o', 0, LONG_COUNT, AT(node.train.steps)},
