@@ -333,20 +333,22 @@ static void take_chunk(struct pass *p, unsigned side, const struct hm_row_class 
 
 /* ---- classes ---- */
 
-/* The numbers of a class that is published now: x and F for the steps since it last was. */
-static void enter(const struct hm_saturator *s, struct hm_row_class *class,
-                  const struct hm_saturator_turn *turn)
+/* The numbers of a class that is published now: x and F for the steps since it last was, at their
+ * mean rate. A run may end at a rate of nearly nothing, but not all that is published then was made
+ * at it. */
+static void enter(struct hm_row_class *class, const struct hm_saturator_turn *turn, double rate)
 {
     const double k = (double)(turn->own_steps - class->at);
-    const double rate = s->model->ops->rate(s->model, (double)turn->mesh_steps);
     const bool alone = turn->n_live <= 1 || k <= 0;
     hm_saturation_fill(&class->table, alone ? 1 : turn->n_live * (1 + turn->delay_steps / k));
-    class->x = (float)(rate * CURVATURE * k);
+    class->x = (float)((class->rate + rate) / 2 * CURVATURE * k);
 }
 
-static void leave(struct hm_saturator *s, struct hm_row_class *class, uint64_t own_steps)
+static void leave(const struct hm_saturator *s, struct hm_row_class *class, uint64_t own_steps,
+                  double rate)
 {
     class->at = own_steps;
+    class->rate = rate;
     class->flush = s->flushes;
     class->visits++;
 }
@@ -422,6 +424,7 @@ uint32_t hm_saturator_extract(struct hm_saturator *s, const struct hm_kernels *k
 {
     uint32_t blocks[HM_SLICES + 1] = {0};
     const unsigned n_due = slices_due(s, turn);
+    const double rate = s->model->ops->rate(s->model, (double)turn->mesh_steps);
     struct pass p = {.s = s,
                      .kernels = kernels,
                      .publish = publish,
@@ -430,17 +433,19 @@ uint32_t hm_saturator_extract(struct hm_saturator *s, const struct hm_kernels *k
                      .whole = turn->final};
     if (turn->n_live > 1 && is_stale(s, turn))
         estimate(s, turn->mesh_steps);
-    s->flushes++;
-    enter(s, &s->hot, turn);
+    if (!s->flushes++)
+        for (unsigned i = 0; i < HM_SLICES; i++)
+            s->hot.rate = s->slice[i].rate = rate;
+    enter(&s->hot, turn, rate);
     for (unsigned i = 0; i < n_due; i++)
-        enter(s, &s->slice[(s->next + i) % HM_SLICES], turn);
+        enter(&s->slice[(s->next + i) % HM_SLICES], turn, rate);
     for (unsigned side = 0; side < 2; side++)
         take_side(&p, side, n_due, blocks);
-    leave(s, &s->hot, turn->own_steps);
+    leave(s, &s->hot, turn->own_steps, rate);
     note_blocks(&s->hot, blocks[HM_SLICES]);
     for (unsigned i = 0; i < n_due; i++) {
         const unsigned slice = (s->next + i) % HM_SLICES;
-        leave(s, &s->slice[slice], turn->own_steps);
+        leave(s, &s->slice[slice], turn->own_steps, rate);
         note_blocks(&s->slice[slice], blocks[slice]);
     }
     s->next = (s->next + n_due) % HM_SLICES;

@@ -26,6 +26,7 @@ enum {
 /* Rows that are published together. */
 struct hm_row_class {
     uint64_t at;     /* own steps when they last were */
+    double rate;     /* of a step then */
     uint64_t flush;  /* number of the flush then */
     uint64_t visits; /* for the turns of what has no mark */
     double blocks;   /* that such a flush published, in the mean */

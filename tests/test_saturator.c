@@ -6,6 +6,8 @@
 
 #include <math.h>
 
+static const double LAST_STEP = 1e9;
+
 enum { ROWS = 9000, COLS = 20, GRID_EXP = -14 };
 
 /* ---- a model of two tables ---- */
@@ -28,8 +30,7 @@ static uint32_t met(const struct hm_model *model, unsigned tensor, struct hm_rng
 static double rate(const struct hm_model *model, double t)
 {
     (void)model;
-    (void)t;
-    return .025;
+    return t < LAST_STEP ? .025 : 0;
 }
 
 static const struct hm_model_ops OPS = {
@@ -196,6 +197,23 @@ static void test_steps_are_those_of_the_class(void **state)
     close_scene(s);
 }
 
+/* Where the rate falls to nothing at the end, what is published then was not made at that. */
+static void test_the_rate_is_that_of_the_steps(void **state)
+{
+    (void)state;
+    struct scene *s = open_scene(true);
+    s->turn.room_blocks = UINT64_MAX;
+    flush(s, 10000, false);
+    const uint64_t since = s->saturator.slice[7].at;
+    add_to_many(s, 1000);
+    s->turn.mesh_steps = (uint64_t)LAST_STEP;
+    flush(s, 1000, true);
+    const double half = .5 * .025 * .15;
+    assert_true(fabs(s->saturator.hot.x - half * 1000) < 1e-4);
+    assert_true(fabs(s->saturator.slice[7].x - half * (double)(s->turn.own_steps - since)) < 1e-4);
+    close_scene(s);
+}
+
 /* What is left of a flush is not enough for another at the same time. */
 static void test_a_second_flush_finds_nothing(void **state)
 {
@@ -320,6 +338,7 @@ int main(void)
         cmocka_unit_test(test_alone_it_is_the_sum),
         cmocka_unit_test(test_frequent_rows_are_divided),
         cmocka_unit_test(test_steps_are_those_of_the_class),
+        cmocka_unit_test(test_the_rate_is_that_of_the_steps),
         cmocka_unit_test(test_a_second_flush_finds_nothing),
         cmocka_unit_test(test_hot_rows_first_the_rest_in_rotation),
         cmocka_unit_test(test_no_row_starves_under_a_cap),
