@@ -1,5 +1,6 @@
 /* The driver: feeds the mesh what happens, carries out what it says. The one thread that owns
  * sockets, B and the mesh. */
+#include "node/discover.h"
 #include "node/node_state.h"
 #include "node/recorder.h"
 #include "node/saver.h"
@@ -9,7 +10,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { MESSAGES_A_TURN = 256, STATUS_US = 250000, RELEASE_US = 1000 };
+enum { MESSAGES_A_TURN = 256, STATUS_US = 250000, DISCOVER_US = 200000, RELEASE_US = 1000 };
 
 /* What every event brings. A gradient that is in the steps has been read before. */
 static void fill_in(struct hm_node *node, struct hm_event *event)
@@ -359,6 +360,22 @@ static void heed_stops(struct hm_node *node)
     }
 }
 
+/* Nodes of this mesh that call out in the LAN: those of an island of it are not known yet. */
+static void discover(struct hm_node *node)
+{
+    struct hm_peer_entry peer;
+    uint64_t now = hm_node_now(node);
+    if (!node->discover || now < node->discover_due_us)
+        return;
+    node->discover_due_us = now + DISCOVER_US;
+    hm_discover_turn(node->discover, now, hm_config_fingerprint(&node->config));
+    while (hm_discover_next(node->discover, now, &peer)) {
+        struct hm_event event = event_of(node, HM_EV_POINTED_AT);
+        event.peer = &peer;
+        step(node, &event);
+    }
+}
+
 /* When the mesh or the time limit wants the next turn. */
 static uint64_t wake_us(const struct hm_node *node)
 {
@@ -382,6 +399,7 @@ uint64_t hm_driver_turn(struct hm_node *node)
     heed_stops(node);
     if (node->ended)
         return 0;
+    discover(node);
     struct hm_event tick = event_of(node, HM_EV_TICK);
     step(node, &tick);
     hm_node_tell_notes(node);

@@ -1,5 +1,6 @@
 /* Before there is a mesh: a node founds the configuration, or asks its seeds for the one that
  * exists. */
+#include "node/discover.h"
 #include "node/greeting.h"
 #include "node/node_state.h"
 #include "node/saver.h"
@@ -8,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ASK_EVERY_US = 100000, ASK_AGAIN_US = 1000000, GREETING_MS = 1000 };
+enum { ASK_EVERY_US = 100000, ASK_AGAIN_US = 1000000, GREETING_MS = 1000, SEARCH_MS = 50 };
 
 static enum hm_status found(struct hm_node *node, struct hm_err *err)
 {
@@ -239,8 +240,29 @@ static enum hm_status dial_seeds(struct hm_node *node, unsigned *n_seeds, int *f
     return HM_OK;
 }
 
+/* Peers that call out in the LAN, where none are named. */
+static void search(struct hm_node *node)
+{
+    struct hm_node_options *o = &node->options;
+    if (!node->discover || o->n_peers)
+        return;
+    uint64_t until_us = hm_node_now(node) + HM_DISCOVER_SEARCH_US;
+    while (hm_node_now(node) < until_us && !hm_discover_has_mesh(node->discover) &&
+           !atomic_load(&node->stop_wanted)) {
+        hm_discover_turn(node->discover, hm_node_now(node), 0);
+        hm_discover_wait(node->discover, SEARCH_MS);
+    }
+    o->n_peers = hm_discover_seeds(node->discover, o->peer, HM_SEEDS_MAX);
+    if (o->n_peers)
+        hm_node_log(node, HM_NOTE_INFO, "discovery: %u nodes are there, such as %s", o->n_peers,
+                    o->peer[0] + 6);
+    else
+        hm_node_log(node, HM_NOTE_INFO, "discovery: nobody has begun; this node founds the mesh");
+}
+
 enum hm_status hm_node_configure(struct hm_node *node, struct hm_err *err)
 {
+    search(node);
     unsigned n_seeds;
     int first;
     enum hm_status status = dial_seeds(node, &n_seeds, &first, err);

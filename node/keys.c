@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 /* Numbers of the subkeys; the context keeps them apart from what else may be made of a secret. */
-enum { SUBKEY_SERVER = 1, SUBKEY_CLIENT = 2, SUBKEY_FINGERPRINT = 3 };
+enum { SUBKEY_SERVER = 1, SUBKEY_CLIENT = 2, SUBKEY_FINGERPRINT = 3, SUBKEY_ANNOUNCE = 4 };
 
 #define CONTEXT "hogmesh1"
 
@@ -37,6 +37,11 @@ void hm_key_derive(struct hm_key *key)
     crypto_scalarmult_base(key->client_public, key->client_secret);
     crypto_kdf_derive_from_key(digest, sizeof digest, SUBKEY_FINGERPRINT, CONTEXT, key->secret);
     sodium_bin2hex(key->fingerprint, sizeof key->fingerprint, digest, HM_FINGERPRINT_DIGITS / 2);
+}
+
+void hm_key_announce(const struct hm_key *key, uint8_t out[HM_KEY_BYTES])
+{
+    crypto_kdf_derive_from_key(out, HM_KEY_BYTES, SUBKEY_ANNOUNCE, CONTEXT, key->secret);
 }
 
 void hm_keys_wipe(struct hm_keys *keys)

@@ -41,6 +41,9 @@ struct hm_keys {
 /* Fills everything of *key from its secret. */
 void hm_key_derive(struct hm_key *key);
 
+/* What announcements in a LAN are signed with (node/announce.h). */
+void hm_key_announce(const struct hm_key *key, uint8_t out[HM_KEY_BYTES]);
+
 /* Reads a key file. Refused are files that others may read or that belong to somebody else, what is
  * not a regular file (a symbolic link too), and everything but the format above. Errors name file
  * and line and what to do; *keys is wiped then. */

@@ -1,4 +1,5 @@
 #include "models/import.h"
+#include "node/discover.h"
 #include "node/node_state.h"
 #include "node/recorder.h"
 #include "node/saver.h"
@@ -159,6 +160,29 @@ static enum hm_status check_peers(const struct hm_node_options *o, struct hm_err
     return HM_OK;
 }
 
+static void discovered(void *context, enum hm_note_level level, const char *text)
+{
+    hm_node_log(context, level, "%s", text);
+}
+
+static enum hm_status open_discover(struct hm_node *node, const struct hm_keys *keys,
+                                    struct hm_err *err)
+{
+    const struct hm_node_options *o = &node->options;
+    return hm_discover_open(&node->discover,
+                            &(struct hm_discover_options){.where = o->discover,
+                                                          .workload = o->workload,
+                                                          .label = o->label,
+                                                          .rpc = node->env->rpc,
+                                                          .pub = node->env->pub,
+                                                          .life = o->life,
+                                                          .keys = keys,
+                                                          .insecure = o->insecure,
+                                                          .note = discovered,
+                                                          .context = node},
+                            err);
+}
+
 static enum hm_status open_sockets(struct hm_node *node, struct hm_err *err)
 {
     const struct hm_node_options *o = &node->options;
@@ -173,6 +197,8 @@ static enum hm_status open_sockets(struct hm_node *node, struct hm_err *err)
                                      .insecure = o->insecure};
     status = hm_env_zmq_open(&node->env, &env, err);
     atomic_store(&node->waker, node->env);
+    if (!status && o->discover)
+        status = open_discover(node, &keys, err);
     memcpy(node->report.key, keys.key[0].fingerprint, sizeof node->report.key);
     if (!status && keys.n)
         hm_node_log(node, HM_NOTE_INFO, "traffic is encrypted; key %s%s", node->report.key,
@@ -522,6 +548,7 @@ void hm_node_close(struct hm_node *node)
     hm_mesh_close(node->mesh);
     if (node->env)
         node->env->ops->close(node->env, 0);
+    hm_discover_close(node->discover);
     if (node->model && !node->model_borrowed)
         node->model->ops->close(node->model);
     hm_combiner_close(&node->combiner);

@@ -75,6 +75,8 @@ struct hm_node_options {
     int insecure;    /* traffic in clear is fine beyond loopback */
     const char *peer[HM_SEEDS_MAX];
     unsigned n_peers;
+    const char *discover; /* "NAME[:PORT]": peers are found in the LAN (node/discover.h); NULL: not
+                           */
     const char *feed[HM_FEEDS_MAX]; /* "HOST:PORT" of feeders (feeder.h), which have the data then;
                                        all nodes of a mesh that are fed are given the same ones */
     unsigned n_feeds;

@@ -113,6 +113,7 @@ struct hm_node {
     bool model_borrowed;  /* others use it too */
     struct hm_feed *feed; /* NULL: the model has its examples from files */
     struct hm_env *env;
+    struct hm_discover *discover; /* NULL: peers are not looked for in the LAN */
     struct hm_mesh *mesh;
     struct hm_decoder *decoder; /* shared with others of this thread; NULL: the mesh has its own */
     struct hm_fields config;
@@ -150,7 +151,7 @@ struct hm_node {
     bool stop_told, ended;
 
     _Atomic int stop_wanted; /* 0, 1: the mesh, 2: this node leaves; set from signal handlers */
-    uint64_t status_due_us;
+    uint64_t status_due_us, discover_due_us;
     uint64_t rate_steps, rate_us, rate;
     uint64_t spent_us;         /* the driver's processor time at the last extract */
     _Atomic uint64_t train_us; /* when training began; 0: not yet. The driver writes it, the scorer

@@ -280,6 +280,9 @@ void hm_mesh_step(struct hm_mesh *mesh, const struct hm_event *event)
     case HM_EV_INSTALLED:
         hm_mesh_on_installed(mesh);
         break;
+    case HM_EV_POINTED_AT:
+        hm_mesh_member_add(mesh, event->peer, false);
+        break;
     case HM_EV_WORK_ENDED:
         hm_mesh_on_work_ended(mesh);
         break;

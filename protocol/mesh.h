@@ -34,6 +34,8 @@ enum hm_event_type {
     HM_EV_SNAPSHOT,   /* the SNAPSHOT action is done */
     HM_EV_INSTALLED,  /* the INSTALL action is done */
     HM_EV_VERIFIED,   /* the VERIFY action is done */
+    HM_EV_POINTED_AT, /* somebody of this mesh is said to be at an address, as peers' lists say it
+                       */
     HM_EV_WORK_ENDED, /* after END_WORK: no worker touches W any more */
     HM_EV_STOP,       /* the user, or a score that is good enough, ends the run of the whole mesh */
     HM_EV_STATUS,     /* the STATUS action is done */
@@ -77,7 +79,8 @@ struct hm_event {
         struct hm_blob *status; /* of STATUS: what to answer, which the mesh owns from now on; NULL:
                                    nothing */
         uint64_t digest;        /* of VERIFIED: H(B) */
-        const char *reason;     /* of STOP and LEAVE */
+        const struct hm_peer_entry *peer; /* of POINTED_AT: label and endpoints by their rules */
+        const char *reason;               /* of STOP and LEAVE */
     };
 };
 

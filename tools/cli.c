@@ -214,6 +214,10 @@ static const struct flag flags[] = {
      "take the examples from the feeder there (hogmesh feed) instead of --train; may be repeated",
      'F', 0, FEEDS, 0},
     {"peer", "HOST:PORT", "address of any node of the mesh; may be repeated", 'j', 0, PEERS, 0},
+    {"discover", "NAME[:PORT]",
+     "find the nodes of the mesh NAME in the LAN, by UDP broadcast (port 7077); without --peer: "
+     "join them, or found it",
+     'j', 0, TEXT, AT(node.discover)},
     {"bind", "HOST:PORT", "where to listen (default 127.0.0.1, any port; PORT + 1 is taken too)",
      'j', 0, TEXT, AT(node.bind)},
     {"advertise", "HOST[:PORT]", "address that peers shall dial instead", 'j', 0, TEXT,
