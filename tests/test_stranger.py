@@ -106,7 +106,9 @@ def examples():
     section = PAGE.split('## 12. Worked examples')[1].split('## 13.')[0]
     for part in re.split(r'\n(?=\*\*)', section)[1:]:
         blocks = [dump(block) for block in re.findall(r'```\n(.*?)```', part, re.S)]
-        if part.startswith('**CHUNK_REQ**'):
+        if part.startswith('**ASK**'):
+            yield from ((block, b'') for block in blocks)
+        elif part.startswith('**CHUNK_REQ**'):
             yield blocks[0], b''
             yield blocks[1], dump('01 a3')
         else:

@@ -1,4 +1,5 @@
 """The conduct of a peer (WIRE.md 9) in one thread: it joins, applies, acknowledges, repairs, publishes if asked, and ends."""
+import json
 import random
 import time
 
@@ -192,7 +193,7 @@ class Node:
             letter = wire.decode(frames)
             if letter.life == self.life:
                 return
-            if letter.kind not in ('HELLO', 'REJECT') and letter.fingerprint != self.fingerprint:
+            if letter.kind not in ('HELLO', 'REJECT', 'ASK') and letter.fingerprint != self.fingerprint:
                 if letter.kind != 'HELLO_OK' or self.fields is not None:
                     raise wire.Refused('another fingerprint')
             if letter.kind != 'HELLO' and letter.life in self.peers:
@@ -312,6 +313,13 @@ class Node:
             if letter.fields['clean'] and self.phase >= DONE and letter.fields['digest'] != self.digest():
                 raise GivenUp(f'{peer.label} left with another digest')
             self.look_for_gap(letter.life, now, .005)
+
+    def on_ask(self, letter, routing, now):
+        state = json.dumps(dict(schema=1, label=self.label, phase=self.phase)).encode() if letter.fields['what'] else b''
+        self.answer(routing, 'STATUS', state, **letter.fields)
+
+    def on_status(self, letter, routing, now):
+        pass  # it asks nobody
 
     def on_yield(self, letter, routing, now):
         raise GivenUp('somebody yields: that is more than this peer was taught')

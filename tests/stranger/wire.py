@@ -43,6 +43,8 @@ TYPES = {
     'CHUNK': (11, dict(id=LIFE, chunk=(0, BLOCKS_MAX - 1), encoding=FLAG, raw_n=(0, 8388608), n_nonzero=(0, 64 * 4096))),
     'YIELD': (12, dict(successor=LIFE, seq=(0, SEQ_MAX), renounced=(1, U32))),
     'LEAVE': (13, dict(seq=(0, SEQ_MAX), digest=N64, clean=FLAG)),
+    'ASK': (14, dict(number=N64, what=FLAG)),
+    'STATUS': (15, dict(number=N64, what=FLAG)),
 }
 NAMES = {number: name for name, (number, _) in TYPES.items()}
 Letter = collections.namedtuple('Letter', 'kind fingerprint life fields payload')
