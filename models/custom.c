@@ -77,47 +77,62 @@ static enum hm_status take_first(const struct hm_custom_tensor *tensor, const fl
     return HM_OK;
 }
 
-static enum hm_status make_room(struct hm_custom *custom, size_t n, struct hm_err *err)
+static enum hm_status make_room(struct hm_custom *custom, struct hm_err *err)
 {
     if (custom->n == HM_CUSTOM_TENSORS_MAX)
         return hm_fail(err, HM_EUSAGE, "more than %d tensors", HM_CUSTOM_TENSORS_MAX);
-    if (custom->n == custom->room) {
-        unsigned room = custom->room ? 2 * custom->room : 16;
-        void *moved = realloc(custom->tensor, room * sizeof *custom->tensor);
-        if (!moved)
-            return hm_fail(err, HM_ENOMEM, "no memory for %u tensors", room);
-        custom->tensor = moved;
-        custom->room = room;
-    }
-    void *moved = realloc(custom->first, (custom->n_numbers + n) * sizeof *custom->first);
+    if (custom->n < custom->room)
+        return HM_OK;
+    unsigned room = custom->room ? 2 * custom->room : 16;
+    void *moved = realloc(custom->tensor, room * sizeof *custom->tensor);
     if (!moved)
-        return hm_fail(err, HM_ENOMEM, "no memory for %zu weights", custom->n_numbers + n);
-    custom->first = moved;
+        return hm_fail(err, HM_ENOMEM, "no memory for %u tensors", room);
+    custom->tensor = moved;
+    custom->room = room;
     return HM_OK;
+}
+
+/* A tensor as it is to be appended, with room for it, but not for its values. */
+static enum hm_status describe(struct hm_custom *custom, const char *name, unsigned n_dims,
+                               const uint32_t *dim, int grid_exp, struct hm_custom_tensor *tensor,
+                               struct hm_err *err)
+{
+    *tensor = (struct hm_custom_tensor){
+        .n_dims = n_dims, .number = custom->n_numbers, .grid_exp = grid_exp};
+    enum hm_status status = check_name(custom, name, err);
+    if (status)
+        return status;
+    memcpy(tensor->name, name, strlen(name) + 1);
+    if (grid_exp < HM_GRID_EXP_MIN || grid_exp > HM_GRID_EXP_MAX)
+        return hm_fail(err, HM_EUSAGE, "tensor '%s': a grid of 2^%d; 2^%d to 2^%d is expected",
+                       name, grid_exp, HM_GRID_EXP_MIN, HM_GRID_EXP_MAX);
+    status = check_shape(tensor, dim, custom, err);
+    return status ? status : make_room(custom, err);
+}
+
+static void append(struct hm_custom *custom, const struct hm_custom_tensor *tensor)
+{
+    custom->tensor[custom->n++] = *tensor;
+    custom->n_numbers += tensor->n;
 }
 
 enum hm_status hm_custom_add(struct hm_custom *custom, const char *name, unsigned n_dims,
                              const uint32_t *dim, int grid_exp, const float *initial,
                              struct hm_err *err)
 {
-    struct hm_custom_tensor tensor = {
-        .n_dims = n_dims, .number = custom->n_numbers, .grid_exp = grid_exp};
-    enum hm_status status = check_name(custom, name, err);
+    struct hm_custom_tensor tensor;
+    enum hm_status status = describe(custom, name, n_dims, dim, grid_exp, &tensor, err);
     if (status)
         return status;
-    memcpy(tensor.name, name, strlen(name) + 1);
-    if (grid_exp < HM_GRID_EXP_MIN || grid_exp > HM_GRID_EXP_MAX)
-        return hm_fail(err, HM_EUSAGE, "tensor '%s': a grid of 2^%d; 2^%d to 2^%d is expected",
-                       name, grid_exp, HM_GRID_EXP_MIN, HM_GRID_EXP_MAX);
-    if ((status = check_shape(&tensor, dim, custom, err)) ||
-        (status = make_room(custom, tensor.n, err)))
+    size_t n = custom->n_numbers + tensor.n;
+    int32_t *moved = realloc(custom->first, n * sizeof *moved);
+    if (!moved)
+        return hm_fail(err, HM_ENOMEM, "no memory for %zu weights", n);
+    custom->first = moved;
+    memset(moved + tensor.number, 0, tensor.n * sizeof *moved);
+    if (initial && (status = take_first(&tensor, initial, moved + tensor.number, err)) != HM_OK)
         return status;
-    int32_t *first = custom->first + custom->n_numbers;
-    memset(first, 0, tensor.n * sizeof *first);
-    if (initial && (status = take_first(&tensor, initial, first, err)) != HM_OK)
-        return status;
-    custom->tensor[custom->n++] = tensor;
-    custom->n_numbers += tensor.n;
+    append(custom, &tensor);
     return HM_OK;
 }
 
@@ -195,7 +210,7 @@ void hm_custom_describe(const struct hm_custom *custom, char text[HM_CUSTOM_TEXT
 
 static int all_zero(const struct hm_custom *custom)
 {
-    for (size_t i = 0; i < custom->n_numbers; i++)
+    for (size_t i = 0; custom->first && i < custom->n_numbers; i++)
         if (custom->first[i])
             return 0;
     return 1;
@@ -204,12 +219,12 @@ static int all_zero(const struct hm_custom *custom)
 void hm_custom_describe_first(const struct hm_custom *custom, char text[HM_CUSTOM_TEXT])
 {
     struct hm_hash hash;
+    snprintf(text, HM_CUSTOM_TEXT, "zero");
+    if (all_zero(custom))
+        return;
     hm_hash_init(&hash);
     hm_hash_update(&hash, custom->first, custom->n_numbers * sizeof *custom->first);
-    if (all_zero(custom))
-        snprintf(text, HM_CUSTOM_TEXT, "zero");
-    else
-        snprintf(text, HM_CUSTOM_TEXT, "%016llx", (unsigned long long)short_hash(&hash));
+    snprintf(text, HM_CUSTOM_TEXT, "%016llx", (unsigned long long)short_hash(&hash));
 }
 
 static uint8_t *put(uint8_t *to, uint32_t x, unsigned bytes)
@@ -284,7 +299,11 @@ static enum hm_status unpack_tensor(struct hm_custom *custom, struct cursor *c, 
         dim[d] = get(c, 4);
     if (c->bad || n_dims > HM_CUSTOM_DIMS_MAX)
         return hm_fail(err, HM_ECORRUPT, "the list of tensors ends within one");
-    return hm_custom_add(custom, name, n_dims, dim, grid_exp, NULL, err);
+    struct hm_custom_tensor tensor;
+    enum hm_status status = describe(custom, name, n_dims, dim, grid_exp, &tensor, err);
+    if (!status)
+        append(custom, &tensor);
+    return status;
 }
 
 enum hm_status hm_custom_unpack(struct hm_custom *custom, const uint8_t *bytes, size_t n,
@@ -302,6 +321,10 @@ enum hm_status hm_custom_unpack(struct hm_custom *custom, const uint8_t *bytes, 
         return status;
     if ((size_t)(c.end - c.at) != (*with_first ? UNIT_BYTES * custom->n_numbers : 0))
         return hm_fail(err, HM_ECORRUPT, "the list of tensors has another length than it says");
+    if (*with_first) /* of which there are as many as bytes are there */
+        custom->first = malloc(custom->n_numbers * sizeof *custom->first);
+    if (*with_first && !custom->first)
+        return hm_fail(err, HM_ENOMEM, "no memory for %zu weights", custom->n_numbers);
     for (size_t i = 0; *with_first && i < custom->n_numbers; i++) {
         int32_t units = (int32_t)(get(&c, UNIT_BYTES) << 8) >> 8;
         if (units > FIRST_MAX || units < -FIRST_MAX)
@@ -507,7 +530,7 @@ static void init(const struct hm_model *base, struct hm_weights *weights)
 {
     const struct hm_custom *custom = of(base)->custom;
     memset(weights->b, 0, weights->n * sizeof weights->b[0]);
-    for (unsigned i = 0; i < custom->n; i++)
+    for (unsigned i = 0; custom->first && i < custom->n; i++)
         memcpy(weights->b + custom->tensor[i].at, custom->first + custom->tensor[i].number,
                custom->tensor[i].n * sizeof *weights->b);
 }

@@ -34,7 +34,7 @@ struct hm_custom {
     unsigned n, room;
     struct hm_custom_tensor *tensor; /* [n] */
     size_t n_numbers;
-    int32_t *first; /* [n_numbers] first values in grid units */
+    int32_t *first; /* [n_numbers] first values in grid units; NULL: zeros */
     int adopts;     /* the mesh's first values, whatever its own are */
     int marks;      /* who adds says where (hm_model.marks) */
 };

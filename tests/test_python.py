@@ -170,6 +170,9 @@ def test_files_and_logs(tmp_path, caplog):
     assert mesh.result.hash in run.stdout
     subprocess.run([BINARY, 'export', 'custom', tmp_path / 'x.hm', '--to', tmp_path / 'y.npy'], check=True)
     assert (tmp_path / 'y.npy').read_bytes() == (tmp_path / 'x.npy').read_bytes()
+    for command in ('run', 'join', 'sim', 'synth', 'eval'):
+        run = subprocess.run([BINARY, command, 'custom'], capture_output=True, text=True)
+        assert run.returncode == 2 and 'unknown workload custom' in run.stderr
     with pytest.raises(hogmesh.UsageError, match='exports'):
         mesh.save(tmp_path / 'x.txt')
     with caplog.at_level(logging.INFO, 'hogmesh'), hogmesh.Mesh({'x': [1]}, checkpoint=tmp_path / 'x.ckpt', steps=1):

@@ -1,5 +1,6 @@
 #include "tools/cli.h"
 
+#include <stdbool.h>
 #include <string.h>
 
 static const struct command commands[] = {
@@ -104,6 +105,15 @@ static void overview(FILE *out)
     fputs("\n'hogmesh COMMAND --help' lists a command's flags.\n", out);
 }
 
+/* What a program has trained by itself (hogmesh.h) can be exported here, and no more. */
+static bool is_workload(const struct command *command, const char *name)
+{
+    for (unsigned i = 0; hm_workload_at(i); i++)
+        if (strcmp(hm_workload_at(i)->name, name) == 0)
+            return true;
+    return command->main == cmd_export && strcmp(hm_custom.name, name) == 0;
+}
+
 static int dispatch(const struct command *command, int argc, char **argv)
 {
     struct cli cli;
@@ -116,7 +126,7 @@ static int dispatch(const struct command *command, int argc, char **argv)
     int status = cli_parse(&cli, command, argc - first + 1, argv + first - 1);
     if (status)
         return status < 0 ? EXIT_DONE : status;
-    if (command->takes_workload && (!workload || !hm_workload_find(workload))) {
+    if (command->takes_workload && (!workload || !is_workload(command, workload))) {
         fprintf(stderr, "hogmesh %s: %s%s; known are:", command->name,
                 workload ? "unknown workload " : "a workload is missing", workload ? workload : "");
         for (unsigned i = 0; hm_workload_at(i); i++)
