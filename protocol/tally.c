@@ -15,7 +15,7 @@ static unsigned bucket_of(uint64_t x)
     return bucket < HM_TALLY_BUCKETS ? bucket : HM_TALLY_BUCKETS - 1;
 }
 
-static uint64_t floor_of(unsigned bucket)
+uint64_t hm_tally_floor(uint32_t bucket)
 {
     if (bucket < 128)
         return bucket;
@@ -95,7 +95,7 @@ uint64_t hm_tally_quantile(const struct hm_tally *tally, double p)
     for (uint32_t i = 0; i < tally->n_buckets; i++) {
         seen += tally->bucket[i];
         if (seen && seen >= want)
-            return floor_of(tally->first + i);
+            return hm_tally_floor(tally->first + i);
     }
     return 0;
 }
@@ -105,7 +105,7 @@ void hm_tally_below(const struct hm_tally *tally, const uint64_t *bound, uint64_
     uint32_t i = 0;
     uint64_t seen = 0;
     for (size_t k = 0; k < n; k++) {
-        for (; i < tally->n_buckets && floor_of(tally->first + i) <= bound[k]; i++)
+        for (; i < tally->n_buckets && hm_tally_floor(tally->first + i) <= bound[k]; i++)
             seen += tally->bucket[i];
         count[k] = seen;
     }

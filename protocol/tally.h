@@ -30,12 +30,15 @@ void hm_tally_fini(struct hm_tally *tally);
  * HM_TALLY_BUCKETS are ignored. */
 void hm_tally_fill(struct hm_tally *tally, uint32_t bucket, uint32_t count);
 
+/* The smallest count that belongs to a bucket. */
+uint64_t hm_tally_floor(uint32_t bucket);
+
 /* The smallest recorded value (bucket floor) that at least the part p in [0, 1] of all values do
  * not exceed. */
 uint64_t hm_tally_quantile(const struct hm_tally *tally, double p);
 
-/* count[i]: how many of the recorded values are at most bound[i] (rising, each below 128, where that
- * is exact); [n] of both. */
+/* count[i]: how many of the recorded values are at most bound[i] (rising, each below 128, where
+ * that is exact); [n] of both. */
 void hm_tally_below(const struct hm_tally *tally, const uint64_t *bound, uint64_t *count, size_t n);
 
 static inline double hm_tally_mean(const struct hm_tally *tally)

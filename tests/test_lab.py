@@ -23,6 +23,7 @@ sys.path.insert(0, str(LAB))
 sys.dont_write_bytecode = True
 import experiment  # noqa: E402
 import landscape  # noqa: E402
+import law  # noqa: E402
 import stats  # noqa: E402
 import table  # noqa: E402
 
@@ -292,3 +293,87 @@ def test_values_have_workloads_modes_and_plans_of_their_own(small, images, tmp_p
 def test_a_value_is_of_flags(small_experiment, tmp_path):
     small_experiment.write_text(small_experiment.read_text().replace('"2" = { "-n" = 2 }', '"2" = { "-n" = 2, nodes = 3 }'))
     assert "'nodes' is neither a flag" in lab(tmp_path, 'run', small_experiment, code=1).stderr
+
+
+# ---- laws ----
+
+def test_formulas_are_arithmetic_and_nothing_else():
+    assert law.evaluate('base / nodes + 2 * flush ** 2 - -1', {'base': 10, 'nodes': 4, 'flush': 3}) == 21.5
+    assert law.evaluate('max(1, exp(0) + sqrt(4))', {}) == 3 and math.isnan(law.evaluate('1 / 0', {}))
+    for formula in '__import__("os")', 'base.real', 'nodes', 'x[0]', '1 +', '"a"', 'exp(x=1)', '[1]':
+        with pytest.raises(experiment.Wrong):
+            law.evaluate(formula, {'base': 1})
+
+
+def test_numbers_are_read_off_values():
+    values = {'nodes': '16 nodes', 'flush': 'every step', 'latency': '0.5 ms', 'share of all': '2k', 'rule': 'hold'}
+    assert law.numbers_of(values, {'numbers': {'flush': {'every step': 1}}}) == {
+        'nodes': 16, 'flush': 1, 'latency': .0005, 'share_of_all': 2000}
+
+
+def test_slopes_are_of_pairs():
+    found = [({}, {1: 1., 2: 1.}, {1: 2., 2: 4.}), ({}, {1: 3., 2: 3.}, {1: 6., 2: 12.}), ({}, {1: 5., 2: 5.}, {1: math.nan, 2: math.nan})]
+    assert law.slope(found).mean == pytest.approx(3) and law.slope(found).half == pytest.approx(12.706)
+    assert 'correlation 1.00' in law.fit(found) and '2 settings (1 more without a figure)' in law.fit(found)
+
+
+def test_how_far_curves_are_apart():
+    a = [{'steps': x, 'loss': 2.} for x in (0, 10)]
+    b = [{'steps': x, 'loss': 1.6} for x in (5, 20)]
+    assert law.apart(a, b, 'steps', 'loss') == pytest.approx(.25)
+    assert law.apart(a, [{'steps': x, 'loss': 1} for x in (50, 60)], 'steps', 'loss') is None and law.apart(a, [], 'steps', 'loss') is None
+
+
+LAW = '''
+[axis.latency]
+"0.1 ms" = {{ "--latency" = "const:100us" }}
+"2 ms" = {{ "--latency" = "const:2ms" }}
+[[table]]
+kind = "law"
+title = "Time"
+law = "base / nodes * 2 + latency"
+base = {{ nodes = "2", again = "a" }}
+measure = "train_seconds"
+[[table]]
+kind = "agreement"
+title = "Worlds"
+axis = "latency"
+of = "2 ms"
+than = "0.1 ms"
+rows = ["nodes"]
+only = {{ again = ["a"] }}
+[[figure]]
+kind = "law"
+title = "Time"
+law = "base / nodes * 2 + latency"
+base = {{ nodes = "2", again = "a" }}
+measure = "train_seconds"
+lines = "latency"
+[[figure]]
+kind = "distribution"
+title = "Staleness"
+lines = "latency"
+only = {{ nodes = ["3"] }}
+[[figure]]
+kind = "scatter"
+title = "Age and direction"
+x = "currencies.updates.mean"
+measure = "currencies.cosine.mean"
+lines = "latency"
+along = "nodes"
+x_log = "symlog"
+'''
+
+
+def test_laws_worlds_and_what_is_drawn_of_them(small, tmp_path):
+    file = tmp_path / 'law.toml'
+    text = SVM.replace('"--epochs" = 3', '"--epochs" = 3\n"--measure-staleness" = 3') + LAW
+    file.write_text(text.format(train=small.train, test=small.test))
+    lab(tmp_path, 'run', file, '--out', 'law', '--quiet')
+    report = (tmp_path / 'law' / 'report.md').read_text()
+    # Time is shared by nodes, to the end of a batch.
+    ratios = [float(line.split('|')[4].split('±')[0]) for line in report.splitlines() if line.startswith('| nodes 3')]
+    assert len(ratios) == 4 and all(.8 < ratio < 1.3 for ratio in ratios), report
+    assert re.search(r'measured = \(\S+ ± \S+\) x predicted', report)
+    assert re.search(r'\| 3 \| [\d.]+ ± [\d.]+ \| [\d.]+ ± [\d.]+ \|', report), report
+    assert len(list((tmp_path / 'law').glob('figure*.png'))) == 5

@@ -132,6 +132,18 @@ static json_t *all_currencies(const json_t *nodes)
     return json;
 }
 
+/* [[count, how often], ...], ascending; counts as exact as quantiles are. */
+static json_t *histogram(const struct hm_tally *tally)
+{
+    json_t *json = json_array();
+    for (uint32_t i = 0; i < tally->n_buckets; i++)
+        if (tally->bucket[i])
+            json_array_append_new(json,
+                                  json_pack("[I, I]", (json_int_t)hm_tally_floor(tally->first + i),
+                                            (json_int_t)tally->bucket[i]));
+    return json;
+}
+
 static json_t *score_json(const struct hm_score *score)
 {
     if (!score->n)
@@ -495,6 +507,7 @@ json_t *summary_of_run(const struct cli *cli, const char *mode, json_t *nodes)
     json_object_set_new(s, "balanced", json_boolean(ledger.balanced));
     json_object_set_new(s, "race_loss", json_real(sampled ? (double)wiped / (double)sampled : 0));
     json_object_set_new(s, "staleness", quantiles(&flushes));
+    json_object_set_new(json_object_get(s, "staleness"), "histogram", histogram(&flushes));
     json_object_set_new(s, "staleness_steps", quantiles(&steps));
     hm_tally_fini(&flushes);
     hm_tally_fini(&steps);

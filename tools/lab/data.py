@@ -23,11 +23,11 @@ def cache():
     return folder
 
 
-def made(binary, workload, *flags):
-    folder = cache() / f"synth-{workload}"
+def made(binary, name, workload=None, *flags):
+    folder = cache() / f"synth-{name}"
     if not folder.exists():
         half = folder.with_suffix(".half")
-        subprocess.run([binary, "synth", workload, "--out", half, "--quiet", *flags], check=True)
+        subprocess.run([binary, "synth", workload or name, "--out", half, "--quiet", *flags], check=True)
         half.rename(folder)
     return folder
 
@@ -95,8 +95,13 @@ def rows(binary):
     return ["--train", folder / "train.svm", "--test", folder / "test.svm"], "rows made here like RCV1's"
 
 
+def few_rows(binary):
+    folder = made(binary, "svm-20k", "svm", "--rows", "20000")
+    return ["--train", folder / "train.svm", "--test", folder / "test.svm"], "20,000 rows made here like RCV1's"
+
+
 DATA = {"fashion-mnist": lambda binary: images(binary, "fashion-mnist"), "cifar10": lambda binary: images(binary, "cifar10"),
-        "rcv1": rows, "wikipedia-30": lambda binary: text(binary, 30), "wikipedia-100": lambda binary: text(binary, 100)}
+        "rcv1": rows, "rows-20k": few_rows, "wikipedia-30": lambda binary: text(binary, 30), "wikipedia-100": lambda binary: text(binary, 100)}
 
 
 def find(binary, name):

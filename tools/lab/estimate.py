@@ -18,6 +18,11 @@ def number(text, default=0.):
     return float(found[1]) * SUFFIX.get(found[2], 1) if found else default
 
 
+def duration(text):
+    """Seconds that a distribution of durations has in the mean, about."""
+    return max((float(x) * {"us": 1e-6, "ms": 1e-3, "s": 1.}[unit] for x, unit in re.findall(r"([0-9.]+)(us|ms|s)", str(text))), default=.02)
+
+
 def of_run(experiment, run):
     """Seconds of processor time."""
     flags, workload, data = dict(run.setting.flags), run.setting.workload, run.setting.data
@@ -25,6 +30,8 @@ def of_run(experiment, run):
     rows = ROWS.get(data, 20_000) if isinstance(data, str) else 20_000
     examples = number(flags["--steps"]) if "--steps" in flags else rows * number(flags.get("--epochs", 5))
     every, nodes, batch = number(flags.get("--score-every", 0)), number(flags.get("-n", 2)), number(flags.get("--batch", 32))
+    if "--seconds" in flags:
+        examples = number(flags["--seconds"]) / duration(flags.get("--step-time")) * batch * nodes
     sends = flags.get("--topology") != "server" and run.setting.mode == "sim"
     deliveries = examples / max(batch, 1) * (nodes - 1) if sends and workload != "svm" else 0
     return start + example * examples + (score * examples / every if every else 0) + delivery * deliveries

@@ -129,7 +129,7 @@ def check(name, about):
             check_values(name, kind, spec, axes)
             for key in ("rows", "columns", "lines", "panels", "x"):
                 for axis in listed(spec.get(key, [])):
-                    if axis not in axes and not (kind == "figure" and key == "x"):
+                    if axis not in axes and not (key == "x" and (kind == "figure" or spec.get("kind") == "agreement")):
                         fail(name, f"[[{kind}]] {key} = '{axis}': there is no such axis")
 
 

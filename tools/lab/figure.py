@@ -4,12 +4,20 @@
     title = "..."
     kind = "curves"                what B scores on the way, a band for the interval over the seeds
     x = "steps"                    or "seconds"; x_unit and x_scale say what is written
-    y = "loss"                     a field of the curve's points; y_scale, y_label
+    y = "loss"                     a field of the curve's points; y_scale, y_label, y_log, y_min, y_max (what is beyond is cut off)
+    only = { delay = ["0 ms"] }    the values of an axis that are looked at; of all kinds
     panels = "workers"             an axis, one panel for each of its values
     lines = "delay"                an axis, one line for each
 
     kind = "intervals"             a figure of each setting with its interval, as [[table]] has it (measure, scale, unit, chance)
     x = "workers", lines = "delay", panels = "parts"
+
+    kind = "scatter"               two measures against each other, a point for each setting with the intervals of both
+    x = "currencies.updates.mean"  and measure; lines = "workload" gives colours, along = "delay" joins points; x_log, y_log
+
+    kind = "distribution"          part of the deltas that were at most so stale when they came, in flushes; lines, panels
+
+    kind = "law"                   see law.py
 
     kind = "landscape"             loss around the paths of weights (flags need "--trajectory"), from above and in 3-D
     lines = "momentum"             one path for each value, all in one plane; panels have planes of their own
@@ -24,6 +32,7 @@ import math
 import matplotlib
 import numpy
 
+import law
 import stats
 import table
 from experiment import listed
@@ -65,21 +74,21 @@ def name_ends(axes, ends):
     if not ends:
         return
     low, high = axes.get_ylim()
-    points = axes.get_window_extent().height * 72 / axes.figure.dpi
     place = -math.inf
     for y, x, name, c in sorted(ends):
-        place = max(y, place + (high - low) * .05)
-        axes.annotate(name, (x, y), xytext=(4, (place - y) / (high - low) * points), textcoords="offset points", color=c, fontsize=8,
-                      va="center", annotation_clip=False)
+        y = min(max(y, low), high)  # beyond what is shown: at the edge
+        at = axes.transData.transform((x, y))[1] * 72 / axes.figure.dpi
+        place = max(at, place + 9.5)
+        axes.annotate(name, (x, y), xytext=(4, place - at), textcoords="offset points", color=c, fontsize=8, va="center", annotation_clip=False)
 
 
 def panels_of(experiment, spec):
     axis = spec.get("panels")
-    return [{axis: value} for value in experiment.axes[axis]] if axis else [{}]
+    return table.positions(experiment, [axis], spec.get("only")) if axis else [{}]
 
 
 def lines_of(experiment, spec):
-    return table.positions(experiment, listed(spec.get("lines", [])))
+    return table.positions(experiment, listed(spec.get("lines", [])), spec.get("only"))
 
 
 def curves(experiment, results, spec, axes, where):
@@ -97,7 +106,8 @@ def curves(experiment, results, spec, axes, where):
 
 
 def intervals(experiment, results, spec, axes, where):
-    values, lines = experiment.axes[spec["x"]], lines_of(experiment, spec)
+    values = [where_x[spec["x"]] for where_x in table.positions(experiment, [spec["x"]], spec.get("only"))]
+    lines = lines_of(experiment, spec)
     for i, line in enumerate(lines):
         c, _ = colour(i)
         for k, value in enumerate(values):
@@ -111,9 +121,80 @@ def intervals(experiment, results, spec, axes, where):
                               capsize=2, linewidth=1.2, label=table.label(line) if k == 0 and line else None)
             single = [v for v in cell.values.values() if math.isfinite(v)]
             axes.plot([x] * len(single), single, ".", color=c, alpha=.35, markersize=3)
-    axes.set_xticks(range(len(values)), values)
+    long = sum(map(len, values)) > 45
+    axes.set_xticks(range(len(values)), values, rotation=30 if long else 0, ha="right" if long else "center", fontsize=8 if long else None)
     axes.set_xlabel(spec["x"])
     axes.grid(axis="x", visible=False)
+    return []
+
+
+def crossed(axes, x, y, c, name):
+    """A point with the intervals of both of its means."""
+    halves = [m.half if math.isfinite(m.half) else 0 for m in (x, y)]
+    axes.errorbar(x.mean, y.mean, xerr=halves[0] or None, yerr=halves[1], color=c, marker="o", markersize=4.5, capsize=1.5, linewidth=.9, label=name)
+
+
+def scatter(experiment, results, spec, axes, where):
+    others = [axis for axis in experiment.axes if axis not in listed(spec.get("lines", [])) and axis not in where]
+    for i, line in enumerate(lines_of(experiment, spec)):
+        (c, _), named = colour(i), table.label(line) if line else None
+        for rest in table.positions(experiment, [axis for axis in others if axis != spec.get("along")]):
+            path = []
+            for value in experiment.axes[spec["along"]] if "along" in spec else [None]:
+                there = table.chosen(results, {**where, **line, **rest, **({spec["along"]: value} if value else {})})
+                if not there:
+                    continue
+                x, y = (table.Cell(there, {**spec, "measure": m, "scale": spec.get(scale, 1)}).mean
+                        for m, scale in ((spec["x"], "x_scale"), (spec["measure"], "scale")))
+                if math.isfinite(x.mean) and math.isfinite(y.mean):
+                    crossed(axes, x, y, c, named)
+                    path.append((x.mean, y.mean))
+                    named = None
+            if len(path) > 1:
+                axes.plot(*zip(*path), color=c, linewidth=.8, alpha=.5)
+    axes.set_xlabel(spec.get("x_label", spec["x"]))
+    if isinstance(spec.get("x_log"), str):  # "symlog": with 0
+        axes.set_xscale(spec["x_log"])
+    return []
+
+
+def distribution(experiment, results, spec, axes, where):
+    for i, line in enumerate(lines_of(experiment, spec)):
+        shares = [numpy.array(r.summary["staleness"]["histogram"]).T for r in table.chosen(results, {**where, **line})
+                  if r.summary.get("staleness", {}).get("histogram")]
+        if not shares:
+            continue
+        (c, dash), x = colour(i), numpy.arange(max(s[0][-1] for s in shares) + 2)
+        parts = numpy.array([[s[1][s[0] <= at].sum() / s[1].sum() for at in x] for s in shares])
+        half = stats.quantile(len(parts) - 1) * parts.std(axis=0, ddof=1) / math.sqrt(len(parts)) if len(parts) > 1 else 0 * x
+        axes.fill_between(x, 100 * (parts.mean(axis=0) - half), 100 * (parts.mean(axis=0) + half), step="post", color=c, alpha=.18, linewidth=0)
+        axes.step(x, 100 * parts.mean(axis=0), where="post", color=c, linestyle=dash, linewidth=1.4, label=table.label(line) if line else None)
+    axes.set_xlabel("flushes that one side had and the other had not")
+    return []
+
+
+def held_law(experiment, results, spec, axes, where):
+    found = [f for f in law.predictions(experiment, results, spec) if all(f[0][axis] == value for axis, value in where.items())]
+    lines, seen = lines_of(experiment, spec), set()
+    top = 0.
+    for values, predicted, measured in found:
+        i = next((i for i, line in enumerate(lines) if all(values[axis] == value for axis, value in line.items())), 0)
+        seeds = law.finite(predicted, measured)
+        if not seeds:
+            continue
+        p, m = (stats.mean(some[seed] for seed in seeds) for some in (predicted, measured))
+        crossed(axes, stats.Mean(p.mean, 0, p.n), m, colour(i)[0], None if i in seen or not lines[i] else table.label(lines[i]))
+        seen.add(i)
+        top = max(top, p.mean)
+    if not spec.get("drop"):
+        axes.plot([0, top], [0, top], color="#888888", linewidth=.9, linestyle=(0, (4, 2)), zorder=0)
+    k = law.slope(found)
+    if k is not None and math.isfinite(k.mean):
+        axes.plot([0, top], [0, k.mean * top], color="black", linewidth=.9, zorder=0)
+        axes.set_title(f"measured = {k.mean:.3g}" + (f" ± {k.half:.2g}" if math.isfinite(k.half) else "") + " x predicted", fontsize=8.5)
+    axes.set_xlim(0, top * 1.05 or 1)
+    axes.set_ylim(bottom=min(0, axes.get_ylim()[0]))
+    axes.set_xlabel(spec.get("x_label", f"predicted: {spec['law']}"))
     return []
 
 
@@ -157,6 +238,9 @@ def draw_landscape(path, made, experiment, results, spec):
         save(figure, path)
 
 
+KINDS = {"curves": curves, "intervals": intervals, "scatter": scatter, "distribution": distribution, "law": held_law}
+
+
 def save(figure, path):
     figure.savefig(f"{path}.svg", metadata={"Date": None})
     figure.savefig(f"{path}.png", metadata={"Software": None}, dpi=130)
@@ -165,6 +249,7 @@ def save(figure, path):
 
 def draw(path, made, experiment, results, spec):
     """path.svg and path.png. `made` is the Runs that brought the results."""
+    results = table.chosen(results, spec.get("only", {}))
     if spec["kind"] == "landscape":
         draw_landscape(path, made, experiment, results, spec)
         return
@@ -172,14 +257,19 @@ def draw(path, made, experiment, results, spec):
         panels = panels_of(experiment, spec)
         columns = min(len(panels), 3)
         lines = math.ceil(len(panels) / columns)
-        figure, grid = plt.subplots(lines, columns, figsize=(max(4.6 * columns, 5.6), 3.3 * lines + .5), sharey=True, squeeze=False)
+        figure, grid = plt.subplots(lines, columns, figsize=(max(4.6 * columns, 5.6), 3.3 * lines + .5), sharey=spec.get("share_y", True), squeeze=False)
         ends = {}
         for axes, where in zip(grid.flat, panels):
-            ends[axes] = {"curves": curves, "intervals": intervals}[spec["kind"]](experiment, results, spec, axes, where)
+            ends[axes] = KINDS[spec["kind"]](experiment, results, spec, axes, where)
             if where:
-                axes.set_title(", ".join(f"{axis}: {value}" for axis, value in where.items()))
+                said = axes.get_title(loc="left")
+                axes.set_title(", ".join(f"{axis}: {value}" for axis, value in where.items()) + (f"; {said}" if said else ""))
+            if spec.get("x_log") is True:
+                axes.set_xscale("log")
             if spec.get("y_log"):
                 axes.set_yscale("log")
+            low, high = axes.get_ylim()  # what diverges would hide all else
+            axes.set_ylim(max(low, spec.get("y_min", low)), min(high, spec.get("y_max", high)))
         for axes in list(grid.flat)[len(panels):]:
             axes.set_visible(False)
         for row in grid:
@@ -188,7 +278,8 @@ def draw(path, made, experiment, results, spec):
         note = f"{seeds} seed{'s' * (seeds > 1)}" + (", 95 % intervals" if seeds > 1 else "") + ("; --quick: fewer settings and shorter runs" if experiment.quick else "")
         figure.suptitle(spec["title"], x=.01, ha="left", fontsize=11)
         figure.text(.01, .005, note, fontsize=7.5, color="#555555")
-        figure.tight_layout(rect=(0, .02, .93 if any(ends.values()) else 1, 1))
+        room = .075 * max((len(name) for names in ends.values() for _, _, name, _ in names), default=0)  # inches for names behind lines
+        figure.tight_layout(rect=(0, .02, 1 - room / figure.get_figwidth(), 1), w_pad=1.08 + 8 * room)
         handles, labels = grid.flat[0].get_legend_handles_labels()
         if labels:
             grid.flat[0].legend(handles, labels, fontsize=8, title=", ".join(listed(spec.get("lines", []))), title_fontsize=8)

@@ -18,12 +18,15 @@
     kind = "classes"               precision, recall and F1 of each class, in %, on the test set
     kind = "confusion"             of 100 images of a class, as how many of which they were taken
     of = { delay = "90 ms" }       for these settings
+
+    kind = "law" or "agreement"    see law.py
 """
 
 import csv
 import itertools
 import math
 
+import law
 import stats
 from experiment import listed
 
@@ -176,7 +179,9 @@ def cost(columns, rows, grid, spec):
 
 
 def class_lines(experiment, results, spec):
-    """Head and lines of a report by class, or of a confusion matrix, with means over the seeds."""
+    """Head and lines of a report by class, of a confusion matrix, or of a law, with means over the seeds."""
+    if spec["kind"] in ("law", "agreement"):
+        return law.lines_of(experiment, results, spec)
     there = [r for r in chosen(results, spec.get("of", {})) if r.summary.get("report")]
     n = len(there[0].summary["report"]["classes"]) if there else 0
     digits = spec.get("digits", 1)
