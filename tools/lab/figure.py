@@ -74,11 +74,15 @@ def name_ends(axes, ends):
     if not ends:
         return
     low, high = axes.get_ylim()
-    place = -math.inf
+    points, taken = 72 / axes.figure.dpi, []
     for y, x, name, c in sorted(ends):
         y = min(max(y, low), high)  # beyond what is shown: at the edge
-        at = axes.transData.transform((x, y))[1] * 72 / axes.figure.dpi
-        place = max(at, place + 9.5)
+        left, at = axes.transData.transform((x, y)) * points
+        place = at
+        for other_left, width, other in sorted(taken, key=lambda t: t[2]):
+            if left < other_left + width and other_left < left + 5 * len(name) and abs(place - other) < 9.5:
+                place = other + 9.5
+        taken.append((left, 5 * len(name), place))
         axes.annotate(name, (x, y), xytext=(4, place - at), textcoords="offset points", color=c, fontsize=8, va="center", annotation_clip=False)
 
 
