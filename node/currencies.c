@@ -84,7 +84,8 @@ void hm_gauge_read(struct hm_gauge *gauge, const hm_cell *w, uint64_t others)
 {
     if (!gauge)
         return;
-    gauge->measures = gauge->count++ % gauge->every == 0;
+    /* Not the first of each: what begins is less stale than what goes on. */
+    gauge->measures = gauge->count++ % gauge->every == gauge->every / 2;
     gauge->others = others;
     for (size_t i = 0; gauge->measures && i < gauge->n; i++)
         gauge->w[i] = hm_cell_get(&w[i]);

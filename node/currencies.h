@@ -52,7 +52,7 @@ struct hm_currency_sums {
 
 struct hm_gauge; /* of one thread that takes gradients */
 
-/* Measures the first and then one of `every` >= 1 gradients on a W of n cells. */
+/* Measures one of `every` >= 1 gradients on a W of n cells, beginning with number every / 2. */
 enum hm_status hm_gauge_open(struct hm_gauge **gauge, const struct hm_model *model, size_t n,
                              uint64_t every, struct hm_err *err);
 void hm_gauge_close(struct hm_gauge *gauge); /* NULL is fine */

@@ -272,8 +272,10 @@ def draw(path, made, experiment, results, spec):
                 axes.set_xscale("log")
             if spec.get("y_log"):
                 axes.set_yscale("log")
-            low, high = axes.get_ylim()  # what diverges would hide all else
-            axes.set_ylim(max(low, spec.get("y_min", low)), min(high, spec.get("y_max", high)))
+        for axes in list(grid.flat)[:len(panels)]:  # once all of them have said how far they reach
+            low, high = axes.get_ylim()
+            if "y_min" in spec or "y_max" in spec:  # what diverges would hide all else
+                axes.set_ylim(max(low, spec.get("y_min", low)), min(high, spec.get("y_max", high)))
         for axes in list(grid.flat)[len(panels):]:
             axes.set_visible(False)
         for row in grid:
