@@ -37,6 +37,7 @@ struct cli {
     const char *key_first, *key_revoke; /* keygen: fingerprints */
     int report_fd;                      /* internal: where a node of `run` reports; -1: nowhere */
     double timeout;                     /* status, doctor: seconds; 0: the usual */
+    const char *hosts, *ssh, *program;  /* run: --hosts and how they are reached */
     const char *http;                   /* --http [HOST:]PORT; NULL: no page */
     int pausable;                       /* internal: the launcher may let this node stand still */
     const char *score_every;            /* as given, and read by cli_curves */

@@ -36,10 +36,25 @@ int run_can_be_asked(const struct child *child)
     return child_lives(child) && child->begun && !child->paused && !child->leaving;
 }
 
+/* A node on another host hears a line, and the end of file; ssh itself is not to hear the signal.
+ */
+static void signal_far_child(struct child *child, int signal_number)
+{
+    if (signal_number == SIGINT && child->control >= 0 && write(child->control, "stop\n", 5) == 5)
+        return;
+    if (child->control >= 0)
+        close(child->control);
+    child->control = -1;
+    if (signal_number == SIGKILL)
+        kill(child->pid, SIGKILL);
+}
+
 static void signal_children(int signal_number)
 {
     for (unsigned i = 0; i < run.n_children; i++)
-        if (child_lives(&run.child[i]))
+        if (child_lives(&run.child[i]) && run.hosts.n)
+            signal_far_child(&run.child[i], signal_number);
+        else if (child_lives(&run.child[i]))
             kill(run.child[i].pid, signal_number);
 }
 
@@ -55,8 +70,10 @@ static void add_text(char **argv, int *n, const char *flag, const char *value)
 /* How many of the arguments that begin here are the launcher's own and not for nodes. */
 static int own_arguments(const char *const *argv)
 {
-    static const char *const valued[] = {"-n", "--nodes", "--faults", "--http"},
-                             *const joined[] = {"--nodes=", "--faults=", "--http="};
+    static const char *const valued[] = {"-n",      "--nodes", "--faults", "--http",
+                                         "--hosts", "--ssh",   "--program"},
+                             *const joined[] = {"--nodes=", "--faults=", "--http=",
+                                                "--hosts=", "--ssh=",    "--program="};
     const char *a = *argv;
     for (unsigned i = 0; i < sizeof valued / sizeof valued[0]; i++)
         if (strcmp(a, valued[i]) == 0)
@@ -92,6 +109,14 @@ static void add_pace(unsigned node, char **argv, int *n)
         add_text(argv, n, "--delay", text);
 }
 
+/* What its line says comes last: it overrides what the command says for all. */
+static void add_host(const struct host *host, char **argv, int *n)
+{
+    add_text(argv, n, "--bind", host->address);
+    for (unsigned i = 0; i < host->n_flags; i++)
+        add_text(argv, n, host->flag[i], NULL);
+}
+
 /* The flags of a node: those of this command without its own ones, --out stays, plus what the
  * launcher decides. A node that comes late takes the part of the data of one of the first. */
 static void node_arguments(const struct cli *cli, const struct child *child, char **argv)
@@ -105,11 +130,12 @@ static void node_arguments(const struct cli *cli, const struct child *child, cha
             add_text(argv, &n, cli->argv[k], NULL);
     snprintf(text, sizeof text, "%u", run.n);
     add_text(argv, &n, "--expect", text);
-    add_text(argv, &n, "--local-nodes", text);
+    if (!run.hosts.n)
+        add_text(argv, &n, "--local-nodes", text);
     snprintf(text, sizeof text, "%u/%u", child->node % run.n, run.n);
     add_text(argv, &n, "--rank", text);
     add_text(argv, &n, "--label", child->label);
-    snprintf(text, sizeof text, "%d", child->report_fd);
+    snprintf(text, sizeof text, "%d", run.hosts.n ? STDOUT_FILENO : child->report_fd);
     add_text(argv, &n, "--report-fd", text);
     if (cli->http && child->node == 0) /* all see the whole mesh: one page is enough */
         add_text(argv, &n, "--http", cli->http);
@@ -117,6 +143,8 @@ static void node_arguments(const struct cli *cli, const struct child *child, cha
         add_text(argv, &n, "--pausable", NULL);
     add_peers(child, argv, &n);
     add_pace(child->node, argv, &n);
+    if (run.hosts.n)
+        add_host(&run.hosts.host[child->node], argv, &n);
     argv[n] = NULL;
 }
 
@@ -144,11 +172,16 @@ static void take_own_processors(const struct cli *cli, unsigned i)
  * hence the process group. */
 static void become_node(const struct cli *cli, const struct child *child, char **argv)
 {
-    take_own_processors(cli, child->node);
     setpgid(0, 0);
-    for (unsigned k = 0; k < run.n_children; k++)
+    for (unsigned k = 0; k < run.n_children; k++) {
         if (run.child[k].fd >= 0)
             close(run.child[k].fd);
+        if (run.child[k].control >= 0)
+            close(run.child[k].control);
+    }
+    if (run.hosts.n)
+        host_become(&run.hosts.host[child->node], cli->ssh, cli->program, argv);
+    take_own_processors(cli, child->node);
     execv("/proc/self/exe", argv);
     _exit(127);
 }
@@ -157,21 +190,35 @@ int run_start(unsigned node, int late)
 {
     const struct cli *cli = run.cli;
     struct child *child = &run.child[run.n_children];
-    int pipe_fd[2];
-    char **argv = calloc((size_t)cli->argc + 32 + 2 * SEEDS_MAX, sizeof *argv);
-    if (!argv || pipe(pipe_fd) != 0) {
+    int pipe_fd[2], control[2] = {-1, -1};
+    char **argv = calloc((size_t)cli->argc + 40 + 2 * SEEDS_MAX + HOST_FLAGS_MAX, sizeof *argv);
+    if (!argv || pipe(pipe_fd) != 0 || (run.hosts.n && pipe(control) != 0)) {
         free(argv);
         return -1;
     }
-    *child = (struct child){.fd = pipe_fd[0], .report_fd = pipe_fd[1], .node = node, .late = late};
+    *child = (struct child){.fd = pipe_fd[0],
+                            .report_fd = pipe_fd[1],
+                            .control = control[1],
+                            .node = node,
+                            .late = late};
     snprintf(child->label, sizeof child->label, "node%u", node);
+    if (run.hosts.n)
+        memcpy(child->label, run.hosts.host[node].label, sizeof child->label);
     node_arguments(cli, child, argv);
     run.n_children++;
     fflush(NULL);
     child->pid = fork();
+    if (child->pid == 0 && run.hosts.n) {
+        dup2(control[0], STDIN_FILENO);
+        dup2(pipe_fd[1], STDOUT_FILENO);
+        close(control[0]);
+        close(pipe_fd[1]);
+    }
     if (child->pid == 0)
         become_node(cli, child, argv);
     close(pipe_fd[1]);
+    if (control[0] >= 0)
+        close(control[0]);
     for (char **a = argv; *a; a++)
         free(*a);
     free(argv);
@@ -275,6 +322,31 @@ static void listen_to(struct child *child)
     }
 }
 
+/* ssh says why it could not connect, but not everything that it starts says anything. */
+static void note_far_end(struct child *child)
+{
+    int code = WIFEXITED(child->exit_status) ? WEXITSTATUS(child->exit_status) : -1;
+    struct pollfd left = {child->fd, POLLIN, 0};
+    if (child->control >= 0)
+        close(child->control);
+    child->control = -1;
+    while (child->fd >= 0 && poll(&left, 1, 0) > 0)
+        listen_to(child);
+    if (child->fd >= 0) /* somebody else holds it */
+        close(child->fd);
+    child->fd = -1;
+    if (code == 0 || child->end || child->failed[0] || run.hopeless || run.told > 1)
+        return;
+    const char *why = code == 255 ? "ssh failed: does 'ssh' log in there without a password?"
+                      : code == 127
+                          ? "the program is not there: install it, or name it by --program"
+                          : "it ended without a word";
+    snprintf(child->failed, sizeof child->failed, "host %s: %s (status %d)",
+             run.hosts.host[child->node].target, why, code);
+    screen_say(&run.screen, "hogmesh: %s%s", child->failed,
+               run.training ? "; the others go on" : "");
+}
+
 static void reap(void)
 {
     int status;
@@ -286,10 +358,12 @@ static void reap(void)
                 continue;
             child->reaped = 1;
             child->exit_status = status;
-            if (WIFSIGNALED(status))
+            if (WIFSIGNALED(status) && !run.hosts.n)
                 screen_say(&run.screen, "hogmesh: %s (pid %d) died of signal %d (%s)%s",
                            child->label, (int)pid, WTERMSIG(status), strsignal(WTERMSIG(status)),
                            run.training ? "; the others go on" : "");
+            if (run.hosts.n)
+                note_far_end(child);
             if (!run.hopeless_since)
                 run.hopeless_since = screen_now();
         }
@@ -533,6 +607,27 @@ static unsigned count_checkpoints(const char *folder)
     return NODES_MAX;
 }
 
+static enum hm_status open_hosts(struct cli *cli, struct hm_err *err)
+{
+    if (!cli->hosts)
+        return HM_OK;
+    if (cli->sim.faults)
+        return hm_fail(err, HM_EUSAGE, "--faults is for the nodes of this host, not for --hosts");
+    enum hm_status status = hosts_read(&run.hosts, cli->hosts, err);
+    if (!status && cli->n && cli->n != run.hosts.n)
+        return hm_fail(err, HM_EUSAGE, "-n %u, but %s names %u hosts; leave -n away", cli->n,
+                       cli->hosts, run.hosts.n);
+    run.n = run.hosts.n;
+    if (!cli->ssh)
+        cli->ssh = getenv("HOGMESH_SSH");
+    if (!cli->ssh || !cli->ssh[0])
+        cli->ssh = "ssh -o BatchMode=yes";
+    if (!cli->program)
+        cli->program = "hogmesh";
+    signal(SIGPIPE, SIG_IGN); /* of a connection that is gone */
+    return status;
+}
+
 int cmd_run(struct cli *cli)
 {
     struct hm_err err;
@@ -545,7 +640,9 @@ int cmd_run(struct cli *cli)
     if (cli->node.resume && !cli->n)
         cli->n = count_checkpoints(cli->out);
     run.n = cli->n ? cli->n : 2;
-    enum hm_status status = cli_curves(cli, &err);
+    enum hm_status status = open_hosts(cli, &err);
+    if (!status)
+        status = cli_curves(cli, &err);
     if (!status)
         status = run_faults_open(&err);
     if (!status && cli->out)

@@ -4,6 +4,7 @@
 
 #include "node/faults.h"
 #include "tools/cli.h"
+#include "tools/hosts.h"
 #include "tools/screen.h"
 #include "tools/table.h"
 
@@ -18,6 +19,7 @@ struct child {
     pid_t pid;
     int fd;        /* reports come here; -1 at the end */
     int report_fd; /* and go in there, in the process itself */
+    int control;   /* of a node on another host: what is written here reaches it; else -1 */
     int reaped, exit_status;
     unsigned node; /* its number */
     char label[HM_LABEL_MAX + 1];
@@ -47,6 +49,7 @@ struct run {
     double hopeless_since; /* when a node was lost before any had begun; 0: none */
     int failed_status;     /* of the first node that failed */
     char failed_text[1024];
+    struct hosts hosts; /* n 0: all nodes are on this one */
     struct hm_faults faults;
     struct run_event *event; /* [faults.n_events] */
 };
