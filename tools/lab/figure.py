@@ -46,6 +46,7 @@ DASHES = ["-", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1))]
 STYLE = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.color": "#E0E0E0",
          "grid.linewidth": .6, "axes.axisbelow": True, "svg.hashsalt": "hogmesh", "figure.dpi": 110, "legend.frameon": False,
          "axes.titlesize": 9.5, "axes.titlelocation": "left"}
+MARKERS = "osD^"
 GRID = 200
 
 
@@ -69,21 +70,42 @@ def band(results, spec):
     return x * spec.get("x_scale", 1), y.mean(axis=0), half
 
 
+LINE, LETTER = 9.5, 5.  # of names, points
+
+
+def spread(places, top):
+    """Heights in ascending order, pushed apart to a line each, and back where they would be above the top."""
+    places = list(places)
+    for i in range(1, len(places)):
+        places[i] = max(places[i], places[i - 1] + LINE)
+    if places and places[-1] > top:
+        places[-1] = top
+        for i in range(len(places) - 2, -1, -1):
+            places[i] = min(places[i], places[i + 1] - LINE)
+    return places
+
+
 def name_ends(axes, ends):
-    """Names lines at their right ends, pushed apart where they would lie on each other."""
-    if not ends:
-        return
-    low, high = axes.get_ylim()
-    points, taken = 72 / axes.figure.dpi, []
-    for y, x, name, c in sorted(ends):
+    """Names lines at their right ends, pushed apart where names would lie on each other."""
+    (low, high), points = axes.get_ylim(), 72 / axes.figure.dpi
+    at = []
+    for y, x, name, c in ends:
         y = min(max(y, low), high)  # beyond what is shown: at the edge
-        left, at = axes.transData.transform((x, y)) * points
-        place = at
-        for other_left, width, other in sorted(taken, key=lambda t: t[2]):
-            if left < other_left + width and other_left < left + 5 * len(name) and abs(place - other) < 9.5:
-                place = other + 9.5
-        taken.append((left, 5 * len(name), place))
-        axes.annotate(name, (x, y), xytext=(4, place - at), textcoords="offset points", color=c, fontsize=8, va="center", annotation_clip=False)
+        left, place = axes.transData.transform((x, y)) * points
+        at.append((left, place, x, y, name, c))
+    columns = []  # of names that would touch if they stood at one height
+    for entry in sorted(at):
+        for column in columns:
+            if any(entry[0] < left + LETTER * len(name) for left, _, _, _, name, _ in column):
+                column.append(entry)
+                break
+        else:
+            columns.append([entry])
+    top = axes.transData.transform((0, high))[1] * points if axes.get_xscale() == "linear" else math.inf
+    for column in columns:
+        column.sort(key=lambda entry: entry[1])
+        for (_, at_y, x, y, name, c), place in zip(column, spread([entry[1] for entry in column], top)):
+            axes.annotate(name, (x, y), xytext=(5, place - at_y), textcoords="offset points", color=c, fontsize=8, va="center", annotation_clip=False)
 
 
 def panels_of(experiment, spec):
@@ -96,15 +118,19 @@ def lines_of(experiment, spec):
 
 
 def curves(experiment, results, spec, axes, where):
-    ends = []
+    ends, drawn = [], []
     for i, line in enumerate(lines_of(experiment, spec)):
         found = band(table.chosen(results, {**where, **line}), spec)
         if found is None:
             continue
         (c, dash), (x, y, half) = colour(i), found
         axes.fill_between(x, y - half, y + half, color=c, alpha=.18, linewidth=0)
-        axes.plot(x, y, color=c, linestyle=dash, linewidth=1.4)
+        drawn += axes.plot(x, y, color=c, linestyle=dash, linewidth=1.4)
         ends.append((y[-1], x[-1], table.label(line) if line else "", c))
+    if len(ends) > 6 and max(x for _, x, _, _ in ends) > 1.1 * min(x for _, x, _, _ in ends):  # names would lie on lines that go on
+        for one, (_, _, name, _) in zip(drawn, ends):
+            one.set_label(name)
+        ends = []
     axes.set_xlabel(spec.get("x_label", {"steps": "examples, mesh-wide", "seconds": "seconds of training"}.get(spec.get("x", "steps"), "")))
     return ends
 
@@ -132,10 +158,10 @@ def intervals(experiment, results, spec, axes, where):
     return []
 
 
-def crossed(axes, x, y, c, name):
+def crossed(axes, x, y, c, name, marker="o"):
     """A point with the intervals of both of its means."""
     halves = [m.half if math.isfinite(m.half) else 0 for m in (x, y)]
-    axes.errorbar(x.mean, y.mean, xerr=halves[0] or None, yerr=halves[1], color=c, marker="o", markersize=4.5, capsize=1.5, linewidth=.9, label=name)
+    axes.errorbar(x.mean, y.mean, xerr=halves[0] or None, yerr=halves[1], color=c, marker=marker, markersize=4.5, capsize=1.5, linewidth=.9, label=name)
 
 
 def scatter(experiment, results, spec, axes, where):
@@ -151,7 +177,7 @@ def scatter(experiment, results, spec, axes, where):
                 x, y = (table.Cell(there, {**spec, "measure": m, "scale": spec.get(scale, 1)}).mean
                         for m, scale in ((spec["x"], "x_scale"), (spec["measure"], "scale")))
                 if math.isfinite(x.mean) and math.isfinite(y.mean):
-                    crossed(axes, x, y, c, named)
+                    crossed(axes, x, y, c, named, MARKERS[i // len(COLOURS) % len(MARKERS)])
                     path.append((x.mean, y.mean))
                     named = None
             if len(path) > 1:
@@ -246,8 +272,8 @@ KINDS = {"curves": curves, "intervals": intervals, "scatter": scatter, "distribu
 
 
 def save(figure, path):
-    figure.savefig(f"{path}.svg", metadata={"Date": None})
-    figure.savefig(f"{path}.png", metadata={"Software": None}, dpi=130)
+    figure.savefig(f"{path}.svg", metadata={"Date": None}, bbox_inches="tight")
+    figure.savefig(f"{path}.png", metadata={"Software": None}, dpi=130, bbox_inches="tight")
     plt.close(figure)
 
 
@@ -286,9 +312,15 @@ def draw(path, made, experiment, results, spec):
         figure.text(.01, .005, note, fontsize=7.5, color="#555555")
         room = .075 * max((len(name) for names in ends.values() for _, _, name, _ in names), default=0)  # inches for names behind lines
         figure.tight_layout(rect=(0, .02, 1 - room / figure.get_figwidth(), 1), w_pad=1.08 + 8 * room)
-        handles, labels = grid.flat[0].get_legend_handles_labels()
-        if labels:
-            grid.flat[0].legend(handles, labels, fontsize=8, title=", ".join(listed(spec.get("lines", []))), title_fontsize=8)
+        named = {}
+        for axes in grid.flat:  # not all panels have all
+            for handle, label in zip(*axes.get_legend_handles_labels()):
+                named.setdefault(label, handle)
+        about = {"fontsize": 8, "title": ", ".join(listed(spec.get("lines", []))), "title_fontsize": 8}
+        if len(named) > 4:  # they would hide what they explain
+            figure.legend(named.values(), named, loc="center left", bbox_to_anchor=(1, .5), **about)
+        elif named:
+            grid.flat[0].legend(named.values(), named, **about)
         for axes, names in ends.items():
             name_ends(axes, names)
         save(figure, path)
