@@ -2,6 +2,7 @@
 
 #include "node/greeting.h"
 
+#include <assert.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -109,6 +110,27 @@ static int hear(struct hm_ask *ask, const struct hm_blob **payload, uint64_t unt
     return 0;
 }
 
+unsigned hm_ask_version(struct hm_ask *ask, double timeout)
+{
+    struct hm_header header = {.type = HM_HELLO, .life = ask->life};
+    snprintf(header.hello.label, sizeof header.hello.label, "doctor");
+    struct hm_action action = {.type = HM_ACT_SEND, .slot = 0};
+    action.header_n = hm_wire_encode(&header, action.header);
+    assert(action.header[1] == HM_WIRE_VERSION); /* behind the array's head */
+    action.header[1] = 0;
+    uint64_t give_up = now_us(ask) + (uint64_t)(timeout * 1e6);
+    ask->env->ops->carry_out(ask->env, &action);
+    while (now_us(ask) < give_up) {
+        struct hm_event event;
+        ask->env->ops->wait(ask->env, give_up);
+        while (ask->env->ops->receive(ask->env, &event))
+            if (event.type == HM_EV_MESSAGE && event.message.header_n > 2 &&
+                event.message.header[1] < 0x80)
+                return event.message.header[1];
+    }
+    return 0;
+}
+
 static enum hm_status read_state(const struct hm_ask *ask, const struct hm_blob *payload,
                                  json_t **status, struct hm_err *err)
 {
@@ -162,8 +184,8 @@ enum hm_status hm_ask(struct hm_ask *ask, size_t n_padding, double timeout, json
     bool sent = false;
     while (now_us(ask) < give_up) {
         if (now_us(ask) >= again) {
+            asked = now_us(ask); /* before: the answer may be here when this thread runs again */
             bool going = send_question(ask, status ? HM_ASK_STATE : HM_ASK_ECHO, n_padding);
-            asked = now_us(ask);
             again = asked + (going ? AGAIN_US : TRY_US);
             sent |= going;
         }

@@ -26,6 +26,11 @@ enum hm_status hm_ask_open(struct hm_ask **ask, const struct hm_ask_options *opt
 enum hm_status hm_ask(struct hm_ask *ask, size_t n_padding, double timeout, json_t **status,
                       double *seconds, struct hm_err *err);
 
+/* The version of the protocol that a peer speaks, also where it does not know of ASK: a greeting of
+ * a version that there never was is refused by a message that tells. 0: no answer. It is logged
+ * there. */
+unsigned hm_ask_version(struct hm_ask *ask, double timeout);
+
 void hm_ask_close(struct hm_ask *ask); /* NULL is fine */
 
 #endif

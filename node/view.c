@@ -97,6 +97,7 @@ void hm_node_look(struct hm_node *node, struct hm_view *view)
     view->time = (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
     if (node->env) {
         memcpy(view->rpc, node->env->rpc, sizeof view->rpc);
+        memcpy(view->pub, node->env->pub, sizeof view->pub);
         if (node->env->ops->refusals)
             node->env->ops->refusals(node->env, view->refused);
     }

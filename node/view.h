@@ -43,7 +43,7 @@ struct hm_view_link {
 
 struct hm_view {
     struct hm_node_status status;
-    char label[HM_LABEL_MAX + 1], rpc[HM_ENDPOINT_MAX + 1];
+    char label[HM_LABEL_MAX + 1], rpc[HM_ENDPOINT_MAX + 1], pub[HM_ENDPOINT_MAX + 1];
     const char *workload, *isa;          /* valid as long as the node */
     char key[HM_FINGERPRINT_DIGITS + 1]; /* "": none */
     double time;                         /* Unix, when it was taken */

@@ -41,11 +41,12 @@ const char *hm_peer_state_name(enum hm_peer_state state)
 
 static json_t *of_self(const struct hm_view *v)
 {
-    return json_pack("{s:s, s:o, s:s, s:s, s:o, s:s, s:s, s:i, s:i, s:i, s:s?, s:o}", "label",
+    return json_pack("{s:s, s:o, s:s, s:s, s:o, s:o, s:s, s:s, s:i, s:i, s:i, s:s?, s:o}", "label",
                      v->label, "life", hex(v->life), "stage", v->status.stage, "phase",
-                     phase_name(v->status.phase), "address", address(v->rpc), "workload",
-                     v->workload, "isa", v->isa, "threads", (int)v->threads, "rank", (int)v->rank,
-                     "ranks", (int)v->ranks, "key", v->key[0] ? v->key : NULL, "fingerprint",
+                     phase_name(v->status.phase), "address", address(v->rpc), "publisher",
+                     address(v->pub), "workload", v->workload, "isa", v->isa, "threads",
+                     (int)v->threads, "rank", (int)v->rank, "ranks", (int)v->ranks, "key",
+                     v->key[0] ? v->key : NULL, "fingerprint",
                      v->fingerprint ? hex(v->fingerprint) : json_null());
 }
 

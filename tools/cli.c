@@ -45,7 +45,7 @@ struct flag {
     const char *name, *value, *help;
     /* d data, t text, o optimisation, m mesh, n keys of run and join, r run, w results, s synth, g
      * keygen, k kept state, c curves, u vocab, a analogies and pairs, b vectors, q similar, f
-     * feed, F who is fed and watched, S status and doctor, i
+     * feed, F who is fed and watched, S status and doctor, D doctor, i
      * internal */
     char group;
     char letter; /* short form, or 0 */
@@ -320,6 +320,17 @@ static const struct flag flags[] = {
      FLAG, AT(key_add)},
     {"first", "FINGERPRINT", "listen with this key of the file", 'g', 0, TEXT, AT(key_first)},
     {"revoke", "FINGERPRINT", "take this key out of the file", 'g', 0, TEXT, AT(key_revoke)},
+    {"peer", "HOST:PORT", "a node, or a host where the doctor looks as well; may be repeated", 'D',
+     0, PEERS, 0},
+    {"bind", "HOST:PORT", "where a node of this host is going to listen", 'D', 0, TEXT,
+     AT(node.bind)},
+    {"advertise", "HOST[:PORT]", "address that peers shall dial instead", 'D', 0, TEXT,
+     AT(node.advertise)},
+    {"threads", "T", "worker threads that a node is going to have (default 1)", 'D', 't', COUNT,
+     AT(node.train.threads)},
+    {"out", "DIR", "where a node is going to keep its checkpoints", 'D', 0, TEXT, AT(out)},
+    {"wait", "15s", "with --bind and --peer: for the doctor on the other side", 'D', 0, SECONDS,
+     AT(wait)},
     {"key", "FILE", "key of the mesh; see 'hogmesh keygen --help'", 'S', 0, TEXT, AT(node.key)},
     {"insecure", NULL, "without a key: ask beyond loopback in clear", 'S', 0, FLAG,
      AT(node.insecure)},

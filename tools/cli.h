@@ -36,6 +36,7 @@ struct cli {
     int key_add;                        /* keygen */
     const char *key_first, *key_revoke; /* keygen: fingerprints */
     int report_fd;                      /* internal: where a node of `run` reports; -1: nowhere */
+    double wait;                        /* doctor: seconds; 0: the usual */
     double timeout;                     /* status, doctor: seconds; 0: the usual */
     const char *hosts, *ssh, *program;  /* run: --hosts and how they are reached */
     const char *http;                   /* --http [HOST:]PORT; NULL: no page */
@@ -107,6 +108,7 @@ int cmd_synth(struct cli *cli);
 int cmd_feed(struct cli *cli);
 int cmd_keygen(struct cli *cli);
 int cmd_status(struct cli *cli);
+int cmd_doctor(struct cli *cli);
 int cmd_vocab(struct cli *cli);
 int cmd_similar(struct cli *cli);
 

@@ -73,6 +73,14 @@ static const struct command commands[] = {
      "repairs\n"
      "hogmesh status 127.0.0.1:7000 --json | jq .training",
      "S", 0, 1, cmd_status},
+    {"doctor", "[--bind HOST:PORT] [--peer HOST:PORT ...] [--key FILE] [--json]",
+     "finds out what is wrong with this host, its network and its peers, and says what to do",
+     "hogmesh doctor -t 4 --out out                      this host alone\n"
+     "hogmesh doctor --bind 192.168.1.7:7000 --peer 192.168.1.8:7000 --key mesh.key    both ways, "
+     "with the same\n"
+     "                                                   the other way round on 192.168.1.8 at the "
+     "same time",
+     "SD", 0, 0, cmd_doctor},
     {"keygen", "FILE [--add | --first FINGERPRINT | --revoke FINGERPRINT]",
      "makes a mesh key file, or changes the keys in it",
      "hogmesh keygen mesh.key                            a new key; copy the file to all nodes, "
