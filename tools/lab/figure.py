@@ -277,6 +277,28 @@ def save(figure, path):
     plt.close(figure)
 
 
+def reach(axes, spec):
+    """From where to where a panel is drawn: of curves the means, since intervals of two seeds dwarf them."""
+    if spec["kind"] != "curves" or spec.get("y_log"):
+        return axes.get_ylim()
+    means = [y[numpy.isfinite(y)] for y in (line.get_ydata() for line in axes.get_lines())]
+    means = [(y.min(), y.max()) for y in means if len(y)]
+    if not means:
+        return axes.get_ylim()
+    low, high = min(a for a, _ in means), max(b for _, b in means)
+    high = min(high, spec.get("y_max", high))
+    margin = .06 * (high - low) or abs(high) or 1
+    return low - margin, high + margin
+
+
+def set_heights(panels, spec):
+    heights = [reach(axes, spec) for axes in panels]
+    if spec.get("share_y", True):
+        heights = [(min(low for low, _ in heights), max(high for _, high in heights))] * len(panels)
+    for axes, (low, high) in zip(panels, heights):  # what diverges would hide all else
+        axes.set_ylim(max(low, spec.get("y_min", low)), min(high, spec.get("y_max", high)))
+
+
 def draw(path, made, experiment, results, spec):
     """path.svg and path.png. `made` is the Runs that brought the results."""
     results = table.chosen(results, spec.get("only", {}))
@@ -298,10 +320,7 @@ def draw(path, made, experiment, results, spec):
                 axes.set_xscale("log")
             if spec.get("y_log"):
                 axes.set_yscale("log")
-        for axes in list(grid.flat)[:len(panels)]:  # once all of them have said how far they reach
-            low, high = axes.get_ylim()
-            if "y_min" in spec or "y_max" in spec:  # what diverges would hide all else
-                axes.set_ylim(max(low, spec.get("y_min", low)), min(high, spec.get("y_max", high)))
+        set_heights(list(grid.flat)[:len(panels)], spec)  # once all of them have said how far they reach
         for axes in list(grid.flat)[len(panels):]:
             axes.set_visible(False)
         for row in grid:

@@ -146,7 +146,7 @@ def text(cell, spec):
     if cell.failed == n:
         said = "no convergence"
     elif not math.isfinite(cell.mean.mean):
-        said = f"{cell.failed} of {n} diverged"
+        said = f"{cell.failed} of {n} " + ("never" if " to " in spec["measure"] else "diverged")
     else:
         half = f" ± {cell.mean.half:.{digits}f}" if math.isfinite(cell.mean.half) else ""
         said = f"{cell.mean.mean:.{digits}f}{half}" + (f" ({cell.failed} of {n} not converged)" if cell.failed else "")
