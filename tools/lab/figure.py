@@ -127,7 +127,7 @@ def curves(experiment, results, spec, axes, where):
         axes.fill_between(x, y - half, y + half, color=c, alpha=.18, linewidth=0)
         drawn += axes.plot(x, y, color=c, linestyle=dash, linewidth=1.4)
         ends.append((y[-1], x[-1], table.label(line) if line else "", c))
-    if len(ends) > 6 and max(x for _, x, _, _ in ends) > 1.1 * min(x for _, x, _, _ in ends):  # names would lie on lines that go on
+    if len(ends) > 3 and not spec.get("x_log") and max(x for _, x, _, _ in ends) > 1.1 * min(x for _, x, _, _ in ends):  # names would lie on lines that go on
         for one, (_, _, name, _) in zip(drawn, ends):
             one.set_label(name)
         ends = []

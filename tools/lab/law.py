@@ -155,7 +155,8 @@ def agreement_lines(experiment, results, spec):
             continue
         curves = [d for seed in ours if seed in theirs and (d := apart(ours[seed].curve, theirs[seed].curve, x, y)) is not None]
         seeds = [d for a, b in itertools.combinations(theirs.values(), 2) if (d := apart(a.curve, b.curve, x, y)) is not None]
-        line = [table.label(row), number(stats.mean(100 * d for d in curves), 1), number(stats.mean(100 * d for d in seeds), 1)]
+        between = f"{100 * sum(seeds) / len(seeds):.1f}" if seeds else "no figure"  # pairs share seeds: no interval can be had of them
+        line = [table.label(row), number(stats.mean(100 * d for d in curves), 1), between]
         for path in ("staleness.mean", "staleness.p95"):
             for side in (ours, theirs):
                 line.append(number(stats.mean(v for r in side.values() if (v := r.value(path)) is not None), 2))
