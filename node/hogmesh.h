@@ -201,8 +201,8 @@ void hm_replica_touch(struct hm_replica *replica, const float *from, size_t n);
  * (`staleness-bound`), or it shows whether the budget is used up; no longer than `seconds` (< 0: as
  * long as it takes).
  *
- * 1: go on. 0: the run is over; what is added to the weights from then on is left out, here as
- * everywhere. -1: `seconds` have passed; call again with 0 examples. */
+ * 1: go on. 0: the run is over, or has not begun; what is added to the weights from then on is left
+ * out, here as everywhere. -1: `seconds` have passed; call again with 0 examples. */
 int hm_replica_step(struct hm_replica *replica, uint64_t examples, double seconds);
 
 /* By what a thread multiplies what it adds: 1, but with `amplify` and `hold` the factor by which

@@ -84,9 +84,9 @@ static void on_status(void *context, const struct hm_node_status *s)
     to->staleness = s->staleness;
     to->n_live = s->n_live;
     to->lag = s->lag;
-    if (!r->w && r->node) /* a plain float for those who do not know cells */
-        r->w = (float *)(void *)r->node->weights.w;
     if (strcmp(s->stage, "join") != 0 && !r->training) {
+        hm_cell *w = r->node->callers_w ? r->node->callers_w : r->node->weights.w;
+        atomic_store(&r->w, (float *)(void *)w); /* for those who do not know cells */
         r->training = true;
         pthread_cond_broadcast(&r->moved);
     }
@@ -207,13 +207,14 @@ enum hm_status hm_replica_start(struct hm_replica *r, double seconds, struct hm_
 
 float *hm_replica_weights(const struct hm_replica *r, const char *name, size_t *n)
 {
-    for (unsigned i = 0; r->w && i < r->custom.n; i++) {
+    float *w = atomic_load(&r->w);
+    for (unsigned i = 0; w && i < r->custom.n; i++) {
         const struct hm_custom_tensor *tensor = &r->custom.tensor[i];
         if (strcmp(tensor->name, name) != 0)
             continue;
         if (n)
             *n = tensor->n;
-        return r->w + tensor->at;
+        return w + tensor->at;
     }
     return NULL;
 }
@@ -221,18 +222,19 @@ float *hm_replica_weights(const struct hm_replica *r, const char *name, size_t *
 void hm_replica_touch(struct hm_replica *r, const float *from, size_t n)
 {
     struct hm_dirty *dirty = &r->node->combiner.dirty;
-    if (!dirty->mark)
+    const float *w = atomic_load(&r->w);
+    if (!w || !dirty->mark)
         return;
     if (!from)
         hm_dirty_mark(dirty->mark, 0, hm_layout_n(&r->node->layout));
     else if (n)
-        hm_dirty_mark(dirty->mark, (size_t)(from - r->w), n);
+        hm_dirty_mark(dirty->mark, (size_t)(from - w), n);
 }
 
 int hm_replica_step(struct hm_replica *r, uint64_t examples, double seconds)
 {
     struct timespec until = deadline(seconds < 0 ? 0 : seconds);
-    if (!r->w)
+    if (!atomic_load(&r->w))
         return 0;
     return hm_caller_step(r->node, examples, seconds < 0 ? NULL : &until);
 }
@@ -256,7 +258,7 @@ enum hm_status hm_replica_checkpoint(struct hm_replica *r, struct hm_err *err)
 {
     if (!r->options.checkpoint_path)
         return hm_fail(err, HM_EUSAGE, "option 'checkpoint' is missing: the file to write");
-    if (!r->w)
+    if (!atomic_load(&r->w))
         return hm_fail(err, HM_EUSAGE, "nothing is to be saved before training begins");
     atomic_store(&r->node->checkpoint_wanted, true);
     hm_node_wake(r->node);
@@ -327,7 +329,7 @@ enum hm_status hm_replica_finish(struct hm_replica *r, double seconds,
 enum hm_status hm_replica_save(const struct hm_replica *r, const char *path, struct hm_err *err)
 {
     const char *dot = strrchr(path, '.');
-    if (!r->joined || !r->w)
+    if (!r->joined || !atomic_load(&r->w))
         return hm_fail(err, HM_EUSAGE, "%s: there is no model before the run has finished", path);
     if (dot && strcmp(dot, ".hm") == 0)
         return hm_node_save(r->node, path, err);

@@ -8,6 +8,7 @@
 #include "node/hogmesh.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 
 enum { HM_REPLICA_TEXTS_MAX = 256 };
@@ -25,7 +26,7 @@ struct hm_replica {
     char endpoint[HM_ENDPOINT_MAX + 1]; /* the same */
     pthread_t thread;                   /* runs the node, from the first start on: */
     bool started, joined;
-    float *w; /* before training begins; written by the thread, read after that */
+    _Atomic(float *) w; /* NULL until training begins; written by the thread */
 
     pthread_mutex_t mutex; /* of what follows */
     pthread_cond_t moved;

@@ -47,7 +47,8 @@ static void start_two(struct hm_replica *first, struct hm_replica *second)
     join_mesh_of(second, first);
     assert_int_equal(hm_replica_start(first, 0, &err), HM_ETIMEOUT);
     assert_non_null(strstr(err.text, "not begun"));
-    assert_null(hm_replica_weights(first, "line", NULL) && 0);
+    assert_null(hm_replica_weights(first, "line", NULL));
+    assert_int_equal(hm_replica_step(first, 0, -1), 0);
     must(hm_replica_start(second, -1, &err), &err);
     must(hm_replica_start(first, -1, &err), &err);
 }
