@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 
 import pytest
 
@@ -97,12 +98,15 @@ def test_weights_outlive_the_mesh():
     with mesh:
         view = mesh.weights['x'][::2]
         assert list(mesh.steps(5)) == [0, 1]
-    replica = mesh._replica.pointer.value
+    memory = weakref.ref(mesh._replica)
     del mesh
     gc.collect()
-    assert replica and view.sum() == 125
+    assert memory() and view.sum() == 125
     view += 1
     assert view.sum() == 625
+    del view
+    gc.collect()
+    assert not memory()
 
 
 def test_leaving_early_takes_the_node_out():
