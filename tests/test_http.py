@@ -2,6 +2,7 @@
 import contextlib
 import http.client
 import json
+import os
 import re
 import shutil
 import socket
@@ -166,9 +167,31 @@ def test_connections_are_limited(start, small):
     assert node.done()['clean']
 
 
+def test_who_takes_too_long_is_hung_up_on(start, small):
+    """A byte now and then is no way to keep a connection; the thread that hears them gives way to all others."""
+    node, port = join(start, small, seconds=40)
+    with socket.create_connection(('127.0.0.1', int(port)), 5) as s:
+        training(port)
+        nice = [int(open(f'/proc/{node.pid}/task/{task}/stat').read().rpartition(')')[2].split()[16]) for task in os.listdir(f'/proc/{node.pid}/task')]
+        assert sorted(nice)[-1] == 19 and sorted(nice)[-2] <= max(0, os.nice(0)), nice
+        s.sendall(b'GET / HTTP/1.1\r\nHost: localhost\r\nX: ')
+        began = time.monotonic()
+        s.settimeout(.5)
+        while time.monotonic() - began < 25:
+            with contextlib.suppress(TimeoutError):
+                try:
+                    s.sendall(b'a')
+                    if not s.recv(1000):
+                        break
+                except ConnectionError:
+                    break
+        assert 8 < time.monotonic() - began < 20
+    assert ask(port, '/healthz')[1] == 'ok\n'
+    node.kill()
+
+
 def test_page_while_data_is_read(start, rows, tmp_path):
     """The page is there before the node is."""
-    import os
     fifo = tmp_path / 'slow.svm'
     os.mkfifo(fifo)
     node = start('join', 'svm', '--train', rows.train, '--test', fifo, '--expect', 1, '--seconds', 1, '--no-cache', '--http', '0')

@@ -258,8 +258,9 @@ static void take_report(struct child *child, json_t *json)
         snprintf(child->endpoint, sizeof child->endpoint, "%s",
                  json_string_value(json_object_get(json, "endpoint")));
     if (strcmp(event, "page") == 0 && !run.cli->quiet)
-        screen_say(&run.screen, "hogmesh: watch it at %s",
-                   json_string_value(json_object_get(json, "url")));
+        screen_say(&run.screen, "hogmesh: watch it at %s%s%s",
+                   json_string_value(json_object_get(json, "url")), run.hosts.n ? " of " : "",
+                   run.hosts.n ? child->label : "");
     if (strcmp(event, "log") == 0 &&
         json_integer_value(json_object_get(json, "level")) >= HM_NOTE_WARNING)
         screen_say(&run.screen, "hogmesh: %s: %s", child->label,

@@ -37,7 +37,7 @@ enum {
     DOCUMENTS_A_SECOND = 4, /* however many ask */
 };
 
-static const double REQUEST_SECONDS = 20; /* from one request to the end of the next */
+static const double REQUEST_SECONDS = 10; /* from one request to the end of the next */
 
 struct visitor {
     int fd; /* -1: free */
