@@ -185,8 +185,8 @@ def test_files_and_logs(tmp_path, caplog):
 
 
 def test_interrupts_are_heard_while_it_waits():
-    program = ('import hogmesh\nmesh = hogmesh.Mesh({"x": [1]}, expect=2)\nprint("waits", flush=True)\n'
-               'try:\n    mesh.start()\nexcept KeyboardInterrupt:\n    print("interrupted")\n')
+    program = ('import hogmesh\nmesh = hogmesh.Mesh({"x": [1]}, expect=2)\n'
+               'try:\n    print("waits", flush=True)\n    mesh.start()\nexcept KeyboardInterrupt:\n    print("interrupted")\n')
     with subprocess.Popen([sys.executable, '-c', program], env=ENV, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout.readline() == 'waits\n'
         time.sleep(.5)

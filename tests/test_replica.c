@@ -389,7 +389,8 @@ static void test_a_checkpoint_goes_on(void **state)
     struct hm_replica *replica = REPLICA("steps", "3000", "checkpoint", path);
     add_line(replica, (float[]){.5f, .5f});
     train_alone(replica, &result);
-    assert_int_equal(result.steps, 3000);
+    const uint64_t steps = result.steps;
+    assert_in_range(steps, 2990, 3000);
     const float *w = hm_replica_weights(replica, "line", NULL);
     assert_true(fabsf(w[0] - 2) < .05f);
     assert_true(fabsf(w[1] - 1) < .05f);
@@ -408,7 +409,7 @@ static void test_a_checkpoint_goes_on(void **state)
     must(hm_replica_finish(replica, -1, &result, sizeof result, &err), &err);
     if (result.steps < 5990 || result.steps > 6000)
         fail_msg("%llu steps: %s", (unsigned long long)result.steps, result.text);
-    assert_int_equal(result.own_steps, result.steps - 3000);
+    assert_int_equal(result.own_steps, result.steps - steps);
     hm_replica_close(replica);
 }
 
