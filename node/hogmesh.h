@@ -234,7 +234,8 @@ void hm_replica_status(const struct hm_replica *replica, struct hm_replica_statu
 enum hm_status hm_replica_checkpoint(struct hm_replica *replica, struct hm_err *err);
 
 /* Asks for an end: of the whole mesh, or with `leave` of this node's part in it, after it has
- * handed over what it owes. Returns at once; steps return 0 soon. Also from signal handlers. */
+ * handed over what it owes. Returns at once; steps return 0 soon. Also from signal handlers.
+ * Nothing happens before open. */
 void hm_replica_stop(struct hm_replica *replica, int leave);
 
 /* ---- the end ---- */
