@@ -21,9 +21,12 @@ pytest.importorskip('matplotlib')
 LAB = pathlib.Path(__file__).resolve().parent.parent / 'tools' / 'lab'
 sys.path.insert(0, str(LAB))
 sys.dont_write_bytecode = True
+import claim  # noqa: E402
+import estimate  # noqa: E402
 import experiment  # noqa: E402
 import landscape  # noqa: E402
 import law  # noqa: E402
+import runs  # noqa: E402
 import stats  # noqa: E402
 import table  # noqa: E402
 
@@ -121,7 +124,61 @@ def test_when_a_loss_is_reached():
     assert table.reached(points, 'seconds', 'loss', 1) is None and table.reached(points, 'seconds', 'loss', 6) == 0
 
 
+@pytest.mark.parametrize('expect, low, high, says', [
+    ('less', -3, -1, 'holds'), ('less', -3, 1, 'not shown'), ('less', 1, 3, 'does not hold'), ('more', 1, 3, 'holds'), ('more', -3, -1, 'does not hold'),
+    ('same', -.5, .9, 'holds'), ('same', -.5, 1.1, 'not shown'), ('same', 1.1, 2, 'does not hold'), ('same', -2, -1.1, 'does not hold')])
+def test_a_claim_is_judged_by_its_interval(expect, low, high, says):
+    assert claim.judge(stats.Mean((low + high) / 2, (high - low) / 2, 5), {'expect': expect, 'within': 1}) == says
+
+
+def test_a_claim_of_ratios_and_of_nothing():
+    spec = {'expect': 'same', 'within': 1.25, 'ratio': True}
+    assert claim.judge(stats.Mean(math.log(1.1), .1, 5), spec) == 'holds'
+    assert claim.judge(stats.Mean(math.log(1.1), .2, 5), spec) == 'not shown'
+    assert claim.judge(stats.Mean(math.log(2), .2, 5), spec) == 'does not hold'
+    assert claim.judge(stats.Mean(1, math.inf, 1), spec) == claim.judge(stats.Mean(math.nan, math.nan, 5), spec) == claim.judge(None, spec) == 'not shown'
+
+
+def result(summary, seed=1, flags=(), values=()):
+    return runs.Result(experiment.Run(experiment.Setting(values, flags, 'svm', (), 'sim'), seed), [], summary, [], None, 1.5)
+
+
+def test_measures_are_reckoned():
+    r = result({'a': {'b': 12}, 'c': 3}, flags=(('--x', 1), ('unit', .5)))
+    for text, value in (('a.b', 12), ('a.b - c', 9), ('a.b / c * unit + 1', 3), ('a.b - c * 2 - 1', 5), ('cpu_seconds', 1.5), ('a.x + c', None)):
+        assert table.measure(r, {'measure': text}) == value, text
+
+
+def test_the_cost_line_names_the_first_that_is_faster_for_sure():
+    def line(*times):
+        rows = [{'nodes': name} for name in ('1', '2', '4')]
+        cells = [[table.Cell([result({'t': t + wobble}, seed) for seed, wobble in enumerate((0, .01, .02, .01, 0), 1)], {'measure': 't'})] for t in times]
+        return table.cost([{}], rows, cells, {'alone': {'nodes': '1'}, 'unit': 's'})[-1]
+    assert 'takes 1.01 ± 0.01 s; beaten from 4 on' in line(1, 1, .5)
+    assert 'beaten from 2 on' in line(1, .9, 1.2) and 'never beaten' in line(1, 1.1, 1.2)
+
+
 # ---- files ----
+
+PAPERS = {'lenet5': ['table1', 'table2', 'table3', 'table4', 'table5', 'table6', 'table7', 'fig1', 'fig2', 'fig3', 'fig4', 'fig5', 'fig6', 'fig7'],
+          'cifar10': ['fig1', 'fig2', 'fig3'], 'word2vec': ['fig1', 'fig2', 'fig3'],
+          'rcv1': ['table1', 'table2', 'fig1', 'fig2', 'fig3', 'fig4', 'fig5', 'fig6', 'fig7']}
+
+
+def test_every_table_and_figure_of_the_papers_has_an_experiment():
+    assert not {f'{paper}-{what}' for paper, all_ in PAPERS.items() for what in all_} - set(experiment.names())
+
+
+def test_what_there_is_can_be_done_in_time():
+    """As reckoned: the tables of the LeNet5 paper in three hours of two cores, --quick in two minutes an experiment, 40 in all."""
+    def seconds(name, quick=False):
+        e = experiment.load(name, quick)
+        return estimate.of_experiment(e, e.runs()) + estimate.landscape_seconds(e)
+    assert sum(seconds(f'lenet5-table{i}') for i in range(2, 8)) < 2 * 3 * 3600
+    quick = {name: seconds(name, True) for name in experiment.names()}
+    assert max(quick.values()) < 2 * 100, quick
+    assert sum(quick.values()) < 2 * 35 * 60
+
 
 def test_all_experiments_can_be_read():
     assert len(experiment.names()) >= 10
@@ -131,6 +188,7 @@ def test_all_experiments_can_be_read():
             assert e.runs() and e.about['title'] and len(e.runs()) == len(set(e.runs()))
             for spec in e.about.get('table', []):
                 shape = [len(table.positions(experiment.load(name), experiment.listed(spec.get(key, [])))) for key in ('rows', 'columns')]
+                shape = [10, 3] if spec.get('kind') == 'classes' else shape
                 paper = spec.get('paper')
                 assert not paper or [len(paper), *{len(row) for row in paper}] == shape, (name, spec['title'])
 
@@ -175,13 +233,38 @@ def test_an_experiment(small_experiment, tmp_path):
     assert (out / 'table1.csv').read_bytes() == before['table1.csv']
     # Elsewhere, from nothing: what is simulated repeats to the byte.
     lab(tmp_path, 'run', small_experiment, '--out', tmp_path / 'other', '--jobs', 1)
-    assert (tmp_path / 'other' / 'table1.csv').read_bytes() == before['table1.csv']
+    for name in ('table1.csv', 'figure1.svg', 'figure2.svg'):
+        assert (tmp_path / 'other' / name).read_bytes() == before[name], name
+
+
+def test_experiments_share_runs_and_seeds_may_differ(small_experiment, tmp_path):
+    """Two files in one command: what both need is made once. A half with seeds of its own is other runs, and no difference."""
+    other = tmp_path / 'other.toml'
+    # The same flags from elsewhere in the file, and one setting of other seeds.
+    text = small_experiment.read_text().replace('"--batch" = 16\n', '').replace('"a" = {}', '"a" = { "--batch" = 16 }')
+    other.write_text(text.replace('"b" = {}', '"b" = { "--batch" = 16, seed_from = 100 }') + '''
+[[claim]]
+says = "They are alike"
+measure = "test.accuracy"
+scale = 100
+of = { nodes = "3", again = "b" }
+than = { again = "a" }
+expect = "same"
+within = 20
+''')
+    assert '6 runs, 6 to be made' in lab(tmp_path, 'run', '--dry-run', small_experiment, '--out', 'out').stdout and not (tmp_path / 'out').exists()
+    done = lab(tmp_path, 'run', small_experiment, other, '--out', 'out')
+    assert '6 of 12 runs are there already' in done.stderr
+    assert '| They are alike | **holds** |' in done.stdout
+    seeds = {line.split('--seed ')[1] for line in (tmp_path / 'out' / 'other' / 'commands.txt').read_text().splitlines()}
+    assert seeds == {'1', '2', '3', '101', '102', '103'}
+    lab(tmp_path, 'report', tmp_path / 'out' / 'other')
 
 
 def test_what_is_interrupted_goes_on(small_experiment, tmp_path):
     out = tmp_path / 'out'
-    small_experiment.write_text(small_experiment.read_text().replace('"--epochs" = 3', '"--epochs" = 1500'))
-    process = subprocess.Popen(['/usr/bin/python3', LAB / 'lab', 'run', small_experiment, '--out', out], cwd=tmp_path,
+    small_experiment.write_text(small_experiment.read_text().replace('"--epochs" = 3', '"--epochs" = 400'))
+    process = subprocess.Popen(['/usr/bin/python3', LAB / 'lab', 'run', small_experiment, '--out', out, '--jobs', '1'], cwd=tmp_path,
                                env={**os.environ, 'HOGMESH': str(BINARY)}, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
     deadline = time.monotonic() + 60
     while len(list(out.glob('runs/*/result.json'))) < 1 and time.monotonic() < deadline:
@@ -231,15 +314,54 @@ title = "From above"
 lines = "momentum"
 points = 5
 [[figure]]
+kind = "confusion"
+title = "Classes"
+panels = "momentum"
+[[table]]
+kind = "classes"
+title = "By class"
+of = {{ momentum = "0.9" }}
+[[table]]
+kind = "confusion"
+title = "Taken as"
+of = {{ momentum = "0.9" }}
+[[claim]]
+says = "It learns"
+measure = "report.classes.0.recall"
+of = {{ momentum = "0.9" }}
+than = 0.1
+expect = "more"
+[[figure]]
 kind = "landscape"
 title = "3-D"
 lines = "momentum"
 view = "3d"
 points = 5
 ''')
+    out = tmp_path / 'out'
     lab(tmp_path, 'run', file, '--out', 'out')
-    assert len(list((tmp_path / 'out' / 'runs').glob('landscape-*.json'))) == 1, 'both figures are of the same points'
-    assert all((tmp_path / 'out' / f'figure{i}.png').stat().st_size > 5000 for i in (1, 2))
+    assert len(list((out / 'runs').glob('landscape-*.json'))) == 1, 'both figures are of the same points'
+    assert all((out / f'figure{i}.png').stat().st_size > 5000 for i in (1, 2, 3))
+    summary = json.loads((out / 'runs.jsonl').read_text().splitlines()[1])['summary']['report']
+    classes, confusion = (list(csv.reader(open(out / f'table{i}.csv'))) for i in (1, 2))
+    assert [float(line[2]) for line in classes[1:]] == pytest.approx([100 * c['recall'] for c in summary['classes']], abs=.051)
+    assert float(confusion[1][1]) == pytest.approx(100 * summary['confusion'][0][0] / sum(summary['confusion'][0]), abs=.051)
+
+
+def test_real_processes(small, tmp_path):
+    file = tmp_path / 'real.toml'
+    text = SVM.format(train=small.train, test=small.test).replace('seeds = 3', 'seeds = 2\nmode = "run"').replace('"--step-time" = "const:1ms"', '')
+    file.write_text(text[:text.index('[[figure]]')] + '''
+[[figure]]
+kind = "nodes"
+title = "Node by node"
+panels = "nodes"
+converged = 1.0
+''')
+    file.write_text(file.read_text().replace('"--score-every" = "500"', '"--score-every" = "500"\n"--node-curves" = true'))
+    done = lab(tmp_path, 'run', file, '--out', 'out')
+    assert '4 of 4 runs' in done.stderr and (tmp_path / 'out' / 'figure1.png').stat().st_size > 5000
+    assert all(' run svm ' in line for line in (tmp_path / 'out' / 'commands.txt').read_text().splitlines())
 
 
 @pytest.mark.parametrize('name', ['rcv1-fig3'])

@@ -7,6 +7,7 @@
     than = { workers = "1" }       the same with these values instead, compared pair by pair; or a number
     expect = "less"                or "more", or "same": no further apart than `within`
     within = 1.0
+    ratio = true                   compared by their ratio, of geometric means; `within` is a factor then
     why = "..."                    why it is so here (written when the runs were there)
 
 "holds" and "does not hold" are written where the 95 % interval leaves no doubt, else "not shown". What --quick leaves out is not
@@ -21,12 +22,12 @@ from experiment import listed
 
 
 def judge(difference, spec):
-    """Of a stats.Mean of differences."""
+    """Of a stats.Mean of differences, or of logarithms of ratios."""
     if difference is None or not math.isfinite(difference.mean) or not math.isfinite(difference.half):
         return "not shown"
     low, high = difference.low(), difference.high()
     if spec["expect"] == "same":
-        margin = spec["within"]
+        margin = math.log(spec["within"]) if spec.get("ratio") else spec["within"]
         return "holds" if -margin <= low and high <= margin else "does not hold" if low > margin or high < -margin else "not shown"
     if spec["expect"] == "less":
         low, high = -high, -low
@@ -52,16 +53,25 @@ def held(experiment, results, spec):
             return None
     else:
         other = {seed: spec["than"] for seed in values}
-    difference = stats.difference(values, other)
     digits, unit = spec.get("digits", 2), f" {spec['unit']}" if "unit" in spec else ""
 
-    def number(m):
-        return "diverged" if not math.isfinite(m.mean) else f"{m.mean:.{digits}f}" + (f" ± {m.half:.{digits}f}" if math.isfinite(m.half) else "")
+    def number(m, form=""):
+        return "none" if not math.isfinite(m.mean) else f"{m.mean:{form}.{digits}f}" + (f" ± {m.half:.{digits}f}" if math.isfinite(m.half) else "")
     against = number(stats.mean(other.values())) if theirs else f"{spec['than']:g}"
     said = f"{number(stats.mean(values.values()))}{unit} against {against}{unit}"
-    if theirs and math.isfinite(difference.mean):
-        said += f": {difference.mean:+.{digits}f}" + (f" ± {difference.half:.{digits}f}" if math.isfinite(difference.half) else "")
+    if spec.get("ratio"):
+        difference = stats.difference({seed: logarithm(x) for seed, x in values.items()}, {seed: logarithm(x) for seed, x in other.items()})
+        if math.isfinite(difference.mean) and math.isfinite(difference.half):
+            said += f": x {math.exp(difference.mean):.2f} ({math.exp(difference.low()):.2f} to {math.exp(difference.high()):.2f})"
+    else:
+        difference = stats.difference(values, other)
+        if theirs and math.isfinite(difference.mean):
+            said += f": {number(difference, '+')}"
     return judge(difference, spec), said
+
+
+def logarithm(x):
+    return math.log(x) if x > 0 else math.nan
 
 
 def markdown(experiment, results):

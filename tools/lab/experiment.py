@@ -17,6 +17,9 @@
                                    beside flags a value may have a workload, data or mode of its own, and as `quick` a table of flags
                                    that come last with --quick; "--faults" = { events = [...] } is a fault plan (tools/FAULTS.md)
 
+                                   seed_from = 100: seeds of its own, 101 and so on; notes = { step_seconds = .01 }: numbers that
+                                   measures may name
+
     [[without]]                    combinations that are left out
     workers = "2"
 
@@ -37,9 +40,7 @@ import tomllib
 
 FOLDER = pathlib.Path(__file__).resolve().parent / "experiments"
 KNOWN = {"title", "asks", "paper", "workload", "data", "mode", "seeds", "explains", "flags", "axis", "without", "quick", "table", "figure", "claim"}
-
-
-OWN = {"workload", "data", "mode", "quick"}  # of an axis' value, beside flags
+OWN = {"workload", "data", "mode", "quick", "seed_from", "notes"}  # of an axis' value, beside flags
 
 
 class Wrong(Exception):
@@ -50,13 +51,16 @@ class Wrong(Exception):
 class Setting:
     """One combination of the axes' values, and the flags that it comes to."""
     values: tuple  # of (axis, value)
-    flags: tuple   # of (flag, value), in the order of the file
+    flags: tuple   # of (flag, value), in the order of the file; with notes, which do not begin with a dash
     workload: str
     data: object   # a name, or a tuple of flags
     mode: str
 
     def get(self, axis):
         return dict(self.values)[axis]
+
+    def note(self, name, default=None):
+        return dict(self.flags).get(name, default)
 
     def name(self):
         return ", ".join(f"{axis} {value}" for axis, value in self.values) or "all"
@@ -153,9 +157,9 @@ def merged(*tables):
     """Flags of all tables; the later ones win, False takes one away."""
     flags = {}
     for table in tables:
-        flags.update(table)
+        flags.update({flag: value for flag, value in table.items() if flag != "notes"}, **table.get("notes", {}))
     return tuple((flag, Plan(json.dumps(value)) if isinstance(value, dict) else value)
-                 for flag, value in flags.items() if value is not False and flag not in OWN)
+                 for flag, value in flags.items() if value is not False and flag not in OWN - {"seed_from"})
 
 
 def own(about, has, key, default=None):

@@ -7,7 +7,7 @@
     y = "loss"                     a field of the curve's points; y_scale, y_label, y_log, y_min, y_max (what is beyond is cut off)
     only = { delay = ["0 ms"] }    the values of an axis that are looked at; of all kinds
     panels = "workers"             an axis, one panel for each of its values
-    lines = "delay"                an axis, one line for each
+    lines = "delay"                an axis, one line for each; line_unit is written behind their names
 
     kind = "intervals"             a figure of each setting with its interval, as [[table]] has it (measure, scale, unit, chance)
     x = "workers", lines = "delay", panels = "parts"
@@ -19,6 +19,11 @@
 
     kind = "law"                   see law.py
 
+    kind = "nodes"                 curves of each node of the first run (flags need "--node-curves"), with a mark where y is first no
+    converged = 1e-3               further than this from the point before; panels
+
+    kind = "confusion"             of the classes of images, as which of them they were taken, in %; panels
+
     kind = "landscape"             loss around the paths of weights (flags need "--trajectory"), from above and in 3-D
     lines = "momentum"             one path for each value, all in one plane; panels have planes of their own
     points = 31                    of the grid, each way
@@ -27,9 +32,11 @@
 Colours are those of Okabe and Ito, which all can tell apart; lines are named where they end.
 """
 
+import json
 import math
 
 import matplotlib
+import matplotlib.ticker
 import numpy
 
 import law
@@ -54,8 +61,22 @@ def colour(i):
     return COLOURS[i % len(COLOURS)], DASHES[i // len(COLOURS) % len(DASHES)]
 
 
+def around(values):
+    """Half widths below and above the mean, [2][...]: the 95 % interval; of two only their range, as their interval is wider than any axis."""
+    n, mean = len(values), numpy.mean(values, axis=0)
+    if n < 3:
+        return numpy.array([mean - numpy.min(values, axis=0), numpy.max(values, axis=0) - mean])
+    half = stats.quantile(n - 1) * numpy.std(values, axis=0, ddof=1) / math.sqrt(n)
+    return numpy.array([half, half])
+
+
+def note_on_seeds(experiment):
+    n = len(experiment.seeds)
+    return f"{n} seed{'s' * (n > 1)}" + (", 95 % intervals" if n > 2 else ", their range" if n > 1 else "")
+
+
 def band(results, spec):
-    """x, mean and half of the interval of the curves of some runs, where all of them have points; None: there are none."""
+    """x, [runs][x] and what is around their mean, of the curves of some runs, where all of them have points; None: there are none."""
     x_of, y_of = spec.get("x", "steps"), spec.get("y", "loss")
     curves = []
     for r in results:
@@ -66,8 +87,7 @@ def band(results, spec):
         return None
     x = numpy.linspace(max(c[0][0] for c in curves), min(c[0][-1] for c in curves), GRID)
     y = numpy.array([numpy.interp(x, *c) for c in curves]) * spec.get("y_scale", 1)
-    half = stats.quantile(len(y) - 1) * y.std(axis=0, ddof=1) / math.sqrt(len(y)) if len(y) > 1 else numpy.zeros_like(x)
-    return x * spec.get("x_scale", 1), y.mean(axis=0), half
+    return x * spec.get("x_scale", 1), y, around(y)
 
 
 LINE, LETTER = 9.5, 5.  # of names, points
@@ -109,51 +129,101 @@ def name_ends(axes, ends):
 
 
 def panels_of(experiment, spec):
-    axis = spec.get("panels")
-    return table.positions(experiment, [axis], spec.get("only")) if axis else [{}]
+    return table.positions(experiment, listed(spec.get("panels", [])), spec.get("only"))
 
 
 def lines_of(experiment, spec):
     return table.positions(experiment, listed(spec.get("lines", [])), spec.get("only"))
 
 
+def x_label(spec):
+    return spec.get("x_label", {"steps": "examples, mesh-wide", "seconds": "seconds of training"}.get(spec.get("x", "steps"), spec.get("x", "")))
+
+
 def curves(experiment, results, spec, axes, where):
-    ends, drawn = [], []
+    ends, drawn, axes.measured = [], [], []
     for i, line in enumerate(lines_of(experiment, spec)):
         found = band(table.chosen(results, {**where, **line}), spec)
         if found is None:
             continue
         (c, dash), (x, y, half) = colour(i), found
-        axes.fill_between(x, y - half, y + half, color=c, alpha=.18, linewidth=0)
-        drawn += axes.plot(x, y, color=c, linestyle=dash, linewidth=1.4)
-        ends.append((y[-1], x[-1], table.label(line) if line else "", c))
+        mean = y.mean(axis=0)
+        axes.fill_between(x, mean - half[0], mean + half[1], color=c, alpha=.18, linewidth=0)
+        drawn += axes.plot(x, mean, color=c, linestyle=dash, linewidth=1.4)
+        ends.append((mean[-1], x[-1], f"{table.label(line)} {spec.get('line_unit', '')}".strip() if line else "", c))
+        axes.measured += [y.min(), y.max()]
     if len(ends) > 3 and not spec.get("x_log") and max(x for _, x, _, _ in ends) > 1.1 * min(x for _, x, _, _ in ends):  # names would lie on lines that go on
         for one, (_, _, name, _) in zip(drawn, ends):
             one.set_label(name)
         ends = []
-    axes.set_xlabel(spec.get("x_label", {"steps": "examples, mesh-wide", "seconds": "seconds of training"}.get(spec.get("x", "steps"), "")))
+    axes.set_xlabel(x_label(spec))
     return ends
+
+
+def first_settled(points, y, within):
+    """The first of the points whose value is no further than that from the one before; None: there is none."""
+    return next((b for a, b in zip(points, points[1:]) if abs(b[y] - a[y]) <= within), None)
+
+
+def nodes(experiment, results, spec, axes, where):
+    """Node by node, of one run, with a mark where each has settled."""
+    there = table.chosen(results, where)[:1]
+    x, y = spec.get("x", "steps"), spec.get("y", "loss")
+    ends, axes.measured = [], []
+    files = sorted(file for r in there for file in r.folder.glob("curve-*.jsonl"))
+    for i, file in enumerate(files):
+        points = [json.loads(line) for line in file.read_text().splitlines()]
+        points = [p for p in points if p.get(y) is not None]
+        if len(points) < 2:
+            continue
+        c, dash = colour(i)
+        xs = [p[x] * spec.get("x_scale", 1) for p in points]
+        axes.plot(xs, [p[y] for p in points], color=c, linestyle=dash, linewidth=1.2)
+        settled = first_settled(points, y, spec.get("converged", 0))
+        if settled:
+            axes.plot(settled[x] * spec.get("x_scale", 1), settled[y], marker="v", color=c, markersize=7, markeredgecolor="white")
+        ends.append((points[-1][y], xs[-1], file.stem.removeprefix("curve-"), c))
+        axes.measured += [p[y] for p in points]
+    axes.set_xlabel(x_label(spec))
+    return ends
+
+
+def confusion(experiment, results, spec, axes, where):
+    there = [r for r in table.chosen(results, where) if r.summary.get("report")]
+    if not there:
+        return []
+    counts = numpy.mean([r.summary["report"]["confusion"] for r in there], axis=0)
+    shares = 100 * counts / counts.sum(axis=1, keepdims=True).clip(1)
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=100)
+    for i, line in enumerate(shares):
+        for j, share in enumerate(line):
+            if share >= .5:
+                axes.text(j, i, f"{share:.0f}", ha="center", va="center", fontsize=7, color="white" if share > 55 else "black")
+    axes.set_xticks(range(len(shares)))
+    axes.set_yticks(range(len(shares)))
+    axes.grid(visible=False)
+    axes.set_xlabel("taken as class")
+    return []
 
 
 def intervals(experiment, results, spec, axes, where):
     values = [where_x[spec["x"]] for where_x in table.positions(experiment, [spec["x"]], spec.get("only"))]
-    lines = lines_of(experiment, spec)
+    lines, axes.measured = lines_of(experiment, spec), []
     for i, line in enumerate(lines):
-        c, _ = colour(i)
+        (c, _), name = colour(i), table.label(line) if line else None
         for k, value in enumerate(values):
             there = table.chosen(results, {**where, **line, spec["x"]: value})
-            if not there:
+            single = [v for v in table.by_seed(there, spec).values() if math.isfinite(v)]
+            if not single:
                 continue
-            cell = table.Cell(there, spec)
             x = k + (i - (len(lines) - 1) / 2) * .7 / max(len(lines), 2)
-            if math.isfinite(cell.mean.mean):
-                axes.errorbar(x, cell.mean.mean, cell.mean.half if math.isfinite(cell.mean.half) else 0, color=c, marker="o", markersize=4,
-                              capsize=2, linewidth=1.2, label=table.label(line) if k == 0 and line else None)
-            single = [v for v in cell.values.values() if math.isfinite(v)]
+            axes.errorbar(x, numpy.mean(single), around(single)[:, None], color=c, marker="o", markersize=4, capsize=2, linewidth=1.2, label=name)
             axes.plot([x] * len(single), single, ".", color=c, alpha=.35, markersize=3)
+            axes.measured += single
+            name = None
     long = sum(map(len, values)) > 45
     axes.set_xticks(range(len(values)), values, rotation=30 if long else 0, ha="right" if long else "center", fontsize=8 if long else None)
-    axes.set_xlabel(spec["x"])
+    axes.set_xlabel(spec.get("x_label", spec["x"]))
     axes.grid(axis="x", visible=False)
     return []
 
@@ -247,9 +317,10 @@ def landscape(made, experiment, results, spec, axes, where):
         height = [numpy.log10(plane.at(*point)) for point in path] if spec.get("view", "top") == "3d" else []
         axes.plot(*path.T, *([height] if height else []), color=c, linestyle=dash, linewidth=1.4, label=name)
         axes.plot(*path[-1:].T, *([height[-1:]] if height else []), color=c, marker="o", markersize=5)
-    axes.set_xlabel(f"first principal component ({100 * plane.explained[0]:.0f} % of the variance)")
-    axes.set_ylabel(f"second ({100 * plane.explained[1]:.0f} %)")
-    axes.legend(title=", ".join(listed(spec.get("lines", []))), fontsize=8, title_fontsize=8)
+    axes.set_xlabel(f"component 1: {100 * plane.explained[0]:.1f} % of the variance")
+    axes.set_ylabel(f"component 2: {100 * plane.explained[1]:.1f} %")
+    if len(paths) > 1:
+        axes.legend(title=", ".join(listed(spec.get("lines", []))), fontsize=8, title_fontsize=8)
 
 
 def draw_landscape(path, made, experiment, results, spec):
@@ -264,11 +335,15 @@ def draw_landscape(path, made, experiment, results, spec):
         figure.suptitle(spec["title"], x=.01, ha="left", fontsize=11)
         figure.text(.01, .005, "seed 1; the plane holds most of what all paths move in; dots: where they end"
                     + ("; --quick: a coarse grid, shorter runs" if experiment.quick else ""), fontsize=7.5, color="#555555")
-        figure.tight_layout(rect=(0, .02, 1, 1))
+        figure.tight_layout(rect=(0, .07 if kind else .03, 1, 1))
         save(figure, path)
 
 
-KINDS = {"curves": curves, "intervals": intervals, "scatter": scatter, "distribution": distribution, "law": held_law}
+KINDS = {"curves": curves, "intervals": intervals, "nodes": nodes, "confusion": confusion, "scatter": scatter, "distribution": distribution, "law": held_law}
+
+
+def thousands(x, _):
+    return f"{x / 1e6:g}M" if abs(x) >= 1e6 else f"{x / 1e3:g}k" if abs(x) >= 1e4 else f"{x:g}"
 
 
 def save(figure, path):
@@ -278,16 +353,17 @@ def save(figure, path):
 
 
 def reach(axes, spec):
-    """From where to where a panel is drawn: of curves the means, since intervals of two seeds dwarf them."""
-    if spec["kind"] != "curves" or spec.get("y_log"):
+    """From where to where a panel is drawn: what was measured, since intervals of few seeds dwarf it."""
+    measured = [y for y in getattr(axes, "measured", []) if math.isfinite(y)]
+    if not measured:
         return axes.get_ylim()
-    means = [y[numpy.isfinite(y)] for y in (line.get_ydata() for line in axes.get_lines())]
-    means = [(y.min(), y.max()) for y in means if len(y)]
-    if not means:
-        return axes.get_ylim()
-    low, high = min(a for a, _ in means), max(b for _, b in means)
-    high = min(high, spec.get("y_max", high))
-    margin = .06 * (high - low) or abs(high) or 1
+    low, high = min(measured), min(max(measured), spec.get("y_max", math.inf))
+    if spec.get("y_log"):
+        axes.yaxis.set_major_locator(matplotlib.ticker.LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_minor_locator(matplotlib.ticker.NullLocator())
+        axes.yaxis.set_major_formatter(thousands)
+        return low / 1.1, high * 1.1
+    margin = .06 * (high - low) or .1 * abs(high) or 1
     return low - margin, high + margin
 
 
@@ -321,12 +397,14 @@ def draw(path, made, experiment, results, spec):
             if spec.get("y_log"):
                 axes.set_yscale("log")
         set_heights(list(grid.flat)[:len(panels)], spec)  # once all of them have said how far they reach
+        for axes in ends:
+            if spec["kind"] in ("curves", "nodes") and axes.get_xscale() == "linear":
+                axes.xaxis.set_major_formatter(thousands)
         for axes in list(grid.flat)[len(panels):]:
             axes.set_visible(False)
         for row in grid:
             row[0].set_ylabel(spec.get("y_label", spec.get("unit", spec.get("y", ""))))
-        seeds = len(experiment.seeds)
-        note = f"{seeds} seed{'s' * (seeds > 1)}" + (", 95 % intervals" if seeds > 1 else "") + ("; --quick: fewer settings and shorter runs" if experiment.quick else "")
+        note = note_on_seeds(experiment) + ("; --quick: fewer settings and shorter runs" if experiment.quick else "")
         figure.suptitle(spec["title"], x=.01, ha="left", fontsize=11)
         figure.text(.01, .005, note, fontsize=7.5, color="#555555")
         room = .075 * max((len(name) for names in ends.values() for _, _, name, _ in names), default=0)  # inches for names behind lines

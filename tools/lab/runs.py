@@ -56,9 +56,10 @@ def name_of(plan):
 
 
 def flags_of(setting, plans):
-    """As words; fault plans as files of a folder."""
+    """As words, in one order, so that experiments that mean the same run find each other's; fault plans as files of a folder."""
     return [str(plans / name_of(x) if isinstance(x, Plan) else x)
-            for flag, value in setting.flags for x in ([flag] if value is True else [flag, value])]
+            for flag, value in sorted(setting.flags, key=lambda pair: pair[0]) if flag.startswith("-")
+            for x in ([flag] if value is True else [flag, value])]
 
 
 class Runs:
@@ -76,7 +77,7 @@ class Runs:
 
     def command(self, run):
         s = run.setting
-        return [s.mode, s.workload, *map(str, self.data[s.data]), *flags_of(s, self.store), "--seed", str(run.seed)]
+        return [s.mode, s.workload, *map(str, self.data[s.data]), *flags_of(s, self.store), "--seed", str(run.seed + s.note("seed_from", 0))]
 
     def key(self, command):
         """Wherever the plans are: their names say what is in them."""

@@ -53,7 +53,9 @@ def operand(result, word):
         return result.curve[-1].get(word[6:]) if result.curve else None
     if word == "cpu_seconds":
         return result.cpu
-    return float(word) if word[0].isdigit() else result.value(word)
+    if word[0].isdigit():
+        return float(word)
+    return result.run.setting.note(word) if result.run.setting.note(word) is not None else result.value(word)
 
 
 def reached(points, x, y, target):
@@ -164,18 +166,20 @@ def rows_of_markdown(head, lines):
 
 def cost(columns, rows, grid, spec):
     """COST (McSherry et al., HotOS 2015): from how many nodes a mesh beats the best single thread on the same machine."""
-    alone = next((i for i, row in enumerate(rows) if all(row.get(axis) == value for axis, value in spec["alone"].items())), None)
+    singles = [cell for row, line in zip(rows, grid) if all(row.get(axis) == value for axis, value in spec["alone"].items())
+               for cell in line if cell is not None and math.isfinite(cell.mean.mean)]
+    if not singles:
+        return []
+    best = min(singles, key=lambda cell: cell.mean.mean)
     said = []
     for j, column in enumerate(columns):
-        base = grid[alone][j] if alone is not None else None
-        if base is None or not math.isfinite(base.mean.mean):
-            continue
-        others = [(row, stats.difference(line[j].values, base.values)) for row, line in zip(rows, grid) if line[j] is not None and line[j] is not base]
+        others = [(row, stats.difference(line[j].values, best.values)) for row, line in zip(rows, grid) if line[j] is not None and line[j] not in singles]
         sure = [row for row, d in others if stats.verdict(d, more_is_better=False) == "better"]
         mean = [row for row, d in others if d.mean < 0]
-        said.append((f"{label(column)}: " if column else "") + f"the best single thread takes {text(base, {'digits': spec.get('digits', 2)})} {spec.get('unit', 's')}, and is beaten "
-                    + (f"from {label(sure[0])} on" if sure else f"in the mean from {label(mean[0])} on, by no more than chance may" if mean else "never"))
-    return ["", f"COST: {'; '.join(said)}."] if said else []
+        said.append((f"{label(column)}: " if column else "") + (f"beaten from {label(sure[0])} on" if sure else
+                    f"beaten in the mean from {label(mean[0])} on, by no more than chance may" if mean else "never beaten"))
+    single = text(best, {"digits": spec.get("digits", 2)}).split(";")[0]
+    return ["", f"COST: the best single thread takes {single} {spec.get('unit', 's')}; {'; '.join(said)}."]
 
 
 def class_lines(experiment, results, spec):
