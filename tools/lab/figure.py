@@ -383,7 +383,7 @@ def draw(path, made, experiment, results, spec):
         return
     with plt.rc_context(STYLE):
         panels = panels_of(experiment, spec)
-        columns = min(len(panels), 3)
+        columns = 2 if len(panels) == 4 else min(len(panels), 3)
         lines = math.ceil(len(panels) / columns)
         figure, grid = plt.subplots(lines, columns, figsize=(max(4.6 * columns, 5.6), 3.3 * lines + .5), sharey=spec.get("share_y", True), squeeze=False)
         ends = {}
@@ -404,7 +404,7 @@ def draw(path, made, experiment, results, spec):
             axes.set_visible(False)
         for row in grid:
             row[0].set_ylabel(spec.get("y_label", spec.get("unit", spec.get("y", ""))))
-        note = note_on_seeds(experiment) + ("; --quick: fewer settings and shorter runs" if experiment.quick else "")
+        note = ("seed 1" if spec["kind"] == "nodes" else note_on_seeds(experiment)) + ("; --quick: fewer settings and shorter runs" if experiment.quick else "")
         figure.suptitle(spec["title"], x=.01, ha="left", fontsize=11)
         figure.text(.01, .005, note, fontsize=7.5, color="#555555")
         room = .075 * max((len(name) for names in ends.values() for _, _, name, _ in names), default=0)  # inches for names behind lines
