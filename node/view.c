@@ -88,6 +88,7 @@ void hm_node_look(struct hm_node *node, struct hm_view *view)
                              .memory_bound = node->report.memory_bound,
                              .n_checkpoints = node->report.n_checkpoints,
                              .n_checkpoint_failures = node->report.n_checkpoint_failures,
+                             .limit_seconds = node->model ? node->model->seconds : 0,
                              .config = node->config.n ? &node->config : NULL};
     memcpy(view->label, o->label, sizeof view->label);
     memcpy(view->key, node->report.key, sizeof view->key);

@@ -50,6 +50,7 @@ struct hm_view {
     uint64_t life, fingerprint;          /* fingerprint 0: no configuration yet */
     unsigned threads, rank, ranks;
     uint64_t published_steps; /* own */
+    double limit_seconds;     /* of training, which the mesh agreed on; 0: none */
     double flush_seconds;     /* between own flushes, now */
     int stopping;
     char stop_reason[HM_REASON_MAX + 1];

@@ -56,10 +56,13 @@ static json_t *of_training(const struct hm_view *v)
     double left = s->budget && s->steps && s->seconds > 0
                       ? s->seconds * ((double)s->budget / (double)s->steps - 1)
                       : NAN;
+    if (v->limit_seconds > 0)
+        left = fmin(left, v->limit_seconds - s->seconds);
     double none = s->score.n ? 0 : NAN;
-    return json_pack("{s:f, s:o, s:o, s:o, s:o, s:o, s:i, s:o, s:o, s:o, s:o, s:s?}", "seconds",
-                     s->seconds, "steps", count(s->steps), "budget",
-                     s->budget ? count(s->budget) : json_null(), "seconds_left",
+    return json_pack("{s:f, s:o, s:o, s:o, s:o, s:o, s:o, s:i, s:o, s:o, s:o, s:o, s:s?}",
+                     "seconds", s->seconds, "steps", count(s->steps), "budget",
+                     s->budget ? count(s->budget) : json_null(), "limit_seconds",
+                     v->limit_seconds > 0 ? number(v->limit_seconds) : json_null(), "seconds_left",
                      number(left > 0 || isnan(left) ? left : 0), "own_steps", count(s->own_steps),
                      "own_rate", count(s->own_rate), "live", (int)s->n_live, "accuracy",
                      number(none + s->score.accuracy), "loss", number(none + s->score.loss), "cost",

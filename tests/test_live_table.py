@@ -114,7 +114,7 @@ def test_run(on_terminal, rows, columns, shown):
     header = next(line for line in terminal.lines if line.startswith('node '))
     assert header.split()[1:] == shown
     if columns == 100:
-        look(process, terminal, lambda text: re.search(r'/s  accuracy \d+\.\d+ %  loss 0\.\d+', text))
+        look(process, terminal, lambda text: re.search(r'/s  accuracy \d+\.\d+ %  loss [01]\.\d+', text))
     look(process, terminal, lambda text: re.search(r'(?m)^node1 .* \d', text))
     for _ in range(10):
         terminal.read(.1)
@@ -158,5 +158,5 @@ def test_plain_lines_elsewhere(run, rows, command):
     assert done.code == 0 and '\x1b' not in done.err and '\r' not in done.err, done
     lines = [line for line in done.err.splitlines() if line.startswith('train ')]
     assert lines, done
-    assert re.match(r'train  \d nodes, \S+( [kMG])? examples \(\S+( [kMG])?/s, \d s left\), accuracy \d+\.\d\d %, loss 0\.\d+, cost 0\.\d+, '
-                    r'staleness \d+\.\d, lag \d+, repaired \d+, \d+\.\d\d MB/s$', lines[-1]), lines
+    assert re.match(r'train  \d nodes, \S+( [kMG])? examples \(\S+( [kMG])?/s, \d s left\), accuracy \d+\.\d\d %, loss [01]\.\d+(, cost [01]\.\d+)?, '
+                    r'staleness \d+\.\d, lag \d+, repaired \d+(, \d+\.\d\d MB/s)?$', lines[-1]), lines

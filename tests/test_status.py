@@ -34,6 +34,7 @@ def test_any_node_answers(start, run, rows):
         assert s['node']['address'] == address and [p['state'] for p in s['peers']] == ['live']
         assert abs(s['time'] - time.time()) < 60
         assert state(run, address)['counters']['asked'] >= 1
+        assert s['training']['limit_seconds'] == 6 and 0 < s['training']['seconds_left'] < 6
     shown = run('status', addresses[0])
     assert shown.code == 0 and 'trains svm' in shown.out and addresses[1] in shown.out and ' live ' in shown.out, shown
     summaries = [node.done() for node in nodes]

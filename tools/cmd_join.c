@@ -92,7 +92,7 @@ static struct table_head head_of(const struct hm_view *v)
                                .budget = (double)s->budget,
                                .rate = self.speed.rate,
                                .seconds = s->seconds,
-                               .limit = self.cli->node.train.seconds,
+                               .limit = v->limit_seconds,
                                .accuracy = none + s->score.accuracy,
                                .loss = none + s->score.loss,
                                .cost = none + s->score.cost,
