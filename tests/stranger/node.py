@@ -655,7 +655,7 @@ class Node:
         self.ask_for_gaps(now)
         if self.start_digest is not None and now >= self.beat_at:
             self.send_beat(now)
-        if self.training and self.phase == RUNNING and not self.stop:
+        if self.training and self.phase == RUNNING:  # once at least, also where the end comes early
             self.training(self, now)
         return self.step_phase(now)
 
