@@ -220,6 +220,8 @@ def intervals(experiment, results, spec, axes, where):
             axes.errorbar(x, numpy.mean(single), around(single)[:, None], color=c, marker="o", markersize=4, capsize=2, linewidth=1.2, label=name)
             axes.plot([x] * len(single), single, ".", color=c, alpha=.35, markersize=3)
             axes.measured += single
+            if len(single) >= 5:  # of fewer the quantile is most of it
+                axes.measured += [numpy.mean(single) - around(single)[0], numpy.mean(single) + around(single)[1]]
             name = None
     long = sum(map(len, values)) > 45
     axes.set_xticks(range(len(values)), values, rotation=30 if long else 0, ha="right" if long else "center", fontsize=8 if long else None)
