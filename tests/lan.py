@@ -17,6 +17,20 @@ def ip(*words, batch=None):
     return subprocess.run(['ip', *map(str, words)], check=True, capture_output=True, text=True, input=batch).stdout
 
 
+@contextlib.contextmanager
+def opened(net):
+    """A net while a test lasts, which is skipped where it may not be made."""
+    import pytest  # who is no test manages without
+    try:
+        net.open()
+    except RuntimeError as error:
+        pytest.skip(str(error))
+    try:
+        yield net
+    finally:
+        net.close()
+
+
 def hardware(i):
     return f'02:00:00:00:07:{i:02x}'
 

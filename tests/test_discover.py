@@ -5,18 +5,13 @@ import threading
 
 import pytest
 
-from lan import Lan, ip
+from lan import Lan, ip, opened
 
 
 @pytest.fixture
 def lan(request):
-    net = Lan(getattr(request, 'param', 3))
-    try:
-        net.open()
-    except RuntimeError as error:
-        pytest.skip(str(error))
-    yield net
-    net.close()
+    with opened(Lan(getattr(request, 'param', 3))) as net:
+        yield net
 
 
 @pytest.fixture

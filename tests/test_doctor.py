@@ -9,7 +9,7 @@ import time
 import pytest
 
 import zmtp
-from lan import Lan, ip
+from lan import Lan, ip, opened
 from processes import free_port
 
 ASK, STATUS = 14, 15
@@ -204,13 +204,8 @@ def test_two_doctors(start, run, tmp_path):
 
 @pytest.fixture
 def lan():
-    net = Lan(2)
-    try:
-        net.open()
-    except RuntimeError as error:
-        pytest.skip(str(error))
-    yield net
-    net.close()
+    with opened(Lan(2)) as net:
+        yield net
 
 
 def two_hosts(start, lan, key, wait='6s'):

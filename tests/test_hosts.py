@@ -6,7 +6,7 @@ import stat
 import pytest
 
 import processes
-from lan import Lan
+from lan import Lan, opened
 from processes import free_port, until
 
 
@@ -102,18 +102,11 @@ def test_nothing_is_left_when_the_launcher_dies(launch):
 
 
 def test_hosts_of_a_lan(run, launch, tmp_path):
-    lan = Lan(2)
-    try:
-        lan.open()
-    except RuntimeError as error:
-        pytest.skip(str(error))
-    try:
+    with opened(Lan(2)) as lan:
         assert run('keygen', tmp_path / 'mesh.key').code == 0
         lines = [f'netns-{lan.host(i)} {lan.address(i)}:7000' for i in (1, 2)]
         summary = launch(lines, '--seconds', 1, '--key', tmp_path / 'mesh.key').done()
         assert summary['clean'] and summary['nodes'] == 2
-    finally:
-        lan.close()
 
 
 def test_the_command_may_come_from_the_environment(start, ssh, small, tmp_path):

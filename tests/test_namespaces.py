@@ -3,18 +3,13 @@ import time
 
 import pytest
 
-from lan import Lan
+from lan import Lan, opened
 
 
 @pytest.fixture
 def lan():
-    net = Lan()
-    try:
-        net.open()
-    except RuntimeError as error:
-        pytest.skip(str(error))
-    yield net
-    net.close()
+    with opened(Lan()) as net:
+        yield net
 
 
 def start_three(start, run, tmp_path, lan, rows, seconds):

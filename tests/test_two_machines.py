@@ -29,13 +29,8 @@ class Machines(lan.Lan):
 
 @pytest.fixture
 def machines():
-    net = Machines(2)
-    try:
-        net.open()
-    except RuntimeError as error:
-        pytest.skip(str(error))
-    yield net
-    net.close()
+    with lan.opened(Machines(2)) as net:
+        yield net
 
 
 def clone(folder):
