@@ -185,7 +185,9 @@ def test_files_and_logs(tmp_path, caplog):
 
 
 def test_interrupts_are_heard_while_it_waits():
-    program = ('import hogmesh\nmesh = hogmesh.Mesh({"x": [1]}, expect=2)\n'
+    # A shell's background jobs ignore interrupts, and those they start inherit that.
+    program = ('import hogmesh, signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n'
+               'mesh = hogmesh.Mesh({"x": [1]}, expect=2)\n'
                'try:\n    print("waits", flush=True)\n    mesh.start()\nexcept KeyboardInterrupt:\n    print("interrupted")\n')
     with subprocess.Popen([sys.executable, '-c', program], env=ENV, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout.readline() == 'waits\n'
