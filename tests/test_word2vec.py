@@ -48,7 +48,7 @@ def test_exported_vectors_are_those_of_the_model(run, text, tmp_path):
     head = (tmp_path / 'v.txt').read_text().splitlines()[0].split()
     assert head[1] == '32'
     refused = run('export', 'word2vec', 'out', '--to', 'v.onnx').wait()
-    assert refused.code == 2 and '.bin and .txt' in refused.err
+    assert refused.code == 2 and '.bin, .txt and .npy' in refused.err
 
 
 def test_scores_of_a_run_are_those_of_gensim(run, text, tmp_path):
