@@ -645,6 +645,16 @@ static enum hm_status save(struct hm_model *base, const uint32_t *b, uint64_t st
     return status;
 }
 
+static void place(const struct hm_model *base, size_t at, char *text, size_t room)
+{
+    const struct hm_custom *custom = of(base)->custom;
+    snprintf(text, room, "no tensor");
+    for (unsigned t = 0; t < custom->n; t++)
+        if (at >= custom->tensor[t].at && at - custom->tensor[t].at < custom->tensor[t].n)
+            snprintf(text, room, "tensor '%s', number %zu of %zu", custom->tensor[t].name,
+                     at - custom->tensor[t].at, custom->tensor[t].n);
+}
+
 const struct hm_model_ops hm_custom = {
     .name = NAME,
     .help = "parameters of a program that trains them itself (hogmesh.h)",
@@ -666,4 +676,5 @@ const struct hm_model_ops hm_custom = {
     .unweights = unweights,
     .save = save,
     .close = close_model,
+    .place = place,
 };

@@ -8,6 +8,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 enum { PIECE = 1 << 20, SAFETENSORS_LENGTH = 8, HEAD = 512 };
 
@@ -33,6 +34,13 @@ static enum hm_status read_bytes(const char *path, size_t most, struct hm_grow *
     return status;
 }
 
+/* What can be read but once, and folders, which are named so when they are opened. */
+static int is_stream(const char *path)
+{
+    struct stat st;
+    return stat(path, &st) == 0 && !S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode);
+}
+
 enum hm_status hm_import_name(struct hm_train_options *options, struct hm_err *err)
 {
     struct hm_input *input;
@@ -43,6 +51,13 @@ enum hm_status hm_import_name(struct hm_train_options *options, struct hm_err *e
     uint8_t *piece = malloc(PIECE);
     if (!piece)
         return hm_fail(err, HM_ENOMEM, "--init %s: out of memory", options->init);
+    if (is_stream(options->init)) {
+        free(piece);
+        return hm_fail(err, HM_EINPUT,
+                       "--init: %s: is no regular file; it is read more than once, so save what "
+                       "comes out of it in one",
+                       options->init);
+    }
     enum hm_status status = hm_input_open(&input, options->init, err);
     hm_hash_init(&hash);
     for (size_t n = 1; n && !status;) {
@@ -60,25 +75,22 @@ enum hm_status hm_import_name(struct hm_train_options *options, struct hm_err *e
 
 /* ---- formats of any model ---- */
 
-static enum hm_status take_npy(const char *path, const struct hm_parts *parts, float *w,
-                               struct hm_err *err)
+static enum hm_status take_npy(const uint8_t *bytes, size_t n_bytes, const struct hm_parts *parts,
+                               float *w, struct hm_err *err)
 {
-    struct hm_npy_file file;
+    struct hm_npy npy;
     const size_t all = hm_parts_numbers(parts), first = parts->part[0].n;
-    enum hm_status status = hm_npy_open(&file, path, err);
+    enum hm_status status = hm_npy_parse(bytes, n_bytes, &npy, err);
     if (status)
         return status;
-    const uint64_t rows = file.npy.n_rows, columns = file.npy.n_columns, n = rows * columns;
-    if (n != all && n != first)
-        status = hm_fail(err, HM_EINPUT,
-                         "%s: %llu x %llu numbers; the model has %zu, of which its first part, "
-                         "'%s', has %zu",
-                         path, (unsigned long long)rows, (unsigned long long)columns, all,
-                         parts->part[0].name, first);
-    for (uint64_t row = 0; row < rows && !status; row++)
-        status = hm_npy_next(&file, w + row * columns, err);
-    hm_npy_close(&file);
-    return status;
+    const uint64_t rows = npy.n_rows, columns = npy.n_columns, n = rows * columns;
+    if ((columns && n / columns != rows) || (n != all && n != first))
+        return hm_fail(err, HM_EINPUT,
+                       "%llu x %llu numbers; the model has %zu, of which its first part, '%s', has "
+                       "%zu",
+                       (unsigned long long)rows, (unsigned long long)columns, all,
+                       parts->part[0].name, first);
+    return hm_npy_numbers(bytes, n_bytes, &npy, w, err);
 }
 
 static int is_safetensors(const uint8_t *head, size_t n)
@@ -86,13 +98,17 @@ static int is_safetensors(const uint8_t *head, size_t n)
     return n > SAFETENSORS_LENGTH && head[SAFETENSORS_LENGTH] == '{' && !head[7] && !head[6];
 }
 
-static enum hm_status take_safetensors(const char *path, const struct hm_parts *parts, float *w,
-                                       struct hm_err *err)
+/* A format that is read from memory, as it is after decompression. */
+static enum hm_status take_whole(const char *path, const struct hm_parts *parts, float *w,
+                                 enum hm_status (*take)(const uint8_t *bytes, size_t n,
+                                                        const struct hm_parts *parts, float *w,
+                                                        struct hm_err *err),
+                                 struct hm_err *err)
 {
     struct hm_grow all = {0};
     enum hm_status status = read_bytes(path, SIZE_MAX, &all, err);
     if (!status) {
-        status = hm_safetensors_take(all.base, all.used, parts, w, err);
+        status = take(all.base, all.used, parts, w, err);
         status = status ? hm_context(err, status, "%s", path) : HM_OK;
     }
     hm_grow_free(&all);
@@ -111,9 +127,9 @@ static enum hm_status take_any(const struct hm_model *model, const char *path, f
     if (status)
         ;
     else if (head.used > 6 && memcmp(bytes, "\x93NUMPY", 6) == 0)
-        status = take_npy(path, &parts, w, err);
+        status = take_whole(path, &parts, w, take_npy, err);
     else if (is_safetensors(bytes, head.used))
-        status = take_safetensors(path, &parts, w, err);
+        status = take_whole(path, &parts, w, hm_safetensors_take, err);
     else if (model->ops->import)
         status = model->ops->import(model, path, w, say, context, err);
     else
@@ -145,6 +161,13 @@ static enum hm_status check_name(const struct hm_model *model,
     return status;
 }
 
+/* As far as times tell: what was hashed is what was read. */
+static int same_file(const struct stat *a, const struct stat *b)
+{
+    return a->st_ino == b->st_ino && a->st_dev == b->st_dev && a->st_size == b->st_size &&
+           a->st_mtim.tv_sec == b->st_mtim.tv_sec && a->st_mtim.tv_nsec == b->st_mtim.tv_nsec;
+}
+
 enum hm_status hm_import_begin(const struct hm_model *model, const struct hm_train_options *options,
                                struct hm_weights *weights,
                                void (*say)(void *context, const char *text), void *context,
@@ -154,6 +177,9 @@ enum hm_status hm_import_begin(const struct hm_model *model, const struct hm_tra
     if (!model->initial[0])
         return HM_OK;
     struct hm_parts parts;
+    struct stat before = {0}, after = {0};
+    if (options->init)
+        stat(options->init, &before);
     enum hm_status status = check_name(model, options, err);
     if (status)
         return status;
@@ -164,6 +190,11 @@ enum hm_status hm_import_begin(const struct hm_model *model, const struct hm_tra
                        hm_parts_numbers(&parts));
     model->ops->weights(model, weights->b, 0, w); /* what the file does not have stays */
     status = take_any(model, options->init, w, say, context, err);
+    stat(options->init, &after);
+    if (!same_file(&before, &after))
+        status = hm_fail(err, HM_EINPUT,
+                         "%s: was changed while it was read; try again when it is complete",
+                         options->init);
     if (!status)
         status = model->ops->unweights(model, w, 0, weights->b, err);
     free(w);

@@ -241,6 +241,10 @@ struct hm_model_ops {
                            const char *path, struct hm_err *err);
     void (*close)(struct hm_model *model);
 
+    /* What people call coordinate `at`: "tensor 'fc.bias', number 3", at most `room` bytes. NULL:
+     * by tensor, row and column of the layout. After adopt; any thread. */
+    void (*place)(const struct hm_model *model, size_t at, char *text, size_t room);
+
     const struct hm_feed_ops *feed; /* feed.h; NULL: its examples cannot be fed */
 
     /* Says, in a line each, what whoever gave the data to open should know of them. NULL: nothing

@@ -221,6 +221,32 @@ static float number_of(const uint8_t *from, unsigned width)
     return width == NUMBER ? x : (float)y;
 }
 
+/* n numbers, which are those from `at` on of all that the file has. */
+static enum hm_status take_numbers(const struct hm_npy *npy, const uint8_t *from, uint64_t at,
+                                   uint64_t n, float *out, struct hm_err *err)
+{
+    for (uint64_t k = 0; k < n; k++) {
+        out[k] = number_of(from + k * npy->width, npy->width);
+        if (!isfinite(out[k]))
+            return hm_fail(err, HM_EINPUT,
+                           "row %llu, column %llu is %g; a finite number is expected",
+                           (unsigned long long)((at + k) / npy->n_columns),
+                           (unsigned long long)((at + k) % npy->n_columns), (double)out[k]);
+    }
+    return HM_OK;
+}
+
+enum hm_status hm_npy_numbers(const uint8_t *bytes, size_t n, const struct hm_npy *npy, float *out,
+                              struct hm_err *err)
+{
+    const uint64_t all = npy->n_rows * npy->n_columns; /* each below 2^36 */
+    if (npy->n_columns &&
+        (all / npy->n_columns != npy->n_rows || (n - npy->begins) / npy->width < all))
+        return hm_fail(err, HM_EINPUT, "it ends before its %llu x %llu numbers do",
+                       (unsigned long long)npy->n_rows, (unsigned long long)npy->n_columns);
+    return take_numbers(npy, bytes + npy->begins, 0, all, out, err);
+}
+
 enum hm_status hm_npy_next(struct hm_npy_file *f, float *out, struct hm_err *err)
 {
     const unsigned width = f->npy.width;
@@ -230,14 +256,10 @@ enum hm_status hm_npy_next(struct hm_npy_file *f, float *out, struct hm_err *err
         n = f->npy.n_columns - i < PIECE ? f->npy.n_columns - i : PIECE;
         if (fread(piece, width, n, f->file) != n)
             return hm_fail(err, HM_EIO, "%s: it has become shorter while it was read", f->path);
-        for (uint64_t k = 0; k < n; k++) {
-            out[i + k] = number_of(piece + k * width, width);
-            if (!isfinite(out[i + k]))
-                return hm_fail(err, HM_EINPUT,
-                               "%s: row %llu, column %llu is %g; a finite number is expected",
-                               f->path, (unsigned long long)f->row, (unsigned long long)(i + k),
-                               (double)out[i + k]);
-        }
+        enum hm_status status =
+            take_numbers(&f->npy, piece, f->row * f->npy.n_columns + i, n, out + i, err);
+        if (status)
+            return hm_context(err, status, "%s", f->path);
     }
     f->row++;
     return HM_OK;

@@ -30,6 +30,11 @@ struct hm_npy {
  * numpy, or one of another type or order; the text says what is expected, and how to make it. */
 enum hm_status hm_npy_parse(const uint8_t *bytes, size_t n, struct hm_npy *npy, struct hm_err *err);
 
+/* All numbers of a file that is in memory, bytes [n], of which the header is parsed: to out
+ * [n_rows * n_columns]. HM_EINPUT for one that is shorter, and as hm_npy_next. */
+enum hm_status hm_npy_numbers(const uint8_t *bytes, size_t n, const struct hm_npy *npy, float *out,
+                              struct hm_err *err);
+
 /* An array in a file, to be read row by row. One thread. */
 struct hm_npy_file {
     struct hm_npy npy;

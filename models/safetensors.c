@@ -92,7 +92,7 @@ enum hm_status hm_safetensors_write(const char *path, const struct hm_safetensor
 
 /* The header's text: JSON, of which only what the format allows is understood. */
 struct text {
-    const char *at, *end;
+    const char *begin, *at, *end;
 };
 
 static void skip_blanks(struct text *t)
@@ -111,17 +111,20 @@ static int take_char(struct text *t, char c)
     return 1;
 }
 
-/* A string without escapes; cut where it is longer than the room. */
+/* A string, cut where it is longer than the room; escapes, which metadata may have and names of
+ * parts have not, stay as they are. */
 static int take_string(struct text *t, char out[HM_SAFETENSORS_NAME_MAX + 1])
 {
     size_t n = 0;
     if (!take_char(t, '"'))
         return 0;
     for (; t->at < t->end && *t->at != '"'; t->at++) {
-        if (*t->at == '\\' || (unsigned char)*t->at < ' ')
+        if ((unsigned char)*t->at < ' ')
             return 0;
         if (n < HM_SAFETENSORS_NAME_MAX)
             out[n++] = *t->at;
+        if (*t->at == '\\' && ++t->at == t->end)
+            return 0;
     }
     out[n] = 0;
     return take_char(t, '"');
@@ -176,26 +179,28 @@ struct entry {
     uint64_t dim[HM_SAFETENSORS_DIMS_MAX], offset[2];
 };
 
+/* Each key once, in any order. */
 static int take_entry(struct text *t, struct entry *entry)
 {
+    enum { DTYPE = 1, SHAPE = 2, OFFSETS = 4, ALL = 7 };
     char key[HM_SAFETENSORS_NAME_MAX + 1];
     unsigned n = 0, seen = 0;
     if (!take_char(t, '{'))
         return 0;
     do {
+        unsigned what = 0;
         int ok = take_string(t, key) && take_char(t, ':');
         if (ok && strcmp(key, "dtype") == 0)
-            ok = take_string(t, entry->dtype);
+            what = take_string(t, entry->dtype) ? DTYPE : 0;
         else if (ok && strcmp(key, "shape") == 0)
-            ok = take_list(t, entry->dim, HM_SAFETENSORS_DIMS_MAX, &entry->n_dims);
-        else
-            ok = ok && strcmp(key, "data_offsets") == 0 && take_list(t, entry->offset, 2, &n) &&
-                 n == 2;
-        if (!ok)
+            what = take_list(t, entry->dim, HM_SAFETENSORS_DIMS_MAX, &entry->n_dims) ? SHAPE : 0;
+        else if (ok && strcmp(key, "data_offsets") == 0)
+            what = take_list(t, entry->offset, 2, &n) && n == 2 ? OFFSETS : 0;
+        if (!what || seen & what)
             return 0;
-        seen++;
+        seen |= what;
     } while (take_char(t, ','));
-    return seen == 3 && take_char(t, '}');
+    return seen == ALL && take_char(t, '}');
 }
 
 static float get_float(const uint8_t *from)
@@ -207,24 +212,42 @@ static float get_float(const uint8_t *from)
     return x;
 }
 
+enum { SHAPE_BYTES = 256 };
+
 /* "6 x 1 x 5 x 5" */
-static void print_shape(const struct hm_part *part, char out[64])
+static void print_shape(const uint64_t *dim, unsigned n_dims, char out[SHAPE_BYTES])
 {
-    size_t n = 0;
-    for (unsigned d = 0; d < part->n_dims; d++)
-        n += (size_t)snprintf(out + n, 64 - n, d ? " x %u" : "%u", part->dim[d]);
+    size_t n = (size_t)snprintf(out, SHAPE_BYTES, n_dims ? "" : "one number");
+    for (unsigned d = 0; d < n_dims && n < SHAPE_BYTES; d++)
+        n += (size_t)snprintf(out + n, SHAPE_BYTES - n, d ? " x %llu" : "%llu",
+                              (unsigned long long)dim[d]);
+}
+
+static enum hm_status check_shape(const struct entry *entry, const struct hm_part *part,
+                                  struct hm_err *err)
+{
+    char found[SHAPE_BYTES], expected[SHAPE_BYTES];
+    uint64_t dim[HM_PART_DIMS_MAX];
+    int same = entry->n_dims == part->n_dims;
+    for (unsigned d = 0; d < part->n_dims; d++) {
+        dim[d] = part->dim[d];
+        same = same && entry->dim[d] == dim[d];
+    }
+    if (same)
+        return HM_OK;
+    print_shape(entry->dim, entry->n_dims, found);
+    print_shape(dim, part->n_dims, expected);
+    return hm_fail(err, HM_EINPUT,
+                   "tensor '%s' has the shape %s, another shape than %s, the model's", part->name,
+                   found, expected);
 }
 
 static enum hm_status take_tensor(const struct entry *entry, const struct hm_part *part,
                                   const uint8_t *data, size_t n_data, float *w, struct hm_err *err)
 {
-    char shape[64] = "";
-    int same = entry->n_dims == part->n_dims;
-    for (unsigned d = 0; same && d < part->n_dims; d++)
-        same = entry->dim[d] == part->dim[d];
-    print_shape(part, shape);
-    if (!same)
-        return hm_fail(err, HM_EINPUT, "tensor '%s' has another shape than %s", part->name, shape);
+    enum hm_status status = check_shape(entry, part, err);
+    if (status)
+        return status;
     if (strcmp(entry->dtype, "F32") != 0)
         return hm_fail(err, HM_EINPUT,
                        "tensor '%s' has numbers of type %.20s; F32 is expected: save "
@@ -232,32 +255,78 @@ static enum hm_status take_tensor(const struct entry *entry, const struct hm_par
                        part->name, entry->dtype);
     if (entry->offset[0] > entry->offset[1] || entry->offset[1] > n_data ||
         entry->offset[1] - entry->offset[0] != 4 * (uint64_t)part->n)
-        return hm_fail(err, HM_EINPUT, "tensor '%s' lies at %llu to %llu of %zu bytes", part->name,
-                       (unsigned long long)entry->offset[0], (unsigned long long)entry->offset[1],
-                       n_data);
+        return hm_fail(
+            err, HM_EINPUT,
+            "tensor '%s' lies at %llu to %llu of %zu bytes; %llu bytes are expected: is the "
+            "file cut off?",
+            part->name, (unsigned long long)entry->offset[0], (unsigned long long)entry->offset[1],
+            n_data, 4 * (unsigned long long)part->n);
     for (size_t i = 0; i < part->n; i++) {
         w[part->at + i] = get_float(data + entry->offset[0] + 4 * i);
         if (!isfinite(w[part->at + i]))
-            return hm_fail(err, HM_EINPUT, "tensor '%s': number %zu is not finite", part->name, i);
+            return hm_fail(err, HM_EINPUT,
+                           "tensor '%s': number %zu is %g; a finite one is expected", part->name, i,
+                           (double)w[part->at + i]);
     }
     return HM_OK;
 }
 
-/* One member of the header. *found gets the part's bit. */
-static enum hm_status take_member(struct text *t, const struct hm_parts *parts, const uint8_t *data,
-                                  size_t n_data, float *w, uint32_t *found, struct hm_err *err)
+/* What a file is read into, and which parts it has had: where in the file they lie. */
+struct taker {
+    const struct hm_parts *parts;
+    const uint8_t *data;
+    size_t n_data;
+    float *w;
+    struct {
+        uint64_t begin, end;
+        int found;
+    } place[HM_PARTS_MAX];
+};
+
+/* No two tensors share bytes, and each is there once. */
+static enum hm_status take_place(struct taker *taker, unsigned i, const struct entry *entry,
+                                 struct hm_err *err)
 {
+    const struct hm_part *part = taker->parts->part;
+    if (taker->place[i].found)
+        return hm_fail(err, HM_EINPUT, "tensor '%s' is there twice", part[i].name);
+    for (unsigned k = 0; k < taker->parts->n; k++)
+        if (taker->place[k].found && entry->offset[0] < taker->place[k].end &&
+            taker->place[k].begin < entry->offset[1])
+            return hm_fail(err, HM_EINPUT,
+                           "tensors '%s' and '%s' lie in the same bytes; each has its own in a "
+                           "sound file",
+                           part[k].name, part[i].name);
+    taker->place[i].begin = entry->offset[0];
+    taker->place[i].end = entry->offset[1];
+    taker->place[i].found = 1;
+    return HM_OK;
+}
+
+static enum hm_status no_header(const struct text *t, struct hm_err *err)
+{
+    return hm_fail(err, HM_EINPUT,
+                   "its header is not that of safetensors from character %zu on; {\"NAME\": "
+                   "{\"dtype\": ..., \"shape\": ..., \"data_offsets\": ...}, ...} is expected",
+                   (size_t)(t->at - t->begin) + 1);
+}
+
+/* One member of the header. */
+static enum hm_status take_member(struct text *t, struct taker *taker, struct hm_err *err)
+{
+    const struct hm_parts *parts = taker->parts;
     struct entry entry = {0};
     if (!take_string(t, entry.name) || !take_char(t, ':'))
-        return hm_fail(err, HM_EINPUT, "the header is not that of safetensors");
+        return no_header(t, err);
     int metadata = strcmp(entry.name, "__metadata__") == 0;
     if (!(metadata ? skip_metadata(t) : take_entry(t, &entry)))
         return hm_fail(err, HM_EINPUT, "the header says of '%.40s' what cannot be understood",
                        entry.name);
     for (unsigned i = 0; i < parts->n && !metadata; i++)
         if (strcmp(parts->part[i].name, entry.name) == 0) {
-            *found |= 1u << i;
-            return take_tensor(&entry, &parts->part[i], data, n_data, w, err);
+            enum hm_status status =
+                take_tensor(&entry, &parts->part[i], taker->data, taker->n_data, taker->w, err);
+            return status ? status : take_place(taker, i, &entry, err);
         }
     return HM_OK;
 }
@@ -266,26 +335,32 @@ enum hm_status hm_safetensors_take(const uint8_t *bytes, size_t n, const struct 
                                    float *w, struct hm_err *err)
 {
     uint64_t length = 0;
-    uint32_t found = 0;
     for (int i = 7; i >= 0 && n >= 8; i--)
         length = length << 8 | bytes[i];
     if (n < 8 || length > n - 8)
-        return hm_fail(err, HM_EINPUT, "it ends within its header");
+        return hm_fail(err, HM_EINPUT,
+                       "it ends within its header: %zu bytes, of which the header is said to take "
+                       "%llu; is the file cut off?",
+                       n, (unsigned long long)length);
     const char *begin = (const char *)bytes + 8;
-    struct text t = {begin, begin + length};
-    const uint8_t *data = bytes + 8 + length;
+    struct text t = {begin, begin, begin + length};
+    struct taker taker = {
+        .parts = parts, .data = bytes + 8 + length, .n_data = n - 8 - length, .w = w};
     enum hm_status status = HM_OK;
     if (!take_char(&t, '{'))
-        return hm_fail(err, HM_EINPUT, "the header is not that of safetensors");
+        return no_header(&t, err);
     if (!take_char(&t, '}')) {
         do
-            status = take_member(&t, parts, data, n - 8 - length, w, &found, err);
+            status = take_member(&t, &taker, err);
         while (!status && take_char(&t, ','));
         if (!status && !take_char(&t, '}'))
-            status = hm_fail(err, HM_EINPUT, "the header is not that of safetensors");
+            status = no_header(&t, err);
     }
+    skip_blanks(&t);
+    if (!status && t.at != t.end)
+        status = no_header(&t, err);
     for (unsigned i = 0; i < parts->n && !status; i++)
-        if (!(found & 1u << i))
+        if (!taker.place[i].found)
             status = hm_fail(err, HM_EINPUT,
                              "tensor '%s' is missing; the names are those of hogmesh export",
                              parts->part[i].name);

@@ -32,5 +32,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     }
     free(row);
     hm_npy_close(&file);
+    if (npy.n_rows * npy.n_columns > COLUMNS_MAX)
+        return 0;
+    float *all = malloc((npy.n_rows * npy.n_columns + 1) * sizeof *all);
+    assert(all);
+    if (hm_npy_numbers(data, size, &npy, all, &err) == HM_OK)
+        for (uint64_t k = 0; k < npy.n_rows * npy.n_columns; k++)
+            assert(isfinite(all[k]));
+    free(all);
     return 0;
 }
