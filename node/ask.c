@@ -9,11 +9,17 @@
 #include <string.h>
 #include <sys/random.h>
 
-enum { TRY_US = 20000, AGAIN_US = 1000000, GREETING_MS = 1000 };
+enum {
+    TRY_US = 20000,
+    AGAIN_US = 1000000,
+    GREETING_MS = 1000,
+    REMEMBERED = 64, /* questions: an answer to any of them will do, however late it comes */
+};
 
 struct hm_ask {
     struct hm_env *env;
     uint64_t life, number;
+    uint64_t asked_us[REMEMBERED]; /* when; of question `number` at number % REMEMBERED */
     char rpc[HM_ENDPOINT_MAX + 1];
     const char *peer;
 };
@@ -71,11 +77,11 @@ static uint64_t now_us(const struct hm_ask *ask)
     return ask->env->ops->now_us(ask->env);
 }
 
-/* Whether it is on its way. */
+/* Whether it is on its way; who cannot be reached has not been asked. */
 static bool send_question(struct hm_ask *ask, enum hm_question what, size_t n_padding)
 {
     struct hm_header header = {.type = HM_ASK, .life = ask->life};
-    header.ask.number = ++ask->number;
+    header.ask.number = ask->number + 1;
     header.ask.what = (uint8_t)what;
     struct hm_action action = {.type = HM_ACT_SEND, .slot = 0};
     action.header_n = hm_wire_encode(&header, action.header);
@@ -83,30 +89,46 @@ static bool send_question(struct hm_ask *ask, enum hm_question what, size_t n_pa
     if (action.payload)
         memset(action.payload->bytes, 0, n_padding);
     uint64_t dropped = ask->env->n_dropped;
+    uint64_t now = now_us(ask); /* before: the answer may be here when this thread runs again */
     ask->env->ops->carry_out(ask->env, &action);
     hm_blob_drop(action.payload);
-    return ask->env->n_dropped == dropped;
+    if (ask->env->n_dropped != dropped)
+        return false;
+    ask->asked_us[++ask->number % REMEMBERED] = now;
+    return true;
 }
 
-/* 1: the answer to the last question is in *payload (borrowed until the next call), 0: not yet, -1:
- * it speaks another version. */
-static int hear(struct hm_ask *ask, const struct hm_blob **payload, uint64_t until_us)
+static bool is_answer(const struct hm_ask *ask, const struct hm_header *header, uint64_t first)
+{
+    uint64_t number = header->ask.number;
+    return header->type == HM_STATUS && number >= first && number <= ask->number &&
+           ask->number - number < REMEMBERED;
+}
+
+/* 1: the answer to one of the questions from `first` on is in *payload (borrowed until the next
+ * call), 0: not yet, -1: it speaks another version. Who talks without end is not listened to
+ * without end. */
+static int hear(struct hm_ask *ask, uint64_t first, uint64_t until_us,
+                const struct hm_blob **payload, double *seconds)
 {
     struct hm_event event;
     ask->env->ops->wait(ask->env, until_us);
-    while (ask->env->ops->receive(ask->env, &event)) {
+    do {
         struct hm_header header;
+        if (!ask->env->ops->receive(ask->env, &event))
+            return 0;
         if (event.type != HM_EV_MESSAGE || event.message.channel != HM_CH_ANSWER)
             continue;
         enum hm_wire_error error =
             hm_wire_decode(event.message.header, event.message.header_n, &header);
         if (error == HM_WIRE_BAD_VERSION)
             return -1;
-        if (error != HM_WIRE_OK || header.type != HM_STATUS || header.ask.number != ask->number)
+        if (error != HM_WIRE_OK || !is_answer(ask, &header, first))
             continue;
         *payload = event.message.payload;
+        *seconds = (double)(now_us(ask) - ask->asked_us[header.ask.number % REMEMBERED]) / 1e6;
         return 1;
-    }
+    } while (now_us(ask) < until_us);
     return 0;
 }
 
@@ -123,7 +145,7 @@ unsigned hm_ask_version(struct hm_ask *ask, double timeout)
     while (now_us(ask) < give_up) {
         struct hm_event event;
         ask->env->ops->wait(ask->env, give_up);
-        while (ask->env->ops->receive(ask->env, &event))
+        while (now_us(ask) < give_up && ask->env->ops->receive(ask->env, &event))
             if (event.type == HM_EV_MESSAGE && event.message.header_n > 2 &&
                 event.message.header[1] < 0x80)
                 return event.message.header[1];
@@ -179,29 +201,28 @@ static enum hm_status unanswered(const struct hm_ask *ask, bool sent, double tim
 enum hm_status hm_ask(struct hm_ask *ask, size_t n_padding, double timeout, json_t **status,
                       double *seconds, struct hm_err *err)
 {
-    uint64_t give_up = now_us(ask) + (uint64_t)(timeout * 1e6), again = 0, asked = 0;
+    uint64_t give_up = now_us(ask) + (uint64_t)(timeout * 1e6), again = 0;
+    const uint64_t first = ask->number + 1;
     const struct hm_blob *payload;
-    bool sent = false;
+    double took;
     while (now_us(ask) < give_up) {
         if (now_us(ask) >= again) {
-            asked = now_us(ask); /* before: the answer may be here when this thread runs again */
             bool going = send_question(ask, status ? HM_ASK_STATE : HM_ASK_ECHO, n_padding);
-            again = asked + (going ? AGAIN_US : TRY_US);
-            sent |= going;
+            again = now_us(ask) + (going ? AGAIN_US : TRY_US);
         }
-        int heard = hear(ask, &payload, again < give_up ? again : give_up);
+        int heard = hear(ask, first, again < give_up ? again : give_up, &payload, &took);
         if (heard < 0)
             return hm_fail(err, HM_EREFUSED,
                            "%s speaks another version of the protocol than this program (%d); "
                            "install the same version everywhere",
                            ask->peer, HM_WIRE_VERSION);
         if (heard && seconds)
-            *seconds = (double)(now_us(ask) - asked) / 1e6;
+            *seconds = took;
         if (heard)
             return status ? read_state(ask, payload, status, err) : HM_OK;
         enum hm_status refused = complaint(ask, err);
         if (refused)
             return refused;
     }
-    return unanswered(ask, sent, timeout, err);
+    return unanswered(ask, ask->number >= first, timeout, err);
 }

@@ -1,5 +1,6 @@
 #include "node/combiner.h"
 
+#include "node/top.h"
 #include "sparse/cell_vec.h"
 #include "sparse/zeroed.h"
 
@@ -161,7 +162,8 @@ static void extract_holding(struct hm_combiner *c, const struct hm_kernels *kern
     if (c->hold.n == HM_HELD_MAX)
         let_go_oldest(c);
     copy_walk(c, publish->divisor);
-    kernels->extract(&c->hold.walk, 0, n_blocks, publish, delta, stats);
+    const struct hm_publish top = hm_top(&c->hold.walk, publish, c->most);
+    kernels->extract(&c->hold.walk, 0, n_blocks, &top, delta, stats);
     if (stats->n_nonfinite)
         set_back(c);
     struct held *held = &c->hold.ring[(c->hold.first + c->hold.n) % HM_HELD_MAX];
@@ -188,7 +190,8 @@ uint32_t hm_combiner_extract(struct hm_combiner *c, const struct hm_kernels *ker
     hm_combiner_release_all(c);
     if (c->dirty.mark && !final)
         return hm_dirty_extract(&c->dirty, kernels, c->weights, publish, delta, stats);
-    kernels->extract(c->weights, 0, c->weights->layout.n_blocks, publish, delta, stats);
+    const struct hm_publish top = hm_top(c->weights, publish, final ? 0 : c->most);
+    kernels->extract(c->weights, 0, c->weights->layout.n_blocks, &top, delta, stats);
     return c->weights->layout.n_blocks;
 }
 

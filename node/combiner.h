@@ -32,6 +32,7 @@ struct hm_combiner {
     enum hm_rule rule;
     struct hm_weights *weights; /* the node's */
     struct hm_dirty dirty;      /* its blocks, where the model marks them; no marks: all are */
+    uint64_t most; /* numbers that a flush publishes, the last one excepted (node/top.h); 0: all */
     struct {
         struct hm_weights
             walk;     /* W without what is on hold, B the node's: what is extracted from */

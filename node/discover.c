@@ -23,6 +23,7 @@ enum {
     DATAGRAMS_A_TURN = 32, /* what floods the port waits in the system's queue, or is lost there */
     POINT_AGAIN_US = 5000000, /* the same node */
     FORGET_US = 20000000,     /* who has not called for so long */
+    CLASHES_TOLD = 8,         /* whoever invents nodes fills no log with them */
 };
 
 struct neighbour {
@@ -36,7 +37,7 @@ struct hm_discover {
     uint16_t port; /* of this host's order */
     struct hm_announcement self;
     struct hm_announce_keys keys;
-    int insecure, clone_told, full_told, forged_told, workload_told;
+    int insecure, clone_told, full_told, forged_told, workload_told, clashes;
     uint64_t call_us; /* when to call out next */
     struct neighbour neighbour[HM_DISCOVER_MAX];
     unsigned n;
@@ -188,6 +189,14 @@ static void meet_clone(struct hm_discover *d, const struct hm_announcement *a)
         a->label, a->rpc + 6);
 }
 
+/* Whether one more node that is at odds with this one is reported. */
+static int tell_clash(struct hm_discover *d)
+{
+    if (d->clashes++ == CLASHES_TOLD)
+        say(d, HM_NOTE_WARNING, "discovery: more such nodes call here; they are not reported");
+    return d->clashes <= CLASHES_TOLD;
+}
+
 static void keep(struct hm_discover *d, const struct hm_announcement *a, uint64_t now_us)
 {
     struct neighbour *one = place_of(d, a->life, now_us);
@@ -201,7 +210,7 @@ static void keep(struct hm_discover *d, const struct hm_announcement *a, uint64_
     int is_new = !one->heard_us;
     one->a = *a;
     one->heard_us = now_us;
-    if (is_new && strcmp(a->label, d->self.label) == 0)
+    if (is_new && strcmp(a->label, d->self.label) == 0 && tell_clash(d))
         say(d, HM_NOTE_WARNING,
             "discovery: the node at %s is called %s, too; --label gives each a name of its own",
             a->rpc + 6, a->label);
@@ -215,6 +224,8 @@ static void tell_apart(struct hm_discover *d)
         if (one->told || !one->a.fingerprint || one->a.fingerprint == d->self.fingerprint)
             continue;
         one->told = 1;
+        if (!tell_clash(d))
+            continue;
         say(d, HM_NOTE_WARNING,
             "discovery: node %s at %s is of another mesh that is called %s, too, with another "
             "configuration: they stay apart. To have one, stop one of them and start it again, or "

@@ -4,6 +4,7 @@
 #include "node/node_state.h"
 #include "node/recorder.h"
 #include "node/saver.h"
+#include "node/top.h"
 #include "node/view.h"
 #include "sparse/install.h"
 
@@ -146,8 +147,9 @@ static uint32_t make_delta(struct hm_node *node, const struct hm_action *action,
     bool final = action->extract.verify || action->extract.rescale != 0;
     if (node->rounds.weights) {
         hm_rounds_take(&node->rounds);
-        node->kernels->extract(&node->rounds.own, 0, node->layout.n_blocks,
-                               &action->extract.publish, delta, stats);
+        const struct hm_publish top =
+            hm_top(&node->rounds.own, &action->extract.publish, final ? 0 : node->combiner.most);
+        node->kernels->extract(&node->rounds.own, 0, node->layout.n_blocks, &top, delta, stats);
         node->kernels->apply(delta, &node->weights, &node->n_sampled, &node->n_wiped);
         return node->layout.n_blocks;
     }
@@ -157,6 +159,20 @@ static uint32_t make_delta(struct hm_node *node, const struct hm_action *action,
                                hm_node_now(node) + hm_mesh_delay_us(node->mesh),
                                atomic_load_explicit(&node->cursor, memory_order_relaxed), delta,
                                stats);
+}
+
+enum { PLACE_BYTES = 224 };
+
+/* What the workload calls the number that went wrong; NULL: nothing, or as the layout does. */
+static const char *place_of(const struct hm_node *node, const struct hm_extract_stats *stats,
+                            char text[PLACE_BYTES])
+{
+    if (!node->model->ops->place || (!stats->n_nonfinite && !stats->n_leaps))
+        return NULL;
+    node->model->ops->place(node->model,
+                            stats->n_nonfinite ? stats->first_nonfinite.at : stats->first_leap.at,
+                            text, PLACE_BYTES);
+    return text;
 }
 
 static void extract(struct hm_node *node, const struct hm_action *action)
@@ -190,6 +206,8 @@ static void extract(struct hm_node *node, const struct hm_action *action)
     node->spent_us = spent;
     event.extracted.rate =
         node->model->ops->rate(node->model, (double)(hm_mesh_steps(node->mesh) + steps));
+    char place[PLACE_BYTES];
+    event.extracted.place = place_of(node, &stats, place);
     if (action->extract.verify || stats.n_leaps)
         event.extracted.digest =
             node->kernels->digest_dense(node->weights.b, node->layout.n_blocks);

@@ -755,10 +755,12 @@ enum hm_status hm_endpoint_parse(const char *text, char *endpoint, struct hm_err
     const char *colon = strrchr(host, ':');
     char *end;
     long port = colon ? strtol(colon + 1, &end, 10) : -1;
-    /* Colons within the host are those of an IPv6 address, in brackets. */
-    int several =
-        colon && memchr(host, ':', (size_t)(colon - host)) && (host[0] != '[' || colon[-1] != ']');
-    if (!colon || several || colon == host || !colon[1] || *end || port < 0 || port > 65535 ||
+    if (colon && memchr(host, ':', (size_t)(colon - host)))
+        return hm_fail(err, HM_EUSAGE,
+                       "'%.100s' is an address of IPv6, or none; nodes speak IPv4: give an address "
+                       "such as 192.168.1.7:7000, or a name that has one",
+                       text);
+    if (!colon || colon == host || !colon[1] || *end || port < 0 || port > 65535 ||
         strlen(host) > HM_ENDPOINT_MAX - 6)
         return hm_fail(err, HM_EUSAGE,
                        "'%.100s' is not an address; expected HOST:PORT, such as 192.168.1.7:7000",

@@ -58,8 +58,14 @@
  * another node's step, and the next one from after it, as may all nodes of a mesh. What a thread
  * has added before it calls step is part of what that step counts.
  *
+ * Forks. A process that is forked has a replica's memory, but not its threads. There functions
+ * return HM_EUSAGE, 0 or NULL, or do nothing (weights stay readable), close as well; the parent's
+ * replica does not notice. It may make replicas of its own.
+ *
  * The library reads no environment, installs no signal handlers, prints nothing, has no state
- * beside its replicas, and never ends the process. One process may have several replicas.
+ * beside its replicas, and never ends the process. Its threads let no signal through, so that
+ * handlers run in the program's own. One process may have several replicas. NULL in the place of a
+ * replica, a name or a value is HM_EUSAGE, or nothing happens.
  */
 #ifndef HOGMESH_H
 #define HOGMESH_H
@@ -112,11 +118,12 @@ struct hm_replica;
 enum hm_status hm_replica_new(struct hm_replica **replica, struct hm_err *err);
 
 /* Sets an option, by the name and in the form of the command line's flag (`hogmesh join --help`);
- * both texts are copied. Before open. HM_EUSAGE, saying what is expected, for an unknown name or a
- * value that cannot be.
+ * both texts are copied. Said again, an option replaces what it was. Before open, also after one
+ * that has failed. HM_EUSAGE, saying what is expected, for an unknown name or a value that cannot
+ * be.
  *
- *     peer HOST:PORT          any node of the mesh; again for others. Without one, or where the
- *                             first one is this node itself, this node founds the mesh
+ *     peer HOST:PORT          any node of the mesh; again for others, 64 at most. Without one, or
+ *                             where the first is this node itself, it founds the mesh
  *     bind HOST:PORT          where to listen (127.0.0.1, any port; PORT + 1 is taken too)
  *     advertise HOST[:PORT]   what peers shall dial instead
  *     key FILE                of `hogmesh keygen`: all traffic is encrypted. Without one, nothing
@@ -153,7 +160,7 @@ enum hm_status hm_replica_set(struct hm_replica *replica, const char *option, co
 
 /* Hears what there is to say, a line at a time; level 0 tells, 1 warns, 2 is an error. Called from
  * the protocol's thread and from those that call open and start; must not call functions of this
- * replica but stop. Without one nothing is heard. */
+ * replica but status, endpoint and stop. Without one nothing is heard. Before open. */
 void hm_replica_on_log(struct hm_replica *replica,
                        void (*log)(void *context, int level, const char *text), void *context);
 
@@ -192,8 +199,8 @@ float *hm_replica_weights(const struct hm_replica *replica, const char *name, si
 /* This thread has added to numbers from[0 .. n) of a tensor. With `marks`, a flush looks at what
  * was touched since the last one, instead of at the whole model: worth while where few of many
  * numbers change. Every add must be followed by a touch, before the next step; what is forgotten
- * goes out many flushes later. NULL: everything has been touched. Without `marks`: nothing happens.
- */
+ * goes out many flushes later. NULL: everything has been touched. Numbers that are not among the
+ * weights are left out. Without `marks`: nothing happens. */
 void hm_replica_touch(struct hm_replica *replica, const float *from, size_t n);
 
 /* This thread has trained on so many more examples (0 at first) and wants to go on. Waits while it

@@ -3,6 +3,7 @@
 #include "node/node_state.h"
 #include "node/recorder.h"
 #include "node/saver.h"
+#include "node/top.h"
 #include "node/trajectory.h"
 
 #include <assert.h>
@@ -357,6 +358,10 @@ static enum hm_status open_weights(struct hm_node *node, struct hm_err *err)
     }
     if (status)
         return status;
+    if (node->options.top > 0 && node->model->combine.rule == HM_RULE_SATURATE)
+        return hm_fail(err, HM_EUSAGE,
+                       "--top: --combine saturate publishes rows in rotation; --bandwidth says how "
+                       "much of them");
     if (node->resumed && node->resumed->found) /* whatever it began with, it is further on */
         node->model->ops->init(node->model, &node->weights);
     else
@@ -365,9 +370,12 @@ static enum hm_status open_weights(struct hm_node *node, struct hm_err *err)
     if (status)
         return status;
     hm_weights_settle(&node->weights);
+    /* What is not among the largest stays, without a mark: all blocks are looked at then. */
     status = hm_combiner_open(&node->combiner, node->model->combine.rule,
-                              node->model->marks && node->model->staleness_bound != 0,
+                              node->model->marks && node->model->staleness_bound != 0 &&
+                                  node->options.top <= 0,
                               &node->weights, err);
+    node->combiner.most = hm_top_of(&node->layout, node->options.top);
     if (!status && node->model->combine.rule == HM_RULE_SATURATE)
         status = hm_combiner_open_saturator(&node->combiner, node->model, node->kernels->name, err);
     if (!status && node->model->staleness_bound == 0)

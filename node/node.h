@@ -92,13 +92,16 @@ struct hm_node_options {
                                         (node/currencies.h); 0: none */
 
     enum hm_flush_mode flush;
-    double flush_interval;      /* seconds, of HM_FLUSH_EVERY */
-    double bandwidth;           /* bytes a second; 0: no limit */
-    uint64_t log_bytes;         /* 0: chosen from model, memory and nodes on this host */
-    unsigned local_nodes;       /* of the mesh on this host, for that choice; 0: virtual ones,
-                                   which take none of its time */
+    double flush_interval; /* seconds, of HM_FLUSH_EVERY */
+    double bandwidth;      /* bytes a second; 0: no limit */
+    double top;           /* part of the weights that a flush publishes, those that have moved most;
+                             0: all */
+    uint64_t log_bytes;   /* 0: chosen from model, memory and nodes on this host */
+    unsigned local_nodes; /* of the mesh on this host, for that choice; 0: virtual ones,
+                             which take none of its time */
     double target_accuracy;     /* 0: none */
     double score_every;         /* seconds between scores for the curve; 0: no curve */
+    double score_part;          /* of a core, which these may take at most; 0: a twentieth */
     uint64_t score_every_steps; /* mesh-wide steps between them, instead; 0: by time */
     double suspect, gone;       /* seconds of silence; 0: 2 and 8 */
     uint64_t life;              /* 0: random */

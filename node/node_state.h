@@ -10,6 +10,7 @@
 #include "node/rounds.h"
 
 #include <pthread.h>
+#include <semaphore.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <time.h>
@@ -97,7 +98,8 @@ struct scorer {
     pthread_t thread;
     bool started;
     atomic_bool wanted, ready,
-        end; /* ready: release by the driver, acquire by the scorer: b and `at` are filled */
+        end;    /* ready: release by the driver, acquire by the scorer: b and `at` are filled */
+    sem_t over; /* posted with `end`: ends its pauses */
     uint32_t *b;
     struct hm_curve_point at; /* where it stands */
     pthread_mutex_t mutex;    /* of what follows */

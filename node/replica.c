@@ -3,10 +3,15 @@
 
 #include "node/node_state.h"
 
+#include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <time.h>
+
+enum { PAGE_BYTES = 4096 };
 
 #define TEXT_OF(x)                        #x
 #define VERSION_TEXT(major, minor, patch) TEXT_OF(major) "." TEXT_OF(minor) "." TEXT_OF(patch)
@@ -93,14 +98,60 @@ static void on_status(void *context, const struct hm_node_status *s)
     pthread_mutex_unlock(&r->mutex);
 }
 
+/* ---- who may call ---- */
+
+/* A fork has the memory, but not the threads: whatever waits for them would wait forever. The
+ * kernel clears the page in the child, so that looking costs nothing. */
+static bool is_ours(const struct hm_replica *r)
+{
+    return r && *(volatile const char *)r->ours;
+}
+
+static enum hm_status make_ours(struct hm_replica *r, struct hm_err *err)
+{
+    void *page = mmap(NULL, PAGE_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (page == MAP_FAILED)
+        return hm_fail(err, HM_ENOMEM, "no memory for a replica");
+    madvise(page, PAGE_BYTES, MADV_WIPEONFORK); /* without it forks go unnoticed */
+    r->ours = page;
+    *r->ours = 1;
+    return HM_OK;
+}
+
+static enum hm_status usable(const struct hm_replica *r, struct hm_err *err)
+{
+    if (!r)
+        return hm_fail(err, HM_EUSAGE, "no replica (NULL); hm_replica_new makes one");
+    return is_ours(r) ? HM_OK
+                      : hm_fail(err, HM_EUSAGE,
+                                "the replica is that of the process which forked this one; make "
+                                "one of its own here, after the fork");
+}
+
+/* Signals are the program's own, and come to its threads: those that begin here inherit a mask
+ * that lets none through. What is returned is to be set again. */
+static sigset_t keep_signals_off(void)
+{
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    return before;
+}
+
 /* ---- before the run ---- */
 
 enum hm_status hm_replica_new(struct hm_replica **out, struct hm_err *err)
 {
+    if (!out)
+        return hm_fail(err, HM_EUSAGE, "a place for the replica is expected, not NULL");
     struct hm_replica *r = calloc(1, sizeof *r);
-    *out = r;
-    if (!r)
-        return hm_fail(err, HM_ENOMEM, "no memory for a replica");
+    enum hm_status status =
+        r ? make_ours(r, err) : hm_fail(err, HM_ENOMEM, "no memory for a replica");
+    *out = status ? NULL : r;
+    if (status) {
+        free(r);
+        return status;
+    }
     r->options = hm_node_defaults();
     r->options.workload = hm_custom.name;
     r->options.train.custom = &r->custom;
@@ -118,8 +169,10 @@ enum hm_status hm_replica_new(struct hm_replica **out, struct hm_err *err)
 
 static enum hm_status not_open(const struct hm_replica *r, struct hm_err *err)
 {
-    return r->node ? hm_fail(err, HM_EUSAGE, "the replica is open already: too late for this")
-                   : HM_OK;
+    enum hm_status status = usable(r, err);
+    if (!status && r->node)
+        status = hm_fail(err, HM_EUSAGE, "the replica is open already: too late for this");
+    return status;
 }
 
 enum hm_status hm_replica_set(struct hm_replica *r, const char *option, const char *value,
@@ -132,6 +185,8 @@ enum hm_status hm_replica_set(struct hm_replica *r, const char *option, const ch
 void hm_replica_on_log(struct hm_replica *r,
                        void (*log)(void *context, int level, const char *text), void *context)
 {
+    if (!is_ours(r))
+        return;
     r->log = log;
     r->log_context = context;
 }
@@ -140,6 +195,9 @@ enum hm_status hm_replica_add(struct hm_replica *r, const char *name, unsigned n
                               const uint32_t *dim, const float *initial, struct hm_err *err)
 {
     enum hm_status status = not_open(r, err);
+    if (!status && n_dims && !dim)
+        status = hm_fail(err, HM_EUSAGE, "tensor '%.40s': %u dimensions are expected, not NULL",
+                         name ? name : "", n_dims);
     return status ? status
                   : hm_custom_add(&r->custom, name, n_dims, dim, r->grid_exp, initial, err);
 }
@@ -154,7 +212,9 @@ enum hm_status hm_replica_open(struct hm_replica *r, struct hm_err *err)
     if (r->options.resume && !r->options.checkpoint_path)
         return hm_fail(err, HM_EUSAGE, "option 'resume' needs option 'checkpoint', the file");
     r->options.train.nodes = r->options.expect;
+    sigset_t before = keep_signals_off();
     status = hm_node_open(&r->node, &r->options, err);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (!status)
         set_stage(r, "open");
     return status;
@@ -162,7 +222,7 @@ enum hm_status hm_replica_open(struct hm_replica *r, struct hm_err *err)
 
 const char *hm_replica_endpoint(const struct hm_replica *r)
 {
-    return r->endpoint;
+    return r ? r->endpoint : "";
 }
 
 /* ---- the run ---- */
@@ -187,15 +247,27 @@ static enum hm_status how_it_ended(const struct hm_replica *r, struct hm_err *er
     return r->ended ? hm_fail(err, r->ended, "%s", r->err.text) : HM_OK;
 }
 
+static enum hm_status start_thread(struct hm_replica *r, struct hm_err *err)
+{
+    sigset_t before = keep_signals_off();
+    r->started = pthread_create(&r->thread, NULL, run, r) == 0;
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return r->started ? HM_OK
+                      : hm_fail(err, HM_ENOMEM,
+                                "cannot start the thread of the protocol; are "
+                                "there too many threads?");
+}
+
 enum hm_status hm_replica_start(struct hm_replica *r, double seconds, struct hm_err *err)
 {
-    if (!r->node)
-        return hm_fail(err, HM_EUSAGE, "open comes before start");
-    if (!r->started && pthread_create(&r->thread, NULL, run, r) != 0)
-        return hm_fail(err, HM_ENOMEM, "cannot start the thread of the protocol");
-    r->started = true;
+    enum hm_status status = usable(r, err);
+    if (!status && !r->node)
+        status = hm_fail(err, HM_EUSAGE, "open comes before start");
+    if (!status && !r->started)
+        status = start_thread(r, err);
+    if (status)
+        return status;
     pthread_mutex_lock(&r->mutex);
-    enum hm_status status = HM_OK;
     if (!await(r, &r->training, seconds))
         status = hm_fail(err, HM_ETIMEOUT, "training has not begun within %g s", seconds);
     else if (!r->training)
@@ -207,7 +279,7 @@ enum hm_status hm_replica_start(struct hm_replica *r, double seconds, struct hm_
 
 float *hm_replica_weights(const struct hm_replica *r, const char *name, size_t *n)
 {
-    float *w = atomic_load(&r->w);
+    float *w = r && name ? atomic_load(&r->w) : NULL;
     for (unsigned i = 0; w && i < r->custom.n; i++) {
         const struct hm_custom_tensor *tensor = &r->custom.tensor[i];
         if (strcmp(tensor->name, name) != 0)
@@ -219,36 +291,48 @@ float *hm_replica_weights(const struct hm_replica *r, const char *name, size_t *
     return NULL;
 }
 
+/* Of what lies beyond the weights nothing is marked. */
+static void mark(struct hm_replica *r, const float *w, const float *from, size_t n)
+{
+    const uintptr_t begin = (uintptr_t)w, at = (uintptr_t)from;
+    const size_t all = hm_layout_n(&r->node->layout);
+    const size_t first = at < begin ? all : (at - begin) / sizeof *w;
+    if (first < all && n)
+        hm_dirty_mark(r->node->combiner.dirty.mark, first, n < all - first ? n : all - first);
+}
+
 void hm_replica_touch(struct hm_replica *r, const float *from, size_t n)
 {
-    struct hm_dirty *dirty = &r->node->combiner.dirty;
-    const float *w = atomic_load(&r->w);
-    if (!w || !dirty->mark)
+    const float *w = is_ours(r) ? atomic_load(&r->w) : NULL;
+    if (!w || !r->node->combiner.dirty.mark)
         return;
-    if (!from)
-        hm_dirty_mark(dirty->mark, 0, hm_layout_n(&r->node->layout));
-    else if (n)
-        hm_dirty_mark(dirty->mark, (size_t)(from - w), n);
+    if (from)
+        mark(r, w, from, n);
+    else
+        mark(r, w, w, hm_layout_n(&r->node->layout));
 }
 
 int hm_replica_step(struct hm_replica *r, uint64_t examples, double seconds)
 {
     struct timespec until = deadline(seconds < 0 ? 0 : seconds);
-    if (!atomic_load(&r->w))
+    if (!is_ours(r) || !atomic_load(&r->w))
         return 0;
     return hm_caller_step(r->node, examples, seconds < 0 ? NULL : &until);
 }
 
 float hm_replica_scale(const struct hm_replica *r)
 {
-    return r->node ? atomic_load_explicit(&r->node->shared.scale, memory_order_relaxed) : 1;
+    return r && r->node ? atomic_load_explicit(&r->node->shared.scale, memory_order_relaxed) : 1;
 }
 
 void hm_replica_status(const struct hm_replica *replica, struct hm_replica_status *status,
                        size_t size)
 {
     struct hm_replica *r = (struct hm_replica *)(uintptr_t)replica; /* for the mutex alone */
-    memset(status, 0, size);
+    if (status)
+        memset(status, 0, size);
+    if (!status || !is_ours(r))
+        return;
     pthread_mutex_lock(&r->mutex);
     memcpy(status, &r->status, size < sizeof r->status ? size : sizeof r->status);
     pthread_mutex_unlock(&r->mutex);
@@ -256,6 +340,9 @@ void hm_replica_status(const struct hm_replica *replica, struct hm_replica_statu
 
 enum hm_status hm_replica_checkpoint(struct hm_replica *r, struct hm_err *err)
 {
+    enum hm_status status = usable(r, err);
+    if (status)
+        return status;
     if (!r->options.checkpoint_path)
         return hm_fail(err, HM_EUSAGE, "option 'checkpoint' is missing: the file to write");
     if (!atomic_load(&r->w))
@@ -267,8 +354,10 @@ enum hm_status hm_replica_checkpoint(struct hm_replica *r, struct hm_err *err)
 
 void hm_replica_stop(struct hm_replica *r, int leave)
 {
-    if (r->node)
+    int before = errno; /* a signal handler's caller has it, too */
+    if (is_ours(r) && r->node)
         hm_node_stop(r->node, leave);
+    errno = before;
 }
 
 /* ---- the end ---- */
@@ -313,8 +402,11 @@ static void fill(const struct hm_replica *r, struct hm_replica_result *result, s
 enum hm_status hm_replica_finish(struct hm_replica *r, double seconds,
                                  struct hm_replica_result *result, size_t size, struct hm_err *err)
 {
-    if (!r->started)
-        return hm_fail(err, HM_EUSAGE, "start comes before finish");
+    enum hm_status status = usable(r, err);
+    if (!status && !r->started)
+        status = hm_fail(err, HM_EUSAGE, "start comes before finish");
+    if (status)
+        return status;
     pthread_mutex_lock(&r->mutex);
     bool over = await(r, &r->over, seconds);
     pthread_mutex_unlock(&r->mutex);
@@ -328,6 +420,11 @@ enum hm_status hm_replica_finish(struct hm_replica *r, double seconds,
 
 enum hm_status hm_replica_save(const struct hm_replica *r, const char *path, struct hm_err *err)
 {
+    enum hm_status status = usable(r, err);
+    if (!status && !path)
+        status = hm_fail(err, HM_EUSAGE, "the name of a file is expected, not NULL");
+    if (status)
+        return status;
     const char *dot = strrchr(path, '.');
     if (!r->joined || !atomic_load(&r->w))
         return hm_fail(err, HM_EUSAGE, "%s: there is no model before the run has finished", path);
@@ -338,7 +435,7 @@ enum hm_status hm_replica_save(const struct hm_replica *r, const char *path, str
 
 void hm_replica_close(struct hm_replica *r)
 {
-    if (!r)
+    if (!is_ours(r)) /* the memory of a fork goes with it */
         return;
     if (r->started && !r->joined)
         hm_node_stop(r->node, 1);
@@ -349,5 +446,6 @@ void hm_replica_close(struct hm_replica *r)
         free(r->text[i]);
     pthread_mutex_destroy(&r->mutex);
     pthread_cond_destroy(&r->moved);
+    munmap(r->ours, PAGE_BYTES);
     free(r);
 }

@@ -11,13 +11,14 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 
-enum { HM_REPLICA_TEXTS_MAX = 256 };
+enum { HM_REPLICA_TEXTS_MAX = 96 };
 
 struct hm_replica {
+    char *ours; /* a page of its own: 1, and 0 in a process that has been forked from this one */
     struct hm_node_options options;
     struct hm_custom custom;
     int grid_exp;                     /* of tensors to come */
-    char *text[HM_REPLICA_TEXTS_MAX]; /* that options borrow */
+    char *text[HM_REPLICA_TEXTS_MAX]; /* that options borrow; peers, and one an option */
     unsigned n_texts;
     void (*log)(void *context, int level, const char *text);
     void *log_context;

@@ -3,10 +3,13 @@
 
 #include "node/units.h"
 
+#include <assert.h>
 #include <math.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
+
+_Static_assert(HM_REPLICA_TEXTS_MAX >= HM_SEEDS_MAX + 16, "a place for each text");
 
 enum kind {
     TEXT,
@@ -33,6 +36,11 @@ struct option {
 };
 
 #define AT(field) offsetof(struct hm_replica, field)
+
+/* Of what is counted in 64 bits, and of what is counted there in microseconds. */
+#define AMOUNT_MAX  0x1p62
+#define SECONDS_MAX 1e9
+#define SPAN_MAX_US ((double)HM_DURATION_MAX_US)
 
 static const char WHOLE[] = "a whole number from 1", TIME[] = "a time such as 30s",
                   YES[] = "yes or no", AMOUNT[] = "an amount such as 50MB", ADDRESS[] = "HOST:PORT";
@@ -73,15 +81,34 @@ static const struct option *find(const char *name)
     return NULL;
 }
 
-/* A copy that lives as long as the replica; NULL without memory. */
-static const char *keep(struct hm_replica *replica, const char *text)
+/* A copy in *at that lives as long as the replica, in the place of what was there; 0 without
+ * memory. */
+static int keep(struct hm_replica *replica, const char *text, const char **at)
 {
-    if (replica->n_texts == HM_REPLICA_TEXTS_MAX)
-        return NULL;
+    unsigned i = 0;
+    while (i < replica->n_texts && (!*at || replica->text[i] != *at))
+        i++;
+    assert(i < HM_REPLICA_TEXTS_MAX); /* peers, and as many more as there are options */
     char *copy = strdup(text);
-    if (copy)
-        replica->text[replica->n_texts++] = copy;
-    return copy;
+    if (!copy)
+        return 0;
+    if (i < replica->n_texts)
+        free(replica->text[i]);
+    else
+        replica->n_texts++;
+    replica->text[i] = copy;
+    *at = copy;
+    return 1;
+}
+
+static int add_peer(struct hm_replica *replica, const char *value)
+{
+    struct hm_node_options *o = &replica->options;
+    const char *peer = NULL;
+    if (!*value || o->n_peers == HM_SEEDS_MAX || !keep(replica, value, &peer))
+        return 0;
+    o->peer[o->n_peers++] = peer;
+    return 1;
 }
 
 static int set_label(struct hm_replica *replica, const char *value)
@@ -122,7 +149,7 @@ static int set_flush(struct hm_node_options *o, const char *value)
     } else if (strcmp(value, "step") == 0) {
         o->flush = HM_FLUSH_STEP;
     } else {
-        if (!hm_units_duration(value, 1e6, &us) || !(us >= 100))
+        if (!hm_units_duration(value, 1e6, &us) || !(us >= 100 && us <= SPAN_MAX_US))
             return 0;
         o->flush = HM_FLUSH_EVERY;
         o->flush_interval = us / 1e6;
@@ -179,13 +206,14 @@ static int set_number(enum kind kind, void *at, const char *value)
     case COUNT:
         return whole(value, 1, 1e9, &x) && (*(unsigned *)at = (unsigned)x, 1);
     case LONG:
-        return whole(value, 0, 0x1p63, &x) && (*(uint64_t *)at = (uint64_t)x, 1);
+        return whole(value, 0, AMOUNT_MAX, &x) && (*(uint64_t *)at = (uint64_t)x, 1);
     case SECONDS:
-        return hm_units_amount(value, &x) && x > 0 && (*(double *)at = x, 1);
+        return hm_units_amount(value, &x) && x > 0 && x <= SECONDS_MAX && (*(double *)at = x, 1);
     case SPAN:
-        return hm_units_duration(value, 1e6, &x) && x >= 0 && (*(double *)at = x / 1e6, 1);
+        return hm_units_duration(value, 1e6, &x) && x >= 0 && x <= SPAN_MAX_US &&
+               (*(double *)at = x / 1e6, 1);
     default:
-        return hm_units_amount(value, &x) && x >= 0 && (*(double *)at = x, 1);
+        return hm_units_amount(value, &x) && x >= 0 && x <= AMOUNT_MAX && (*(double *)at = x, 1);
     }
 }
 
@@ -195,10 +223,9 @@ static int set(struct hm_replica *replica, const struct option *option, const ch
     struct hm_node_options *o = &replica->options;
     switch (option->kind) {
     case TEXT:
-        return *value && (*(const char **)at = keep(replica, value)) != NULL;
+        return *value && keep(replica, value, at);
     case PEER:
-        return *value && o->n_peers < HM_SEEDS_MAX &&
-               (o->peer[o->n_peers++] = keep(replica, value)) != NULL;
+        return add_peer(replica, value);
     case LABEL:
         return set_label(replica, value);
     case FLAG:
@@ -221,12 +248,19 @@ static int set(struct hm_replica *replica, const struct option *option, const ch
 enum hm_status hm_replica_option(struct hm_replica *replica, const char *name, const char *value,
                                  struct hm_err *err)
 {
+    if (!name || !value)
+        return hm_fail(err, HM_EUSAGE, "a name and a value of an option are expected, not NULL");
     const struct option *option = find(name);
     if (!option)
         return hm_fail(err, HM_EUSAGE, "no option '%.40s'; hogmesh.h lists those that there are",
                        name);
     if (set(replica, option, value))
         return HM_OK;
+    if (option->kind == PEER && replica->options.n_peers == HM_SEEDS_MAX)
+        return hm_fail(err, HM_EUSAGE,
+                       "option 'peer': %d are there already, which is the most; one that can be "
+                       "reached is enough",
+                       HM_SEEDS_MAX);
     return hm_fail(err, HM_EUSAGE, "option '%s' is '%.60s'; %s is expected", name, value,
                    option->expected);
 }

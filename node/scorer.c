@@ -3,20 +3,28 @@
  * and takes a small part of a core. */
 #include "node/node_state.h"
 
+#include <errno.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
-static const double LOOK_SECONDS = .005;
+static const double LOOK_SECONDS = .005, PART = .05, TARGET_PART = .25;
 
-static void pause_seconds(const struct hm_node *node, double seconds)
+/* The end of the run is not held up. */
+static void pause_seconds(struct hm_node *node, double seconds)
 {
-    /* In short naps, so that the end of the run is not held up. */
-    for (; seconds > 0 && !atomic_load(&node->scorer.end); seconds -= .005) {
-        double nap = seconds < .005 ? seconds : .005;
-        struct timespec t = {0, (long)(nap * 1e9)};
-        nanosleep(&t, NULL);
-    }
+    struct timespec until;
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    double whole = floor(seconds), ns = (double)until.tv_nsec + 1e9 * (seconds - whole);
+    until.tv_sec += (time_t)whole + (ns >= 1e9);
+    until.tv_nsec = (long)(ns >= 1e9 ? ns - 1e9 : ns);
+    int waited;
+    do
+        waited = sem_clockwait(&node->scorer.over, CLOCK_MONOTONIC, &until);
+    while (waited && errno == EINTR);
+    if (!waited)
+        sem_post(&node->scorer.over); /* the next pause has an end at once, too */
 }
 
 static bool fetch(struct hm_node *node)
@@ -53,7 +61,7 @@ static enum hm_status measure(struct hm_node *node, enum hm_set set, struct hm_c
 }
 
 /* Looks out for the next multiple of so many steps. */
-static void await_steps(const struct hm_node *node, uint64_t every)
+static void await_steps(struct hm_node *node, uint64_t every)
 {
     uint64_t last = node->scorer.at.steps, next = last - last % every + every;
     while (!atomic_load(&node->scorer.end) &&
@@ -62,15 +70,17 @@ static void await_steps(const struct hm_node *node, uint64_t every)
 }
 
 /* Until the next score, by what this one has cost, in seconds. */
-static void rest(const struct hm_node *node, double cost)
+static void rest(struct hm_node *node, double cost)
 {
     double target = node->options.target_accuracy;
-    double least = target > 0 ? .002 : node->options.score_every,
-           share = cost * (target > 0 ? 4 : 20);
+    double least = target > 0 ? .002 : node->options.score_every;
+    double part = target > 0                     ? TARGET_PART
+                  : node->options.score_part > 0 ? node->options.score_part
+                                                 : PART;
     if (node->options.score_every_steps)
         await_steps(node, node->options.score_every_steps);
     else
-        pause_seconds(node, share > least ? share : least);
+        pause_seconds(node, fmax(cost / part, least));
 }
 
 static void *scorer_main(void *argument)
@@ -78,6 +88,7 @@ static void *scorer_main(void *argument)
     struct hm_node *node = argument;
     enum hm_set set = node->model->n_test ? HM_TEST_SET : HM_TRAIN_SET;
     double target = node->options.target_accuracy;
+    pthread_setname_np(pthread_self(), "score");
     while (!atomic_load(&node->scorer.end)) {
         if (!fetch(node))
             break;
@@ -103,6 +114,7 @@ enum hm_status hm_scorer_start(struct hm_node *node, struct hm_err *err)
     if (o->target_accuracy <= 0 && o->score_every <= 0 && !o->score_every_steps)
         return HM_OK;
     scorer->b = malloc(node->weights.n * sizeof *scorer->b);
+    sem_init(&scorer->over, 0, 0);
     if (!scorer->b || pthread_create(&scorer->thread, NULL, scorer_main, node) != 0)
         return hm_fail(err, HM_ENOMEM, "no memory to score while training");
     scorer->started = true;
@@ -125,6 +137,8 @@ void hm_scorer_stop(struct hm_node *node)
     if (!node->scorer.started)
         return;
     atomic_store(&node->scorer.end, true);
+    sem_post(&node->scorer.over);
     pthread_join(node->scorer.thread, NULL);
+    sem_destroy(&node->scorer.over);
     node->scorer.started = false;
 }

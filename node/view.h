@@ -76,4 +76,7 @@ struct hm_blob *hm_node_describe(struct hm_node *node);
  * view. */
 json_t *hm_view_json(const struct hm_view *view);
 
+/* What is no number (a loss that diverged, what is not known) is null. */
+json_t *hm_json_number(double x);
+
 #endif

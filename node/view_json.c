@@ -5,7 +5,7 @@
 #include <math.h>
 #include <string.h>
 
-static json_t *number(double x)
+json_t *hm_json_number(double x)
 {
     return isfinite(x) ? json_real(x) : json_null();
 }
@@ -59,26 +59,26 @@ static json_t *of_training(const struct hm_view *v)
     if (v->limit_seconds > 0)
         left = fmin(left, v->limit_seconds - s->seconds);
     double none = s->score.n ? 0 : NAN;
-    return json_pack("{s:f, s:o, s:o, s:o, s:o, s:o, s:o, s:i, s:o, s:o, s:o, s:o, s:s?}",
-                     "seconds", s->seconds, "steps", count(s->steps), "budget",
-                     s->budget ? count(s->budget) : json_null(), "limit_seconds",
-                     v->limit_seconds > 0 ? number(v->limit_seconds) : json_null(), "seconds_left",
-                     number(left > 0 || isnan(left) ? left : 0), "own_steps", count(s->own_steps),
-                     "own_rate", count(s->own_rate), "live", (int)s->n_live, "accuracy",
-                     number(none + s->score.accuracy), "loss", number(none + s->score.loss), "cost",
-                     number(none + s->score.cost), "flush_seconds", number(v->flush_seconds),
-                     "stopping", v->stopping ? v->stop_reason : NULL);
+    return json_pack(
+        "{s:f, s:o, s:o, s:o, s:o, s:o, s:o, s:i, s:o, s:o, s:o, s:o, s:s?}", "seconds", s->seconds,
+        "steps", count(s->steps), "budget", s->budget ? count(s->budget) : json_null(),
+        "limit_seconds", v->limit_seconds > 0 ? hm_json_number(v->limit_seconds) : json_null(),
+        "seconds_left", hm_json_number(left > 0 || isnan(left) ? left : 0), "own_steps",
+        count(s->own_steps), "own_rate", count(s->own_rate), "live", (int)s->n_live, "accuracy",
+        hm_json_number(none + s->score.accuracy), "loss", hm_json_number(none + s->score.loss),
+        "cost", hm_json_number(none + s->score.cost), "flush_seconds",
+        hm_json_number(v->flush_seconds), "stopping", v->stopping ? v->stop_reason : NULL);
 }
 
 static json_t *of_peer(const struct hm_view_peer *peer)
 {
     const struct hm_member_info *i = &peer->info;
-    return json_pack("{s:s, s:o, s:s, s:s, s:o, s:o, s:o, s:o, s:o}", "label", i->label, "life",
-                     hex(i->life), "state", hm_peer_state_name(peer->state), "phase",
-                     phase_name(i->phase), "address", address(i->rpc), "steps", count(peer->steps),
-                     "round_trip_seconds",
-                     i->rtt_us ? number((double)i->rtt_us / 1e6) : json_null(), "silent_seconds",
-                     number((double)i->silent_us / 1e6), "lag_flushes", count(i->lag_flushes));
+    return json_pack(
+        "{s:s, s:o, s:s, s:s, s:o, s:o, s:o, s:o, s:o}", "label", i->label, "life", hex(i->life),
+        "state", hm_peer_state_name(peer->state), "phase", phase_name(i->phase), "address",
+        address(i->rpc), "steps", count(peer->steps), "round_trip_seconds",
+        i->rtt_us ? hm_json_number((double)i->rtt_us / 1e6) : json_null(), "silent_seconds",
+        hm_json_number((double)i->silent_us / 1e6), "lag_flushes", count(i->lag_flushes));
 }
 
 static json_t *of_link(const struct hm_view_link *link)
@@ -88,9 +88,10 @@ static json_t *of_link(const struct hm_view_link *link)
         json_array_append_new(below, count(link->below[i]));
     return json_pack("{s:s, s:o, s:o, s:{s:o, s:o, s:o, s:o, s:o, s:o, s:o}}", "label", link->label,
                      "life", hex(link->from), "deltas", count(link->seq), "staleness", "n",
-                     count(link->n), "mean", number(link->n ? link->sum / (double)link->n : NAN),
-                     "median", count(link->median), "p95", count(link->p95), "max",
-                     count(link->max), "mean_steps", number(link->mean_steps), "below", below);
+                     count(link->n), "mean",
+                     hm_json_number(link->n ? link->sum / (double)link->n : NAN), "median",
+                     count(link->median), "p95", count(link->p95), "max", count(link->max),
+                     "mean_steps", hm_json_number(link->mean_steps), "below", below);
 }
 
 static json_t *of_counters(const struct hm_view *v)

@@ -72,7 +72,9 @@ struct hm_event {
             uint32_t cost_us; /* processor time of the protocol since the last extract: receiving,
                                  and this */
             struct hm_extract_stats stats;
-            double rate; /* learning rate in force, for reports; 0: unknown */
+            double rate;       /* learning rate in force, for reports; 0: unknown */
+            const char *place; /* of the first number that is not finite, else of the first that
+                                  leaps, as people call it; NULL: by the layout */
         } extracted;
         struct hm_blob *base;   /* of SNAPSHOT: B as it is, [n] uint32_t of this machine, which the
                                    mesh owns from now on; NULL without memory */

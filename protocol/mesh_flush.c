@@ -297,7 +297,7 @@ static void extract(struct hm_mesh *mesh, bool final)
 {
     struct hm_combination next = hm_combine(&mesh->params.combine, hm_mesh_n_live(mesh));
     struct hm_action *action = hm_mesh_act(mesh, HM_ACT_EXTRACT);
-    action->extract.publish = (struct hm_publish){mesh->combination.divisor, !final};
+    action->extract.publish = (struct hm_publish){mesh->combination.divisor, !final, 0};
     if (next.divisor != mesh->combination.divisor && !final)
         action->extract.rescale = next.divisor / mesh->combination.divisor - 1;
     action->extract.verify = final;
@@ -460,7 +460,7 @@ static void publish(struct hm_mesh *mesh, const struct hm_delta *delta, uint64_t
 static void note_clipped(struct hm_mesh *mesh, const struct hm_extract_stats *stats)
 {
     /* Every flush scans every coordinate, so only what is clipped can stay back for longer than the
-     * dead zone. */
+     * dead zone (and what is not among the largest, where those alone are published). */
     mesh->clipped_in_a_row = stats->n_clipped ? mesh->clipped_in_a_row + 1 : 0;
     if (mesh->clipped_in_a_row > mesh->counters.residual_age)
         mesh->counters.residual_age = mesh->clipped_in_a_row;

@@ -2,6 +2,7 @@
  * nothing of it and leaves by itself; the others go on. */
 #include "protocol/mesh_state.h"
 
+#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 
@@ -56,38 +57,50 @@ bool hm_mesh_check_base(struct hm_mesh *mesh, uint64_t digest, uint64_t expected
     return false;
 }
 
-/* "tensor 'v', row 0, column 17: 1e+30 where 0.25 is published" */
-static void describe(const struct hm_mesh *mesh, const struct hm_offender *offender, char *text,
-                     size_t room)
+enum { PLACE_BYTES = 320 };
+
+/* "tensor 'v', row 0, column 17: 1e+30 where 0.25 is published, within 64"; the range where that is
+ * what was left. */
+static void describe(const struct hm_mesh *mesh, const struct hm_event *event,
+                     const struct hm_offender *offender, char text[PLACE_BYTES])
 {
     const struct hm_tensor *t =
         hm_layout_tensor_of(mesh->params.layout, (uint32_t)(offender->at / HM_BLOCK));
-    size_t at = offender->at - hm_tensor_at(t);
-    snprintf(text, room, "tensor '%s', row %zu, column %zu: %g where %g is published", t->name,
-             at / t->stride, at % t->stride, (double)offender->w,
-             (double)((float)offender->b * hm_exp2i(t->grid_exp)));
+    const float grid = hm_exp2i(t->grid_exp);
+    size_t at = offender->at - hm_tensor_at(t), n;
+    if (event->extracted.place)
+        n = (size_t)snprintf(text, PLACE_BYTES, "%s", event->extracted.place);
+    else
+        n = (size_t)snprintf(text, PLACE_BYTES, "tensor '%s', row %zu, column %zu", t->name,
+                             at / t->stride, at % t->stride);
+    if (n < PLACE_BYTES)
+        n += (size_t)snprintf(text + n, PLACE_BYTES - n, ": %g where %g is published",
+                              (double)offender->w, (double)((float)offender->b * grid));
+    if (n < PLACE_BYTES && isfinite(offender->w))
+        snprintf(text + n, PLACE_BYTES - n, ", within %g", (double)(HM_RANGE * grid));
 }
 
 static void diverged(struct hm_mesh *mesh, const struct hm_event *event)
 {
     const struct hm_extract_stats *stats = &event->extracted.stats;
-    char where[160], rate[48] = "";
-    describe(mesh, stats->n_nonfinite ? &stats->first_nonfinite : &stats->first_leap, where,
-             sizeof where);
+    char where[PLACE_BYTES], rate[48] = "";
+    describe(mesh, event, stats->n_nonfinite ? &stats->first_nonfinite : &stats->first_leap, where);
     if (event->extracted.rate > 0)
         snprintf(rate, sizeof rate, ", learning rate %.6g", event->extracted.rate);
     hm_mesh_withdraw(
         mesh, HM_EDIVERGED,
         "training diverged on node %s: %s (step %llu%s); nothing of it was sent, the others go on "
-        "without this node; look at its data or lower --lr",
+        "without this node; look at its data or lower %s",
         mesh->params.label, where,
-        (unsigned long long)(hm_mesh_steps(mesh) + event->extracted.steps), rate);
+        (unsigned long long)(hm_mesh_steps(mesh) + event->extracted.steps), rate,
+        event->extracted.place ? "its learning rate" : "--lr");
 }
 
-static void note_strays(struct hm_mesh *mesh, const struct hm_extract_stats *stats)
+static void note_strays(struct hm_mesh *mesh, const struct hm_event *event)
 {
-    char where[160];
-    describe(mesh, &stats->first_nonfinite, where, sizeof where);
+    const struct hm_extract_stats *stats = &event->extracted.stats;
+    char where[PLACE_BYTES];
+    describe(mesh, event, &stats->first_nonfinite, where);
     hm_mesh_note(mesh, HM_NOTE_WARNING,
                  "%llu weights were not finite and were set back to what is published: %s",
                  (unsigned long long)stats->n_nonfinite, where);
@@ -104,7 +117,7 @@ bool hm_mesh_sane(struct hm_mesh *mesh, const struct hm_event *event)
                     mesh->nonfinite_in_a_row >= NONFINITE_FLUSHES_MAX;
     if (!mesh->withdrawn && !stats->n_leaps && !too_many) {
         if (stats->n_nonfinite)
-            note_strays(mesh, stats);
+            note_strays(mesh, event);
         return true;
     }
     const struct hm_delta *delta = event->extracted.delta;

@@ -16,6 +16,7 @@ struct hm_publish {
     int dead_zone; /* 1: leave |W - B * grid| < L * grid for later; 0: publish all above L / 2 *
                     * grid (where 2 L is not whole, above (L / 2 + 1/4) * grid): repeated, such
                     * flushes come to an end */
+    float least;   /* |W - B * grid| below this waits, whatever the above say; 0: no such bound */
 };
 
 /* More units than one flush moves a weight by and out of its range in training that goes well: with

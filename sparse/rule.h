@@ -36,10 +36,11 @@ static inline struct rule rule_of(int grid_exp, const struct hm_publish *publish
 {
     assert(publish->divisor >= 1);
     float grid = hm_exp2i(grid_exp), unit = publish->divisor * grid;
+    float least =
+        publish->dead_zone ? unit : nextafterf(rule_keep(publish->divisor, grid), INFINITY);
     return (struct rule){
         .grid = grid,
-        .least =
-            publish->dead_zone ? unit : nextafterf(rule_keep(publish->divisor, grid), INFINITY),
+        .least = fmaxf(least, publish->least),
         .per_unit = 1 / unit,
         .back = (publish->divisor - 1) * grid,
     };

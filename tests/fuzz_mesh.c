@@ -6,7 +6,14 @@
 #include <math.h>
 #include <stdlib.h>
 
-enum { EVENTS_MAX = 400, N_LIVES = 8, OWN_LIFE = 0x1003, CROWD = 0x2000, LONG_LOG = 4500 };
+enum {
+    EVENTS_MAX = 400,
+    N_LIVES = 8,
+    OWN_LIFE = 0x1003,
+    CROWD = 0x2000,
+    LONG_LOG = 4500,
+    STATES_AT_ONCE = 10
+};
 
 struct enemy {
     struct bed_node *node;
@@ -405,6 +412,29 @@ static void send_yield(struct enemy *enemy, uint64_t sender)
         deliver(enemy, HM_CH_PUBLISHED, &header, NULL, 0);
 }
 
+/* Of a stranger: questions, one or more than are answered, and answers that nobody waits for. They
+ * are no sign of life, make nobody a member, and change no weights. */
+static void send_ask(struct enemy *enemy)
+{
+    static const uint8_t padding[64];
+    struct fuzz *fuzz = &enemy->fuzz;
+    const struct hm_mesh *mesh = enemy->node->mesh;
+    uint64_t stranger = choose_life(enemy), digest = hm_mesh_digest(mesh);
+    uint8_t kind = fuzz_u8(fuzz);
+    size_t n_members = hm_mesh_n_members(mesh);
+    struct hm_header header = header_of(enemy, kind & 1 ? HM_STATUS : HM_ASK, stranger);
+    header.ask.number = fuzz_number(fuzz);
+    header.ask.what = kind & 2 ? HM_ASK_STATE : HM_ASK_ECHO;
+    enum hm_channel channel = kind & 4 ? choose_channel(enemy) : HM_CH_REQUEST;
+    uint64_t asked = mesh->counters.asked, heard = asked + mesh->counters.asked_refused;
+    unsigned n = kind & 0x80 ? 12 : 1;
+    for (unsigned i = 0; i < n; i++)
+        deliver(enemy, channel, &header, padding, kind >> 2 & 31);
+    assert(mesh->counters.asked + mesh->counters.asked_refused <= heard + n);
+    assert(header.ask.what != HM_ASK_STATE || mesh->counters.asked <= asked + STATES_AT_ONCE);
+    assert(hm_mesh_n_members(mesh) == n_members && hm_mesh_digest(mesh) == digest);
+}
+
 static void send_raw(struct enemy *enemy)
 {
     struct fuzz *fuzz = &enemy->fuzz;
@@ -521,6 +551,8 @@ static void happen(struct enemy *enemy)
         bed_tick(enemy->node, pause[kind & 3]);
     } else if (kind < 0xf0) {
         bed_step(enemy->node, &event);
+    } else if (kind == 0xf7) {
+        send_ask(enemy);
     } else if (kind < 0xf8) {
         bed_tick(enemy->node, fuzz_number(&enemy->fuzz) >> 8);
     } else if (kind < 0xfa) {

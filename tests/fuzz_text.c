@@ -46,7 +46,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                                         .vocab_max = flags & 4 ? 3 : 0,
                                         .lowercase = flags & 1,
                                         .no_cache = 1,
-                                        .threads = flags & 8 ? 2 : 1};
+                                        .threads = (flags & 0x38) == 0x38 ? 2 : 1};
     if (n && (cut = memmem(text, n, "\n=\n", 3))) {
         options.vocab_file = fuzz_file(1, text, (size_t)(cut - text) + 1);
         n -= (size_t)(cut + 3 - text);

@@ -67,7 +67,7 @@ static void walk(struct scene *s, uint64_t number)
 
 static void extract(struct scene *s, bool final, uint64_t due_us, uint64_t claimed)
 {
-    struct hm_publish publish = {L, !final};
+    struct hm_publish publish = {L, !final, 0};
     s->delta.n_blocks = s->delta.n_nonzero = 0;
     hm_combiner_extract(&s->combiner, &hm_kernels_ref, &publish, final, due_us, claimed, &s->delta,
                         &s->stats);
@@ -163,7 +163,7 @@ static void test_another_divisor_lets_everything_go(void **state)
 {
     (void)state;
     struct scene *s = open_scene(HM_RULE_HOLD);
-    struct hm_publish other = {L + 1, 1};
+    struct hm_publish other = {L + 1, 1, 0};
     walk(s, 1);
     extract(s, false, UINT64_MAX, 0);
     float left = owed(s, 5) - (L - 1) * (float)s->combiner.hold.sum[5];

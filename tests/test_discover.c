@@ -269,6 +269,19 @@ static void a_flood_of_names_fills_the_table_and_no_more(void **state)
     assert_int_equal(hm_discover_seeds(s->d, peer, 200), HM_DISCOVER_MAX);
 }
 
+static void a_flood_of_clashes_fills_no_log(void **state)
+{
+    struct scene *s = *state;
+    unsigned n = 0;
+    for (uint64_t life = 2000; life < 2200; life++, s->now += 1000000)
+        call(s, life, life, "bert"); /* a namesake in another mesh each time */
+    hm_discover_turn(s->d, s->now, 5);
+    for (const char *c = s->notes; (c = strchr(c, '\n')) != NULL; c++)
+        n++;
+    assert_in_range(n, 9, 10); /* eight, that there are more, and that the table is full */
+    assert_non_null(strstr(s->notes, "they are not reported"));
+}
+
 static void other_meshes_workloads_hosts_and_noise_are_not_heard(void **state)
 {
     struct scene *s = *state;
@@ -328,6 +341,7 @@ int main(void)
         WITH_SCENE(an_island_is_pointed_at),
         WITH_SCENE(clones_and_namesakes_are_told),
         WITH_SCENE(a_flood_of_names_fills_the_table_and_no_more),
+        WITH_SCENE(a_flood_of_clashes_fills_no_log),
         WITH_SCENE(other_meshes_workloads_hosts_and_noise_are_not_heard),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

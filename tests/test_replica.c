@@ -1,68 +1,13 @@
 /* The public interface, hogmesh.h: several replicas in one process, over loopback. */
-#include "tests/temp_folder.h"
-
-#include "node/hogmesh.h"
+#include "tests/replica_check.h"
 
 #include <math.h>
 #include <pthread.h>
-#include <stdatomic.h>
-
-static void must(enum hm_status status, const struct hm_err *err)
-{
-    if (status)
-        fail_msg("%s", err->text);
-}
-
-/* options: "name value" pairs, NULL at the end. */
-static struct hm_replica *replica_of(const char *const *options)
-{
-    struct hm_replica *replica;
-    struct hm_err err;
-    must(hm_replica_new(&replica, &err), &err);
-    for (; options && *options; options += 2)
-        must(hm_replica_set(replica, options[0], options[1], &err), &err);
-    return replica;
-}
-
-#define REPLICA(...) replica_of((const char *const[]){__VA_ARGS__, NULL})
 
 static void add_line(struct hm_replica *replica, const float *initial)
 {
     struct hm_err err;
     must(hm_replica_add(replica, "line", 1, (uint32_t[]){2}, initial, &err), &err);
-}
-
-static void join_mesh_of(struct hm_replica *replica, const struct hm_replica *first)
-{
-    struct hm_err err;
-    if (first)
-        must(hm_replica_set(replica, "peer", hm_replica_endpoint(first), &err), &err);
-    must(hm_replica_open(replica, &err), &err);
-}
-
-static void start_two(struct hm_replica *first, struct hm_replica *second)
-{
-    struct hm_err err;
-    join_mesh_of(first, NULL);
-    join_mesh_of(second, first);
-    assert_int_equal(hm_replica_start(first, 0, &err), HM_ETIMEOUT);
-    assert_non_null(strstr(err.text, "not begun"));
-    assert_null(hm_replica_weights(first, "line", NULL));
-    assert_int_equal(hm_replica_step(first, 0, -1), 0);
-    must(hm_replica_start(second, -1, &err), &err);
-    must(hm_replica_start(first, -1, &err), &err);
-}
-
-/* Weights are shared floats: what the library does with plain loads and stores, and tells
- * ThreadSanitizer so. */
-static float get(float *w)
-{
-    return atomic_load_explicit((_Atomic float *)(void *)w, memory_order_relaxed);
-}
-
-static void add(float *w, float u)
-{
-    atomic_store_explicit((_Atomic float *)(void *)w, get(w) + u, memory_order_relaxed);
 }
 
 /* y = 2 x + 1 */
@@ -96,6 +41,7 @@ static void train_two(struct hm_replica *first, struct hm_replica *second,
     assert_string_equal(result->hash, other.hash);
     assert_int_equal(strlen(result->hash), 64);
     assert_int_equal(result->clean, 1);
+    assert_int_equal(result->lost, 0);
     assert_int_equal(result->steps, other.steps);
     assert_int_equal(result->own_steps + other.own_steps, result->steps);
     const float *w = hm_replica_weights(first, "line", NULL),
@@ -163,8 +109,7 @@ static void await_value(struct hm_replica *replica, float *w, float value)
 {
     for (int i = 0; i < 20000 && fabsf(get(w) - value) > 1e-3f; i++) {
         assert_int_equal(hm_replica_step(replica, 1, -1), 1);
-        struct timespec t = {0, 1000000};
-        nanosleep(&t, NULL);
+        nap();
     }
     assert_true(fabsf(get(w) - value) < 1e-3f);
 }
@@ -244,15 +189,19 @@ static void refuse(struct hm_replica *second, const char *field)
 {
     struct hm_err err;
     struct hm_replica_status status;
+    struct hm_replica_result result;
     struct hm_replica *first = REPLICA("expect", "2");
     add_line(first, (float[]){.25f, -4});
     join_mesh_of(first, NULL);
     join_mesh_of(second, first);
     assert_int_equal(hm_replica_start(first, 0, &err), HM_ETIMEOUT);
+    assert_null(hm_replica_weights(first, "line", NULL));
+    assert_int_equal(hm_replica_step(first, 0, -1), 0);
     assert_int_equal(hm_replica_start(second, -1, &err), HM_EREFUSED);
     if (!strstr(err.text, field))
         fail_msg("'%s' does not name %s", err.text, field);
-    assert_int_equal(hm_replica_finish(second, -1, NULL, 0, &err), HM_EREFUSED);
+    assert_int_equal(hm_replica_finish(second, -1, &result, sizeof result, &err), HM_EREFUSED);
+    assert_int_equal(result.clean, 0);
     hm_replica_status(second, &status, sizeof status);
     assert_string_equal(status.stage, "failed");
     assert_null(hm_replica_weights(second, "line", NULL));

@@ -97,7 +97,7 @@ static void add_to_many(struct scene *s, float units)
 
 static uint32_t flush(struct scene *s, uint64_t steps, bool final)
 {
-    struct hm_publish publish = {1, !final};
+    struct hm_publish publish = {1, !final, 0};
     s->turn.own_steps += steps;
     s->turn.mesh_steps += steps * s->turn.n_live;
     s->turn.final = final;
@@ -131,7 +131,7 @@ static void test_alone_it_is_the_sum(void **state)
 {
     (void)state;
     struct scene *s = open_scene(true), *plain = open_scene(true);
-    const struct hm_publish publish = {1, 1};
+    const struct hm_publish publish = {1, 1, 0};
     s->turn.n_live = 1;
     s->turn.pass_steps = 0;
     for (unsigned i = 0; i < 20; i++) {

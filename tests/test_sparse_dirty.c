@@ -22,7 +22,7 @@ struct scene {
     struct hm_extract_stats stats;
 };
 
-static const struct hm_publish PUBLISH = {1, 1};
+static const struct hm_publish PUBLISH = {1, 1, 0};
 
 static struct scene open_scene(void)
 {

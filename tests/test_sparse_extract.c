@@ -106,7 +106,9 @@ static const float divisors[] = {1, 2, 4, 7.5f, 1.3f, 64};
 static struct hm_publish random_publish(struct hm_rng *rng)
 {
     float divisor = divisors[hm_rng_below(rng, N_OF(divisors))];
-    return (struct hm_publish){divisor, (int)hm_rng_below(rng, 2)};
+    /* Bounds of any size, as the grids are. */
+    float least = hm_rng_below(rng, 3) ? 0 : hm_exp2i((int)hm_rng_below(rng, 60) - 50) * 1.3f;
+    return (struct hm_publish){divisor, (int)hm_rng_below(rng, 2), least};
 }
 
 /* ---- extract ---- */
@@ -188,7 +190,8 @@ static void check_lane(const struct hm_weights *before, const struct hm_weights 
     double d = (double)w - (double)(float)b * grid, unit = divisor * grid;
     double error = fabs(d) * 0x1p-22 + fabs((double)w) * 0x1p-23;
     if (q)
-        assert_true(fabs(d) >= (publish->dead_zone ? unit : unit / 2) - error);
+        assert_true(fabs(d) >=
+                    fmax(publish->dead_zone ? unit : unit / 2, (double)publish->least) - error);
     if (q && divisor > 1) { /* published times divisor plus what stays is what was owed */
         double stays = (double)w_after - ((double)b + q) * grid;
         double tolerance = error + fabs(q * unit) * 0x1p-21 + fabs((double)w_after) * 0x1p-23;
@@ -198,7 +201,9 @@ static void check_lane(const struct hm_weights *before, const struct hm_weights 
     }
     int free_to_go = fabs((double)b) + fabs(d / unit) + 1 < HM_RANGE;
     double slack = rint(2 * divisor) == 2 * divisor ? 0 : grid / 4;
-    if (free_to_go && fabs(d) > (publish->dead_zone ? unit : unit / 2 + slack) + error)
+    if (free_to_go &&
+        fabs(d) >
+            fmax(publish->dead_zone ? unit : unit / 2 + slack, (double)publish->least) + error)
         assert_true(fabs(q - d / unit) <= .5 + error / unit + fabs(d / unit) * 0x1p-21);
 }
 
@@ -267,7 +272,8 @@ static void test_cases_by_hand(void **state)
 {
     (void)state;
     const double g = 0x1p-10;
-    const struct hm_publish final = {1, 0}, dead = {1, 1}, four = {4, 0}, dead_four = {4, 1};
+    const struct hm_publish final = {1, 0, 0}, dead = {1, 1, 0}, four = {4, 0, 0},
+                            dead_four = {4, 1, 0};
     const int32_t most = HM_RANGE;
     publishes(.5 * g, 0, final, 0, .5 * g, 0, 0); /* half a unit stays */
     publishes(.51 * g, 0, final, 1, (double)(float)(.51 * g), 0, 0);
@@ -325,8 +331,8 @@ static void test_offenders_are_named(void **state)
         struct hm_weights weights = copy_of(&before);
         struct hm_extract_stats stats = {0};
         clear_delta(&delta);
-        kernels->extract(&weights, 0, weights.layout.n_blocks, &(struct hm_publish){1, 1}, &delta,
-                         &stats);
+        kernels->extract(&weights, 0, weights.layout.n_blocks, &(struct hm_publish){1, 1, 0},
+                         &delta, &stats);
         assert_int_equal(stats.n_nonfinite, 2);
         assert_int_equal(stats.n_clipped, 4);
         assert_int_equal(stats.n_leaps, 2);
@@ -367,7 +373,7 @@ static void test_divisor_1_does_not_write_w(void **state)
             hm_cell *freed = flushed.w;
             flushed.w = locked;
             clear_delta(&delta);
-            kernels->extract(&flushed, 0, weights.layout.n_blocks, &(struct hm_publish){1, 0},
+            kernels->extract(&flushed, 0, weights.layout.n_blocks, &(struct hm_publish){1, 0, 0},
                              &delta, &stats);
             assert_true(delta.n_blocks > 0);
             flushed.w = freed;
@@ -390,7 +396,7 @@ static void test_final_flushes_end(void **state)
     uint32_t n_blocks = weights.layout.n_blocks;
     struct hm_delta delta = open_delta(n_blocks);
     for (int times = 0; times < 1000; times++) {
-        struct hm_publish final = {odd[times % (int)N_OF(odd)], 0};
+        struct hm_publish final = {odd[times % (int)N_OF(odd)], 0, 0};
         struct hm_extract_stats stats = {0};
         int32_t range = HM_RANGE >> hm_rng_below(&rng, 22);
         blow(&weights, &rng, &(struct weather){range - range / 16, 1000, 0, 0});
@@ -605,7 +611,7 @@ static void test_adds_of_others_survive(void **state)
         for (int round = 0; round < 300 || (!enough(&worker) && round < 20000); round++) {
             struct hm_extract_stats stats = {0};
             clear_delta(&own);
-            kernels->extract(&weights, 0, RACE_BLOCKS, &(struct hm_publish){2, 1}, &own, &stats);
+            kernels->extract(&weights, 0, RACE_BLOCKS, &(struct hm_publish){2, 1, 0}, &own, &stats);
             note(&own, 2, taken, moved); /* published, and taken back */
             list_range(&other, &rng, 0, RACE_BLOCKS, 4, 64, 2);
             note(&other, 0, taken, moved);

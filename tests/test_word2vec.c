@@ -109,7 +109,7 @@ static void walk(struct scene *s, uint64_t to, unsigned chunk)
 
 static double loss_of(struct scene *s, enum hm_set set)
 {
-    struct hm_publish publish = {1, 0};
+    struct hm_publish publish = {1, 0, 0};
     struct hm_extract_stats stats = {0};
     struct hm_delta delta;
     struct hm_score score;

@@ -40,7 +40,7 @@ static json_t *step(const char *train, uint64_t n)
         double start = now();
         walk_on(&walk, walk.model->n_train);
         add(json, "seconds", now() - start);
-        struct hm_publish publish = {1, 0};
+        struct hm_publish publish = {1, 0, 0};
         struct hm_extract_stats stats = {0};
         struct hm_delta delta;
         must(hm_delta_init(&delta, walk.layout.n_blocks, &err), &err);
@@ -93,7 +93,7 @@ static void place_close(struct place *p)
 
 static void extract(const struct hm_kernels *k, struct hm_weights *weights, struct place *p)
 {
-    struct hm_publish publish = {1, 1};
+    struct hm_publish publish = {1, 1, 0};
     struct hm_extract_stats stats = {0};
     p->delta.n_blocks = p->delta.n_nonzero = 0;
     k->extract(weights, 0, weights->layout.n_blocks, &publish, &p->delta, &stats);

@@ -176,7 +176,7 @@ static void tick(struct desk *d, json_t *json)
 static void open_desk(struct desk *d, const char *train, uint64_t k)
 {
     struct hm_err err;
-    struct hm_publish how = {1, 1};
+    struct hm_publish how = {1, 1, 0};
     struct hm_extract_stats stats = {0};
     d->kernels = hm_kernels_find("auto");
     d->walk = walk_open(train);

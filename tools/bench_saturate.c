@@ -64,7 +64,7 @@ static void wander(struct flush *f, struct hm_rng *rng, float step)
 
 static double plain(struct flush *f, const struct hm_kernels *kernels)
 {
-    const struct hm_publish publish = {1, 1};
+    const struct hm_publish publish = {1, 1, 0};
     double from = processor_s();
     f->delta.n_blocks = f->delta.n_nonzero = 0;
     hm_dirty_extract(&f->dirty, kernels, &f->weights, &publish, &f->delta, &f->stats);
@@ -75,7 +75,7 @@ static double plain(struct flush *f, const struct hm_kernels *kernels)
 static double saturated(struct flush *f, const struct hm_kernels *kernels, uint64_t turn_number,
                         bool estimates)
 {
-    const struct hm_publish publish = {1, 1};
+    const struct hm_publish publish = {1, 1, 0};
     const struct hm_saturator_turn turn = {.own_steps = turn_number * STEPS,
                                            .mesh_steps = turn_number * STEPS * NODES,
                                            .pass_steps = STEPS,

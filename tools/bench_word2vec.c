@@ -77,7 +77,7 @@ static void train(const char *file, unsigned min_count, const char *isa, unsigne
 {
     struct training t;
     pthread_t thread[THREADS_MAX];
-    struct hm_publish publish = {1, 0};
+    struct hm_publish publish = {1, 0, 0};
     struct hm_extract_stats stats = {0};
     struct hm_delta delta;
     struct hm_score score;

@@ -162,6 +162,10 @@ static const struct flag flags[] = {
      'm', 0, FLUSH, 0},
     {"bandwidth", "50MB", "cap on all bytes a node hands to its sockets a second", 'm', 0, BYTES,
      AT(node.bandwidth)},
+    {"top", "PART",
+     "publish only this part of the weights at a time, those that have moved most; the others wait "
+     "and add up (default: all that has moved)",
+     'm', 0, FRACTION, AT(node.top)},
     {"log-bytes", "256MB", "deltas a node keeps for repair", 'm', 0, LONG, AT(node.log_bytes)},
     {"threads", "T", "worker threads a node (default 1)", 'm', 't', COUNT, AT(node.train.threads)},
     {"isa", "auto|sse2|avx2|avx512|ref", "instruction set of the kernels", 'm', 0, TEXT,

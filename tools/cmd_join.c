@@ -68,7 +68,8 @@ static void on_log(void *context, enum hm_note_level level, const char *text)
     (void)context;
     watch_log(self.watch, level, text);
     if (self.cli->report_fd >= 0)
-        report(json_pack("{s:s, s:i, s:s}", "event", "log", "level", (int)level, "text", text));
+        report(json_pack("{s:s, s:i, s:o}", "event", "log", "level", (int)level, "text",
+                         summary_text(text)));
     else if (!self.cli->quiet || level == HM_NOTE_ERROR)
         screen_say(&self.screen, "hogmesh: %s", text);
 }
@@ -164,13 +165,14 @@ static void on_status(void *context, const struct hm_node_status *s)
         return;
     }
     report(json_pack(
-        "{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:f, s:i, s:f, s:f, s:f, s:f, s:I, s:I, s:I}", "event",
+        "{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:f, s:i, s:o, s:o, s:o, s:f, s:I, s:I, s:I}", "event",
         "status", "stage", s->stage, "steps", (json_int_t)s->steps, "budget", (json_int_t)s->budget,
         "own_steps", (json_int_t)s->own_steps, "rate", (json_int_t)s->own_rate, "seq",
         (json_int_t)s->seq, "seconds", s->seconds, "n_live", (int)s->n_live, "accuracy",
-        s->score.n ? s->score.accuracy : -1., "cost", s->score.cost, "loss", s->score.loss,
-        "staleness", s->staleness, "lag", (json_int_t)s->lag, "repaired", (json_int_t)s->repaired,
-        "bytes", (json_int_t)(s->bytes_sent + s->bytes_received)));
+        hm_json_number(s->score.n ? s->score.accuracy : -1), "cost", hm_json_number(s->score.cost),
+        "loss", hm_json_number(s->score.loss), "staleness", s->staleness, "lag", (json_int_t)s->lag,
+        "repaired", (json_int_t)s->repaired, "bytes",
+        (json_int_t)(s->bytes_sent + s->bytes_received)));
 }
 
 /* From the thread that scores. */
@@ -226,12 +228,12 @@ static enum hm_status conclude(const struct cli *cli, enum hm_status status, str
     json_t *node = summary_of_node(hm_node_report(self.node));
     struct hm_err curve_err = {""};
     if (curve_file_close(&self.curve, &curve_err))
-        json_object_set_new(node, "output_error", json_string(curve_err.text));
+        json_object_set_new(node, "output_error", summary_text(curve_err.text));
     if (cli->report_fd >= 0) {
         keep(cli, NULL, err, &status);
         json_object_set_new(node, "event", json_string(status ? "failed" : "end"));
         json_object_set_new(node, "status", json_integer(status));
-        json_object_set_new(node, "error", json_string(err->text));
+        json_object_set_new(node, "error", summary_text(err->text));
         report(node);
         return status;
     }
@@ -339,8 +341,12 @@ static enum hm_status choose_curves(struct cli *cli, struct hm_err *err)
         o->score_every_steps = 0;
     if (!of_mesh && !cli->node_curves)
         o->score_every = 0;
-    else if (!cli->score_every) /* for the page alone it shall cost next to nothing */
-        o->score_every = cli->quiet && !cli->out ? 5 : .5;
+    else if (!cli->score_every)
+        o->score_every = .5;
+    if (of_mesh && !cli->score_every && cli->quiet && !cli->out) { /* for the page alone */
+        o->score_every = 5;
+        o->score_part = .004;
+    }
     if (cli->node_curves || cli->http)
         o->scored = on_scored;
     return status;
@@ -386,11 +392,11 @@ int cmd_join(struct cli *cli)
         if (self.interrupts) /* while the data was mapped, when there was no node to stop */
             hm_node_stop(self.node, cli->report_fd < 0);
         status = hm_node_run(self.node, &err);
-        watch_stage(self.watch, "done");
         status = conclude(cli, status, &err);
+        watch_end(self.watch, status, err.text);
     } else if (cli->report_fd >= 0)
-        report(json_pack("{s:s, s:i, s:s}", "event", "failed", "status", (int)status, "error",
-                         err.text));
+        report(json_pack("{s:s, s:i, s:o}", "event", "failed", "status", (int)status, "error",
+                         summary_text(err.text)));
     watch_close(self.watch);
     struct hm_node *node = self.node;
     self.node = NULL;

@@ -249,6 +249,24 @@ static void note_stage(struct child *child, const json_t *status)
     run.over |= !child->leaving && strcmp(stage, "train") != 0;
 }
 
+/* What another machine serves to itself alone is to be brought here. */
+static void say_page(const struct child *child, const char *url)
+{
+    const char *port = url ? strrchr(url, ':') : NULL;
+    if (!port)
+        return;
+    if (!run.hosts.n)
+        screen_say(&run.screen, "hogmesh: watch it at %s", url);
+    else if (strncmp(url, "http://127.", 11) == 0)
+        screen_say(&run.screen,
+                   "hogmesh: watch it at %s of %s, on that machine; 'ssh -L %d:127.0.0.1:%d %s' "
+                   "brings it to this one",
+                   url, child->label, atoi(port + 1), atoi(port + 1),
+                   run.hosts.host[child->node].target);
+    else
+        screen_say(&run.screen, "hogmesh: watch it at %s of %s", url, child->label);
+}
+
 static void take_report(struct child *child, json_t *json)
 {
     const char *event = json_string_value(json_object_get(json, "event"));
@@ -258,9 +276,7 @@ static void take_report(struct child *child, json_t *json)
         snprintf(child->endpoint, sizeof child->endpoint, "%s",
                  json_string_value(json_object_get(json, "endpoint")));
     if (strcmp(event, "page") == 0 && !run.cli->quiet)
-        screen_say(&run.screen, "hogmesh: watch it at %s%s%s",
-                   json_string_value(json_object_get(json, "url")), run.hosts.n ? " of " : "",
-                   run.hosts.n ? child->label : "");
+        say_page(child, json_string_value(json_object_get(json, "url")));
     if (strcmp(event, "log") == 0 &&
         json_integer_value(json_object_get(json, "level")) >= HM_NOTE_WARNING)
         screen_say(&run.screen, "hogmesh: %s: %s", child->label,
@@ -279,9 +295,10 @@ static void take_report(struct child *child, json_t *json)
         child->end = json_incref(json);
     }
     if (strcmp(event, "failed") == 0) {
-        const char *text = json_string_value(json_object_get(json, "error"));
+        json_t *error = json_object_get(json, "error");
+        const char *text = json_is_string(error) ? json_string_value(error) : "no reason given";
         int status = (int)json_integer_value(json_object_get(json, "status"));
-        snprintf(child->failed, sizeof child->failed, "%s", text ? text : "");
+        snprintf(child->failed, sizeof child->failed, "%s", text);
         if (!run.failed_status || (strcmp(run.failed_text, text) != 0 && status != HM_ESTOPPED))
             screen_say(&run.screen, "hogmesh: %s: %s", child->label, text);
         if (run.failed_status)

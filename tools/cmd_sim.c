@@ -147,6 +147,9 @@ static enum hm_status check_topology(const struct cli *cli, struct hm_err *err)
         return hm_fail(err, HM_EUSAGE,
                        "--topology server has links that only take time (--latency); faults, "
                        "losses and bandwidth are for meshes");
+    if (server && cli->node.top > 0)
+        return hm_fail(err, HM_EUSAGE,
+                       "--topology server is sent whole gradients; --top is for meshes");
     if (server && cli->node.train.combine_given && cli->node.train.combine.rule != HM_RULE_SUM)
         return hm_fail(err, HM_EUSAGE,
                        "--topology server adds all steps up in one place; --combine and --amplify "

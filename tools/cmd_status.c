@@ -68,11 +68,16 @@ static void show_node(const json_t *status)
     printf(" examples");
     if (budget > 0)
         printf(" (%.0f %%)", fmin(100 * steps / budget, 100));
-    printf(" in %.1f s", number_of(training, "seconds"));
-    if (left > 0)
-        printf(", %.0f s left", left);
-    if (isfinite(accuracy))
-        printf(", accuracy %.2f %%, cost %.4f", 100 * accuracy, number_of(training, "cost"));
+    printf(" in ");
+    fixed(number_of(training, "seconds"), "%.1f s", 0);
+    if (left > 0) {
+        printf(", ");
+        fixed(left, "%.0f s left", 0);
+    }
+    if (isfinite(accuracy)) {
+        fixed(100 * accuracy, ", accuracy %.2f %%", 0);
+        fixed(number_of(training, "cost"), ", cost %.4f", 0);
+    }
     printf("\nmesh ");
     say(text_of(node, "fingerprint"), 0);
     printf(", life ");
@@ -131,11 +136,15 @@ static void show_peers(const json_t *status)
 static void show_counters(const json_t *status)
 {
     const json_t *c = json_object_get(status, "counters");
-    printf("\ndeltas  %.0f published, %.0f applied, %.0f repaired, %.0f abandoned\n",
-           number_of(c, "published"), number_of(c, "applied"), number_of(c, "repaired"),
-           number_of(c, "abandoned"));
-    printf("traffic %.2f MB sent, %.2f MB received\n", number_of(c, "bytes_sent") / 1e6,
-           number_of(c, "bytes_received") / 1e6);
+    static const char *const delta[] = {"published", "applied", "repaired", "abandoned"};
+    printf("\ndeltas ");
+    for (unsigned i = 0; i < sizeof delta / sizeof delta[0]; i++) {
+        fixed(number_of(c, delta[i]), i ? ", %.0f" : " %.0f", 0);
+        printf(" %s", delta[i]);
+    }
+    printf("\ntraffic ");
+    fixed(number_of(c, "bytes_sent") / 1e6, "%.2f MB sent, ", 0);
+    fixed(number_of(c, "bytes_received") / 1e6, "%.2f MB received\n", 0);
 }
 
 int cmd_status(struct cli *cli)
@@ -156,6 +165,13 @@ int cmd_status(struct cli *cli)
     if (!failed)
         failed = hm_ask(ask, 0, cli->timeout > 0 ? cli->timeout : TIMEOUT, &status, NULL, &err);
     hm_ask_close(ask);
+    if (!failed && json_object_get(status, "doctor") && !json_object_get(status, "training")) {
+        json_decref(status);
+        failed = hm_fail(&err, HM_EREFUSED,
+                         "%s is no node but a 'hogmesh doctor' at work; start the node there, or "
+                         "ask again when it runs",
+                         cli->argument[0]);
+    }
     if (failed)
         return cli_fail(failed, &err);
     if (cli->json) {

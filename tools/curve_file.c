@@ -1,35 +1,32 @@
 #include "tools/curve_file.h"
 
+#include "node/view.h"
+
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-static json_t *number(double x)
-{
-    return isfinite(x) ? json_real(x) : json_null();
-}
-
 /* Means over the gradients measured since the point before. */
 static void add_currencies(json_t *json, const struct hm_currency_sums *c)
 {
     double n = (double)c->n;
-    json_object_set_new(json, "updates", number(c->updates / n));
-    json_object_set_new(json, "distance_relative", number(c->relative / n));
-    json_object_set_new(json, "cosine", number(1 - c->turn / (double)c->n_turn));
+    json_object_set_new(json, "updates", hm_json_number(c->updates / n));
+    json_object_set_new(json, "distance_relative", hm_json_number(c->relative / n));
+    json_object_set_new(json, "cosine", hm_json_number(1 - c->turn / (double)c->n_turn));
 }
 
 json_t *curve_point_json(const struct hm_curve_point *p)
 {
     json_t *norms = json_object();
     for (unsigned i = 0; i < p->norms.n; i++)
-        json_object_set_new(norms, p->norms.name[i], number(p->norms.part[i]));
-    json_t *json =
-        json_pack("{s:s, s:o, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:o}", "label", p->label,
-                  "seconds", number(p->seconds), "steps", (json_int_t)p->steps, "own_steps",
-                  (json_int_t)p->own_steps, "loss", number(p->score.loss), "cost",
-                  number(p->score.cost), "train_loss", number(p->train_loss), "accuracy",
-                  number(p->score.accuracy), "norm", number(p->norms.all), "norms", norms);
+        json_object_set_new(norms, p->norms.name[i], hm_json_number(p->norms.part[i]));
+    json_t *json = json_pack(
+        "{s:s, s:o, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:o}", "label", p->label, "seconds",
+        hm_json_number(p->seconds), "steps", (json_int_t)p->steps, "own_steps",
+        (json_int_t)p->own_steps, "loss", hm_json_number(p->score.loss), "cost",
+        hm_json_number(p->score.cost), "train_loss", hm_json_number(p->train_loss), "accuracy",
+        hm_json_number(p->score.accuracy), "norm", hm_json_number(p->norms.all), "norms", norms);
     if (p->currencies.n)
         add_currencies(json, &p->currencies);
     return json;

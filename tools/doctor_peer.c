@@ -218,13 +218,16 @@ static double ask_often(struct hm_ask *ask, unsigned n, size_t bytes, struct hm_
     return seconds[n / 2];
 }
 
-static void measure(struct doctor *doctor, const char *peer, struct hm_ask *ask)
+/* Returns whether all questions came through; what got stuck blocks those that follow. */
+static bool measure(struct doctor *doctor, const char *peer, struct hm_ask *ask)
 {
     struct hm_err err = {""};
     double round_trip = ask_often(ask, ECHOS, 0, &err);
     if (isnan(round_trip)) {
-        doctor_say(doctor, WARNING, peer, NULL, "not every question is answered: %s", err.text);
-        return;
+        doctor_say(doctor, WARNING, peer,
+                   "see whether the node or its host is overloaded (top there)",
+                   "not every question is answered: %s", err.text);
+        return false;
     }
     doctor_say(doctor, round_trip > SLOW_SECONDS ? WARNING : FINE, peer,
                round_trip > SLOW_SECONDS ? "staleness grows with it; nodes nearer to each other "
@@ -237,12 +240,13 @@ static void measure(struct doctor *doctor, const char *peer, struct hm_ask *ask)
                    "an MTU on the way is smaller than the ends believe: ip link set dev INTERFACE "
                    "mtu 1400 on both, or let ICMP through",
                    "small messages come through, one of a megabyte does not");
-        return;
+        return false;
     }
     double rate = LARGE / fmax(large - round_trip, 1e-6);
     doctor_say(doctor, rate < NARROW_BYTES ? WARNING : FINE, peer,
                rate < NARROW_BYTES ? "give --bandwidth, so that deltas are made to fit" : NULL,
                "about %.0f MB/s to it", rate / 1e6);
+    return true;
 }
 
 /* ---- the way back ---- */
@@ -288,6 +292,16 @@ static void look_back(struct doctor *doctor, const char *peer, struct hm_ask *as
                    "the way back has not been tried");
 }
 
+static enum hm_status open_ask(const struct doctor *doctor, const char *peer, struct hm_ask **ask,
+                               struct hm_err *err)
+{
+    return hm_ask_open(ask,
+                       &(struct hm_ask_options){.peer = peer,
+                                                .key = doctor->cli->node.key,
+                                                .insecure = doctor->cli->node.insecure},
+                       err);
+}
+
 void doctor_peer(struct doctor *doctor, const char *peer)
 {
     struct way way = {.port = 0};
@@ -300,11 +314,7 @@ void doctor_peer(struct doctor *doctor, const char *peer)
         doctor_tell(doctor, peer, "no TCP connection");
         return;
     }
-    if (hm_ask_open(&ask,
-                    &(struct hm_ask_options){.peer = peer,
-                                             .key = doctor->cli->node.key,
-                                             .insecure = doctor->cli->node.insecure},
-                    &err)) {
+    if (open_ask(doctor, peer, &ask, &err)) {
         doctor_say(doctor, BROKEN, peer, NULL, "%s", err.text);
         doctor_tell(doctor, peer, "it was not asked");
         return;
@@ -322,8 +332,12 @@ void doctor_peer(struct doctor *doctor, const char *peer)
     else {
         compare(doctor, peer, status);
         compare_clocks(doctor, peer, status, round_trip);
-        measure(doctor, peer, ask);
-        look_back(doctor, peer, ask);
+        if (!measure(doctor, peer, ask)) {
+            hm_ask_close(ask);
+            failed = open_ask(doctor, peer, &ask, &err);
+        }
+        if (!failed)
+            look_back(doctor, peer, ask);
     }
     json_decref(status);
     hm_ask_close(ask);

@@ -16,6 +16,7 @@
 #include <netinet/in.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,6 +26,7 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 enum {
@@ -34,10 +36,12 @@ enum {
     BACKLOG = 64,
     TURN_MS = 500,
     PATHS = 3,
-    DOCUMENTS_A_SECOND = 4, /* however many ask */
+    DOCUMENTS_A_SECOND = 2, /* however many ask */
 };
 
 static const double REQUEST_SECONDS = 10; /* from one request to the end of the next */
+/* A page asks every second; who has it open shall see how it ended. */
+static const double PAGE_SECONDS = 2.5, LINGER_SECONDS = 1.5;
 
 struct visitor {
     int fd; /* -1: free */
@@ -47,8 +51,7 @@ struct visitor {
 /* A document as it was last made. */
 struct made {
     struct MHD_Response *response;
-    uint64_t generation;
-    double at;
+    double looked; /* the age of what it was made of */
 };
 
 struct http {
@@ -59,10 +62,14 @@ struct http {
     int listen_fd, end_fd;
     bool loopback;
     char host[256]; /* as the user wrote it */
+    /* Written by the thread, read by who closes: no other data hangs on them, so relaxed. */
+    _Atomic double page_asked; /* when status.json was asked for; 0: never */
+    atomic_bool end_told;
     /* The thread's own: */
     struct visitor visitor[CONNECTIONS_MAX];
     struct made made[PATHS];
     struct watch_state state;
+    double looked; /* when it was copied; 0: not yet */
     uint64_t requests;
 };
 
@@ -105,8 +112,8 @@ static void hang_up_on_the_slow(struct http *http)
 }
 
 /* A page of somebody else's may have its name resolve to 127.0.0.1 and then read us in the user's
- * browser (DNS rebinding); but the browser says which name it asked for. Where everybody in the
- * network may ask, it makes no difference. */
+ * browser (DNS rebinding); but the browser says which name it asked for. Who opens the server to a
+ * network opens it to the browsers there, too, under whatever names it has. */
 static bool is_meant(const struct http *http, const char *host)
 {
     char name[256];
@@ -172,21 +179,37 @@ static struct MHD_Response *make(struct http *http, unsigned which)
     return response;
 }
 
-/* The newest document, made anew a few times a second at most. */
+/* However many ask: the node's threads find the copied state locked now and then at the most. */
+static void look(struct http *http)
+{
+    double now = screen_now();
+    if (http->looked > 0 && now - http->looked < 1. / DOCUMENTS_A_SECOND)
+        return;
+    watch_copy(http->watch, &http->state);
+    http->looked = now;
+}
+
+/* The newest document; answers that are on their way keep those that they began with. */
 static struct MHD_Response *document(struct http *http, unsigned which)
 {
     struct made *made = &http->made[which];
-    double now = screen_now();
-    if (made->response && (which == 0 || now - made->at < 1. / DOCUMENTS_A_SECOND))
+    look(http);
+    if (made->response && (which == 0 || made->looked == http->looked))
         return made->response;
-    watch_copy(http->watch, &http->state);
     struct MHD_Response *response = make(http, which);
     if (!response)
         return made->response;
     if (made->response)
         MHD_destroy_response(made->response);
-    *made = (struct made){response, http->state.generation, now};
+    *made = (struct made){response, http->looked};
     return response;
+}
+
+static void note_page(struct http *http)
+{
+    atomic_store_explicit(&http->page_asked, screen_now(), memory_order_relaxed);
+    if (watch_has_ended(&http->state))
+        atomic_store_explicit(&http->end_told, true, memory_order_relaxed);
 }
 
 static enum MHD_Result answer(struct http *http, struct MHD_Connection *connection, const char *url)
@@ -195,10 +218,12 @@ static enum MHD_Result answer(struct http *http, struct MHD_Connection *connecti
     for (unsigned i = 0; i < PATHS; i++)
         if (strcmp(url, path[i]) == 0) {
             struct MHD_Response *response = document(http, i);
+            if (i == 1)
+                note_page(http);
             return response ? MHD_queue_response(connection, MHD_HTTP_OK, response) : MHD_NO;
         }
     if (strcmp(url, "/healthz") == 0) {
-        watch_copy(http->watch, &http->state);
+        look(http);
         return watch_is_healthy(&http->state)
                    ? answer_text(connection, MHD_HTTP_OK, "ok\n")
                    : answer_text(connection, MHD_HTTP_SERVICE_UNAVAILABLE,
@@ -228,7 +253,9 @@ static enum MHD_Result on_header(void *context, struct MHD_Connection *connectio
     http->requests++;
     if (!is_meant(http, MHD_lookup_connection_value(connection, MHD_HEADER_KIND, "Host")))
         return answer_text(connection, MHD_HTTP_MISDIRECTED_REQUEST,
-                           "this is another host than you think; ask for localhost\n");
+                           "this page is for this machine alone, and given out under no other name "
+                           "than localhost; start the node with --http 0.0.0.0:PORT to have it "
+                           "under others\n");
     return answer(http, connection, url);
 }
 
@@ -237,6 +264,7 @@ static enum MHD_Result on_header(void *context, struct MHD_Connection *connectio
 static void *serve(void *argument)
 {
     struct http *http = argument;
+    pthread_setname_np(pthread_self(), "http");
     setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), 19);
     int epoll_fd = MHD_get_daemon_info(http->daemon, MHD_DAEMON_INFO_EPOLL_FD)->epoll_fd;
     struct pollfd fd[] = {{http->end_fd, POLLIN, 0}, {epoll_fd, POLLIN, 0}};
@@ -265,27 +293,27 @@ static enum hm_status start_thread(struct http *http, struct hm_err *err)
 
 /* ---- life ---- */
 
-static enum hm_status listen_at(struct http *http, const struct addrinfo *address, const char *at,
-                                struct hm_err *err)
+/* 0, or why not. */
+static int listen_at(struct http *http, const struct addrinfo *address)
 {
     int one = 1;
     http->listen_fd = socket(address->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (http->listen_fd >= 0 &&
-        setsockopt(http->listen_fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one) == 0 &&
-        bind(http->listen_fd, address->ai_addr, address->ai_addrlen) == 0 &&
-        listen(http->listen_fd, BACKLOG) == 0)
-        return HM_OK;
-    if (errno == EADDRINUSE)
-        return hm_fail(err, HM_EIO,
-                       "--http %s: the port is in use by another process; choose another, or 0 for "
-                       "any",
-                       at);
-    if (errno == EADDRNOTAVAIL)
-        return hm_fail(err, HM_EIO,
-                       "--http %s: that is not an address of this machine; see 'ip addr', or use "
-                       "0.0.0.0:PORT",
-                       at);
-    return hm_fail(err, HM_EIO, "--http %s: %s", at, strerror(errno));
+    return http->listen_fd >= 0 &&
+                   setsockopt(http->listen_fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one) == 0 &&
+                   bind(http->listen_fd, address->ai_addr, address->ai_addrlen) == 0 &&
+                   listen(http->listen_fd, BACKLOG) == 0
+               ? 0
+               : errno;
+}
+
+static const char *advice(int error)
+{
+    return error == EADDRINUSE
+               ? "the port is in use by another process; choose another, or 0 for any"
+           : error == EADDRNOTAVAIL || error == EAFNOSUPPORT
+               ? "that is not an address of this machine; see 'ip addr', or use 0.0.0.0:PORT"
+           : error == EACCES ? "ports below 1024 are the administrator's; choose a higher one"
+                             : strerror(error);
 }
 
 /* "PORT", "HOST:PORT" or "[ADDRESS]:PORT". */
@@ -297,6 +325,10 @@ static enum hm_status parse(struct http *http, const char *at, const char **port
     *port = colon ? colon + 1 : at;
     long number = strtol(*port, &end, 10);
     size_t n = colon ? (size_t)(colon - at) : 0;
+    if (memchr(at, ':', n) && (at[0] != '[' || at[n - 1] != ']'))
+        return hm_fail(err, HM_EUSAGE,
+                       "--http '%.100s': an address of IPv6 stands in brackets, as in [::1]:8080",
+                       at);
     if (!**port || *end || number < 0 || number > 65535 || **port == '-' || **port == '+' ||
         (colon && !n) || n >= sizeof http->host)
         return hm_fail(err, HM_EUSAGE,
@@ -309,17 +341,25 @@ static enum hm_status parse(struct http *http, const char *at, const char **port
     return HM_OK;
 }
 
+static bool is_loopback(const struct in6_addr *a)
+{
+    return IN6_IS_ADDR_LOOPBACK(a) || (IN6_IS_ADDR_V4MAPPED(a) && a->s6_addr[12] == 127);
+}
+
+/* Who listens at all addresses of the machine is found by its name. */
 static void say_where(struct http *http, char *url, size_t room)
 {
     struct sockaddr_storage bound;
     socklen_t n = sizeof bound;
+    char name[65];
     getsockname(http->listen_fd, (struct sockaddr *)(void *)&bound, &n);
     const struct sockaddr_in *v4 = (const void *)&bound;
     const struct sockaddr_in6 *v6 = (const void *)&bound;
     bool is_v4 = bound.ss_family == AF_INET;
-    http->loopback =
-        is_v4 ? ntohl(v4->sin_addr.s_addr) >> 24 == 127 : IN6_IS_ADDR_LOOPBACK(&v6->sin6_addr);
-    snprintf(url, room, "http://%s:%u/", http->host, ntohs(is_v4 ? v4->sin_port : v6->sin6_port));
+    bool any = is_v4 ? v4->sin_addr.s_addr == INADDR_ANY : IN6_IS_ADDR_UNSPECIFIED(&v6->sin6_addr);
+    http->loopback = is_v4 ? ntohl(v4->sin_addr.s_addr) >> 24 == 127 : is_loopback(&v6->sin6_addr);
+    const char *host = any && gethostname(name, sizeof name) == 0 ? name : http->host;
+    snprintf(url, room, "http://%s:%u/", host, ntohs(is_v4 ? v4->sin_port : v6->sin6_port));
 }
 
 static enum hm_status open_socket(struct http *http, const char *at, char *url, size_t room,
@@ -334,13 +374,18 @@ static enum hm_status open_socket(struct http *http, const char *at, char *url, 
     bool brackets = http->host[0] == '[';
     snprintf(host, sizeof host, "%.*s", (int)strlen(http->host) - 2 * brackets,
              http->host + brackets);
-    if (getaddrinfo(host, port, &hints, &address) != 0)
-        return hm_fail(err, HM_EUSAGE, "--http %s: '%s' is not the name of a host", at, host);
-    status = listen_at(http, address, at, err);
+    int error = getaddrinfo(host, port, &hints, &address);
+    if (error)
+        return hm_fail(err, HM_EUSAGE,
+                       "--http %s: '%s' is not the name of a host (%s); give an address of this "
+                       "machine, or the port alone",
+                       at, host, gai_strerror(error));
+    error = listen_at(http, address);
     freeaddrinfo(address);
-    if (!status)
-        say_where(http, url, room);
-    return status;
+    if (error)
+        return hm_fail(err, HM_EIO, "--http %s: %s", at, advice(error));
+    say_where(http, url, room);
+    return HM_OK;
 }
 
 enum hm_status http_open(struct http **out, struct watch *watch, const char *at, char *url,
@@ -373,12 +418,30 @@ enum hm_status http_open(struct http **out, struct watch *watch, const char *at,
     return status;
 }
 
+static void nap(void)
+{
+    nanosleep(&(struct timespec){0, 50000000}, NULL);
+}
+
+static void let_the_page_hear(const struct http *http)
+{
+    double began = screen_now();
+    double asked = atomic_load_explicit(&http->page_asked, memory_order_relaxed);
+    if (!asked || began - asked > PAGE_SECONDS)
+        return;
+    while (!atomic_load_explicit(&http->end_told, memory_order_relaxed) &&
+           screen_now() - began < LINGER_SECONDS)
+        nap();
+    nap(); /* what was queued goes out */
+}
+
 void http_close(struct http *http)
 {
     if (!http)
         return;
     uint64_t one = 1;
     if (http->started) {
+        let_the_page_hear(http);
         ssize_t n = write(http->end_fd, &one, sizeof one);
         assert(n == sizeof one);
         (void)n;

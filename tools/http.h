@@ -23,6 +23,8 @@ struct watch;
  * "http://HOST:PORT/". The watch outlives the server. */
 enum hm_status http_open(struct http **http, struct watch *watch, const char *at, char *url,
                          size_t room, struct hm_err *err);
-void http_close(struct http *http); /* NULL is fine */
+/* Where a page is looking on it waits, a second and a half at most, until that has the end. NULL is
+ * fine. */
+void http_close(struct http *http);
 
 #endif

@@ -67,7 +67,7 @@ static void write_info(FILE *out, const struct hm_view *v)
 
 static void write_stage(FILE *out, const char *stage)
 {
-    static const char *const name[] = {"load", "join", "train", "agree", "done"};
+    static const char *const name[] = {"load", "join", "train", "agree", "done", "failed"};
     family(out, "hogmesh_stage", "gauge", "What the node is at: 1 for one of the stages.");
     for (unsigned i = 0; i < sizeof name / sizeof name[0]; i++)
         fprintf(out, "hogmesh_stage{stage=\"%s\"} %d\n", name[i], strcmp(stage, name[i]) == 0);
@@ -166,6 +166,16 @@ static void write_memory(FILE *out, const struct hm_view *v)
         (double)v->log_budget);
     one(out, "hogmesh_memory_bound_bytes", "gauge", "Most memory that the node is going to take.",
         (double)v->memory_bound);
+}
+
+/* In the thread that serves. */
+static void write_watching(FILE *out, double look_seconds)
+{
+    static const char name[] = "hogmesh_watching_cpu_seconds_total";
+    family(out, name, "counter",
+           "Processor time of being watched: the node's thread puts in, the other answers.");
+    fprintf(out, "%s{thread=\"node\"} %.9f\n%s{thread=\"http\"} %.9f\n", name, look_seconds, name,
+            watch_cpu_seconds());
 }
 
 static void write_process(FILE *out, uint64_t requests)
@@ -292,6 +302,7 @@ char *watch_metrics(const struct watch_state *state, uint64_t requests)
     write_refusals(out, v);
     write_memory(out, v);
     write_process(out, requests);
+    write_watching(out, state->look_seconds);
     if (fclose(out) == 0)
         return text;
     free(text);

@@ -1,5 +1,6 @@
 #include "tools/summary.h"
 
+#include "protocol/text.h"
 #include "tools/class_report.h"
 #include "tools/curve_file.h"
 
@@ -231,6 +232,13 @@ static json_t *feed_json(const struct hm_feed_report *feed)
                      feed->waited, "buffer_bytes", (json_int_t)feed->buffer_bytes);
 }
 
+json_t *summary_text(const char *text)
+{
+    char clean[sizeof(struct hm_err)];
+    hm_text_clean(clean, sizeof clean, text);
+    return json_string(clean);
+}
+
 json_t *summary_of_node(const struct hm_node_report *r)
 {
     char life[17];
@@ -281,7 +289,7 @@ json_t *summary_of_node(const struct hm_node_report *r)
                   (json_int_t)r->resumed_steps));
     json_object_set_new(json, "trajectory_points", integer(r->n_trajectory));
     json_object_set_new(json, "output_error",
-                        r->trajectory_err.text[0] ? json_string(r->trajectory_err.text)
+                        r->trajectory_err.text[0] ? summary_text(r->trajectory_err.text)
                                                   : json_null());
     if (r->feed.n_feeders)
         json_object_set_new(json, "feed", feed_json(&r->feed));

@@ -6,6 +6,9 @@
 
 #include <jansson.h>
 
+/* A message as JSON: names of files in it may be no UTF-8, which JSON does not take. */
+json_t *summary_text(const char *text);
+
 /* A node's report, as it goes to the launcher and into per_node. The caller owns the result. */
 json_t *summary_of_node(const struct hm_node_report *report);
 

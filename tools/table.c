@@ -164,6 +164,37 @@ static void add_cell(struct text *text, const struct table_row *row, unsigned i)
     add(text, "%*s", (int)column[i].width, cell);
 }
 
+/* Half a number would be another one: parts, which stand two spaces apart, are there or not. */
+static void cut(struct text *text, unsigned width)
+{
+    while (text->n >= width && text->n > 2) {
+        size_t at = text->n - 2;
+        while (at && (text->at[at] != ' ' || text->at[at + 1] != ' '))
+            at--;
+        if (!at)
+            return;
+        text->n = at;
+        text->at[at] = 0;
+    }
+}
+
+/* Rows that there is no room for, by their states: who is silent or gone is not to be missed. */
+static void add_rest(struct text *text, const struct table_row *row, size_t n)
+{
+    add(text, "and %zu more:", n);
+    for (size_t i = 0; i < n; i++) {
+        size_t same = 0, before = 0;
+        for (size_t k = 0; k < n; k++) {
+            bool is_same = strcmp(row[k].state, row[i].state) == 0;
+            same += is_same;
+            before += is_same && k < i;
+        }
+        if (!before)
+            add(text, "%s %zu %s", i ? "," : "", same, row[i].state);
+    }
+    add(text, "\n");
+}
+
 size_t table_draw(const struct table_head *h, const struct table_row *row, size_t n, unsigned width,
                   unsigned height, char *out, size_t room)
 {
@@ -173,25 +204,29 @@ size_t table_draw(const struct table_head *h, const struct table_row *row, size_
     unsigned label = LABEL_LEAST;
     for (size_t i = 0; i < n; i++)
         label = strlen(row[i].label) > label ? (unsigned)strlen(row[i].label) : label;
+    if (label > width / 2) /* a name is not worth all the numbers */
+        label = width / 2 > LABEL_LEAST ? width / 2 : LABEL_LEAST;
     choose(shown, label, width);
     add(&text, "%s", h->stage);
     add_progress(&text, h, "  ");
     add(&text, "  %s/s", amount(h->rate, rate));
     add_score(&text, h, "  ");
-    add(&text, "  %s examples\n%-*s", amount(h->examples, examples), (int)label, "node");
+    add(&text, "  %s examples", amount(h->examples, examples));
+    cut(&text, width);
+    add(&text, "\n%-*s", (int)label, "node");
     for (unsigned i = 0; i < COLUMNS; i++)
         if (shown[i])
             add(&text, "%*s", (int)column[i].width, column[i].name);
     add(&text, "\n");
     size_t most = height > 5 ? height - 4 : 1; /* beside two lines above, one below, the cursor's */
     for (size_t i = 0; i < n && i < most; i++) {
-        add(&text, "%-*s", (int)label, row[i].label);
+        add(&text, "%-*.*s", (int)label, (int)label, row[i].label);
         for (unsigned k = 0; k < COLUMNS; k++)
             if (shown[k])
                 add_cell(&text, &row[i], k);
         add(&text, "\n");
     }
     if (n > most)
-        add(&text, "and %zu more\n", n - most);
+        add_rest(&text, row + most, n - most);
     return text.n;
 }

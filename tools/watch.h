@@ -36,7 +36,7 @@ struct watch_event {
 
 /* All that is shown; copied as a whole by who shows it. */
 struct watch_state {
-    uint64_t generation; /* changes with the content */
+    double look_seconds; /* of the processor: what the node's thread has put in took */
     double published;    /* seconds of the monotonic clock; 0: no view yet */
     const char *stage;   /* overrides the view's; NULL: not */
     struct hm_view view;
@@ -53,6 +53,7 @@ struct watch {
     struct watch_event pending[WATCH_PENDING]; /* the node's thread's, until it gets the mutex */
     unsigned n_pending;
     double sampled, seconds; /* the same */
+    double look_seconds;     /* the same */
     struct hm_view view;     /* the same */
     struct http *http;
     char url[HM_ENDPOINT_MAX + 16];
@@ -70,7 +71,9 @@ void watch_log(struct watch *watch, enum hm_note_level level, const char *text);
 /* Any thread. */
 void watch_scored(struct watch *watch, const struct hm_curve_point *point);
 void watch_progress(struct watch *watch, const char *what, double done, double total);
-void watch_stage(struct watch *watch, const char *stage);
+
+/* How it ended, from the thread that ran the node: "done", or "failed" for a reason. */
+void watch_end(struct watch *watch, enum hm_status status, const char *reason);
 
 /* ---- for who serves it ---- */
 
@@ -80,8 +83,15 @@ void watch_copy(struct watch *watch, struct watch_state *state);
 /* The document of /status.json; the caller frees it. NULL without memory. */
 char *watch_document(const struct watch_state *state);
 
-/* Metrics in Prometheus' text format; the caller frees them. requests: answered so far. */
+/* Metrics in Prometheus' text format; the caller, the thread that serves, frees them. requests:
+ * answered so far. */
 char *watch_metrics(const struct watch_state *state, uint64_t requests);
+
+/* Whether there is nothing more to come. */
+int watch_has_ended(const struct watch_state *state);
+
+/* Processor time of the calling thread. */
+double watch_cpu_seconds(void);
 
 /* Whether the node is at work, or has reason not to be. */
 int watch_is_healthy(const struct watch_state *state);
