@@ -48,10 +48,21 @@ def test_nothing_but_the_headers_functions_is_exported():
     assert 'hm_replica_step' in declared and len(declared) > 15
     symbols = subprocess.run(['nm', '-D', '--defined-only', '--format=posix', LIBRARY], check=True, capture_output=True,
                              text=True).stdout.split('\n')
-    exported = {line.split()[0].split('@')[0] for line in symbols if ' T ' in line}
-    assert exported == declared
+    kinds = {line.split()[0]: line.split()[1] for line in symbols if line}
+    assert kinds.pop('HOGMESH_0') == 'A' and set(kinds.values()) == {'T'}, 'data is exported, too'
+    assert set(kinds) == {f'{name}@@HOGMESH_0' for name in declared}
     dynamic = subprocess.run(['readelf', '-d', LIBRARY], check=True, capture_output=True, text=True).stdout
     assert 'Library soname: [libhogmesh.so.0]' in dynamic
+
+
+def test_the_library_neither_ends_the_process_nor_talks():
+    """By what it is linked with: nothing that exits, prints, or handles signals. (An assertion that fails is a bug of ours.)"""
+    text = subprocess.run(['nm', '-D', '--undefined-only', '--format=posix', LIBRARY], check=True, capture_output=True, text=True).stdout
+    used = {line.split()[0].split('@')[0] for line in text.splitlines()}
+    assert 'pthread_create' in used
+    assert not used & {'exit', '_exit', '_Exit', 'quick_exit', 'abort', 'system', 'fork', 'execve', 'printf', '__printf_chk', 'puts', 'putchar',
+                       'perror', 'psignal', 'stdout', 'stderr', 'err', 'errx', 'warn', 'warnx', 'syslog', 'signal', 'sigaction', 'sigset',
+                       'setlocale', 'chdir', 'umask', 'atexit', 'putenv', 'setenv'}
 
 
 def test_header_and_build_have_one_version():
@@ -94,7 +105,7 @@ def test_a_program_outside_is_built_with_pkg_config(installed, tmp_path):
     source = re.search(r'/\*(.*?)\*/', HEADER, re.DOTALL)[1].split('\n')
     example = [line[7:] for line in source if line.startswith(' *     ') or line == ' *']
     (tmp_path / 'line.c').write_text('\n'.join(example))
-    subprocess.run(['cc', '-Wall', '-Wextra', '-Werror', '-std=c99', 'line.c', *pkg_config(installed, '--cflags', '--libs'), '-o',
+    subprocess.run(['cc', '-Wall', '-Wextra', '-Werror', '-std=c99', '-pedantic', 'line.c', *pkg_config(installed, '--cflags', '--libs'), '-o',
                     'line'], check=True, cwd=tmp_path)
     library = next(installed.rglob('libhogmesh.so.0')).parent
     lines = two_lines(tmp_path / 'line', {**os.environ, 'LD_LIBRARY_PATH': str(library)})
@@ -106,5 +117,6 @@ def test_a_program_outside_is_built_with_pkg_config(installed, tmp_path):
 def test_the_header_is_cpp_and_includes_nothing_of_ours(tmp_path):
     assert set(re.findall(r'#include [<"](.*?)[>"]', HEADER.split('*/', 1)[1])) == {'stddef.h', 'stdint.h'}
     (tmp_path / 'a.cpp').write_text('#include <hogmesh.h>\nint main() { return hm_version() == 0; }\n')
-    subprocess.run(['c++', '-Wall', '-Wextra', '-pedantic', '-Werror', f'-I{ROOT / "node"}', '-fsyntax-only', 'a.cpp'],
-                   check=True, cwd=tmp_path)
+    for standard in ('c++11', 'c++17'):
+        subprocess.run(['c++', f'-std={standard}', '-Wall', '-Wextra', '-pedantic', '-Wold-style-cast', '-Werror', f'-I{ROOT / "node"}',
+                        '-fsyntax-only', 'a.cpp'], check=True, cwd=tmp_path)

@@ -3,8 +3,10 @@ import ctypes
 import enum
 import os
 import pathlib
+import typing
 
 SONAME = 'libhogmesh.so.0'
+NEEDED = 'libzmq5 libmsgpackc2 liblz4-1 libarchive13 libjansson4 libsodium23 libxxhash0 zlib1g'
 
 
 class Status(enum.IntEnum):
@@ -19,6 +21,8 @@ class Status(enum.IntEnum):
     TIMEOUT = 7
     STOPPED = 8
     DIVERGED = 9
+    UNKNOWN = -1
+    """of a later version of the library"""
 
 
 class HogmeshError(RuntimeError):
@@ -75,7 +79,7 @@ Log = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int, ctypes.c_char_p)
 
 _POINTER, _TEXT, _SECONDS, _SIZE = ctypes.c_void_p, ctypes.c_char_p, ctypes.c_double, ctypes.c_size_t
 _ERR = ctypes.POINTER(Err)
-_FUNCTIONS = {  # name: (what comes back, arguments); a status is a c_int
+_FUNCTIONS: typing.Dict[str, typing.Tuple[typing.Any, typing.Tuple[typing.Any, ...]]] = {  # name: (what comes back, arguments); a status is a c_int
     'version': (ctypes.c_uint, ()),
     'version_text': (_TEXT, ()),
     'replica_new': (ctypes.c_int, (ctypes.POINTER(_POINTER), _ERR)),
@@ -98,7 +102,7 @@ _FUNCTIONS = {  # name: (what comes back, arguments); a status is a c_int
 }
 
 
-def _candidates():
+def _candidates() -> typing.Iterator[str]:
     """HOGMESH_LIB; beside this file, where a wheel has it; where the system's linker finds it."""
     if os.environ.get('HOGMESH_LIB'):
         yield os.environ['HOGMESH_LIB']
@@ -120,7 +124,8 @@ def load() -> ctypes.CDLL:
             tried.append(str(error))
     else:
         raise ImportError(f'hogmesh: no library ({"; ".join(tried)}); build and install hogmesh (ninja install), or name the '
-                          f'file by HOGMESH_LIB=.../{SONAME}')
+                          f'file by HOGMESH_LIB=.../{SONAME}. If it is another library that is missing, install that: on Debian '
+                          f'{NEEDED} are needed')
     for name, (result, arguments) in _FUNCTIONS.items():
         try:
             function = getattr(library, f'hm_{name}')
@@ -134,12 +139,12 @@ def load() -> ctypes.CDLL:
 library = load()
 
 
-def check(function, *arguments) -> None:
+def check(function: typing.Any, *arguments: object) -> None:
     """Calls a function whose last argument is where its error goes, and raises it."""
     err = Err()
     status = function(*arguments, ctypes.byref(err))
     if status:
-        kind = Status(status)
+        kind = Status(status) if status in list(Status) else Status.UNKNOWN
         text = err.text.decode(errors='replace')
         if kind is Status.MEMORY:
             raise MemoryError(text)
