@@ -88,6 +88,54 @@ def test_a_stranger_follows_what_it_cannot_compute(start, run, stranger, tmp_pat
     assert own['counters']['chunks'] > 0 and own['counters']['applied'] > 0
 
 
+@pytest.mark.parametrize('workload', ['svm', 'lenet5', 'word2vec'])
+def test_a_stranger_among_three_whose_connections_break(start, run, stranger, tmp_path, workload):
+    """With a key, new deltas dropped besides, and some of its own."""
+    data = tmp_path / 'data'
+    run('synth', workload, '--out', data, '--rows', 2000, '--quiet')
+    assert run('keygen', tmp_path / 'key').code == 0
+    flags = {'svm': ['--train', data / 'train.svm'], 'lenet5': ['--data', data], 'word2vec': ['--train', data / 'train.txt', '--dim', 16]}[workload]
+    flags = ['join', workload, *flags, '--json', '--expect', 4, '--key', tmp_path / 'key', '--flush', '300ms', '--step-time', 'const:20ms']
+    first = start(*flags, '--seconds', 2)
+    others = [start(*flags, '--peer', first.address()) for _ in range(2)]
+    other = stranger(first.address(), '--expect', 4, '--key', tmp_path / 'key', '--cut', .2, '--drop', .2, '--publish', 5)
+    own = check_equal(other, first, *others)
+    counters = own['counters']
+    assert own['streams'] == 4 and counters['cut'] > 0 and own['published'] > 0, own
+
+
+@pytest.mark.parametrize('first', ['zero', 'sent', 'too many'])
+def test_a_stranger_in_a_mesh_of_programs(start, stranger, first):
+    """Which brought their parameters along: what they begin with is in the greeting, or comes as a state."""
+    hogmesh = pytest.importorskip('test_python').hogmesh
+    random = numpy.random.default_rng(1)
+    scale = first != 'zero'
+    tensors = {'a.weight': scale * random.normal(size=(5, 7)), 'one': numpy.float32(.25 * scale), 'b': 1000. * scale * random.normal(size=100),
+               'c': scale * random.normal(size=(3, 17) if first != 'too many' else (320, 1000))}
+    options = dict(grids={'b': -8}, combine='sum', expect=3)
+    nodes = [hogmesh.Mesh(tensors, **options)]
+    with pytest.raises(hogmesh.NotInTimeError):
+        nodes[0].start(timeout=0)
+    nodes.append(hogmesh.Mesh(tensors, peer=nodes[0].endpoint, **options))
+    with pytest.raises(hogmesh.NotInTimeError):
+        nodes[1].start(timeout=0)
+    other = stranger(nodes[0].endpoint, '--expect', 3, '--publish', 3)
+    for node in nodes:
+        node.start(timeout=60)
+    for i in range(10):
+        for node in nodes:
+            for w in node.weights.values():
+                w += 1 / 32
+            assert node.step(7)
+    processes.until(lambda: nodes[0].status().steps >= 140 + 10, 60, lambda: str(other))
+    nodes[1].stop()
+    results = [node.finish() for node in nodes]
+    own = other.done(60)
+    assert results[0].hash == results[1].hash == own['model_hash']
+    assert results[0].clean and own['steps'] == results[0].steps and own['published'] > 0
+    assert own['counters']['refused'] == 0 and (own['counters']['chunks'] > 0) == (first == 'too many'), own
+
+
 def test_a_stranger_is_refused_by_name(start, stranger, small):
     first = start(*svm(small, '--expect', 1, '--seconds', 3))
     other = stranger(first.address(), '--insist', 'lambda=5').wait(20)

@@ -33,13 +33,14 @@ def main():
     parser.add_argument('--label', default='stranger')
     parser.add_argument('--expect', type=int, default=2)
     parser.add_argument('--drop', type=float, default=0., help='part of new deltas that it throws away, to repair them')
+    parser.add_argument('--cut', type=float, default=0., help='seconds after which it breaks one of its connections, again and again')
     parser.add_argument('--publish', type=int, default=0, help='deltas of its own')
     parser.add_argument('--insist', action='append', default=[], help='NAME=VALUE of the configuration')
     parser.add_argument('--timeout', type=float, default=60)
     parser.add_argument('--seed', type=int, default=1)
     arguments = parser.parse_args()
     node = nodes.Node(arguments.seeds, arguments.label, arguments.expect, arguments.key, arguments.drop, arguments.seed,
-                      dict(word.split('=', 1) for word in arguments.insist), say=say)
+                      dict(word.split('=', 1) for word in arguments.insist), cut=arguments.cut, say=say)
     say(f"others reach this node by --peer {node.rpc.removeprefix('tcp://')}")
     if arguments.publish:
         node.training = publish_now_and_then(arguments.publish, .1)

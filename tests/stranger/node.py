@@ -7,7 +7,7 @@ import numpy
 import zmq
 import zmq.utils.z85
 
-from . import body, hashes, wire
+from . import body, custom, hashes, wire
 
 JOINING, READY, RUNNING, DONE, QUIET, EXITING = range(6)
 SILENT_S, GONE_S = 2, 8
@@ -45,7 +45,8 @@ class Stream:
 
 
 class Node:
-    def __init__(self, seeds, label='stranger', expect=2, key_file=None, drop=0., seed=1, insist=None, bind='127.0.0.1', say=print):
+    def __init__(self, seeds, label='stranger', expect=2, key_file=None, drop=0., seed=1, insist=None, bind='127.0.0.1', cut=0.,
+                 say=print):
         self.random, self.say = random.Random(seed), say
         self.life = random.SystemRandom().getrandbits(64) or 1
         self.label, self.expect, self.drop, self.insist = label, expect, drop, insist or {}
@@ -68,8 +69,9 @@ class Node:
         self.beat_number, self.beat_at, self.steps_own, self.flush_own = 0, 0, 0, 0
         self.beats_sent = {}
         self.entered_at = self.started_at = time.monotonic()
-        self.counters = dict.fromkeys(['applied', 'duplicates', 'dropped', 'refused', 'held', 'wants', 'repaired', 'answered', 'chunks'], 0)
+        self.counters = dict.fromkeys(['applied', 'duplicates', 'dropped', 'refused', 'held', 'wants', 'repaired', 'answered', 'chunks', 'cut'], 0)
         self.training = None
+        self.cut_every, self.cut_at = cut, 0
 
     # Sockets
 
@@ -271,8 +273,12 @@ class Node:
         self.fields, self.fingerprint, self.bulk = fields, fingerprint, bulk
         self.layout = body.Layout(fields['tensors'])
         self.base = numpy.zeros(64 * self.layout.n_blocks, numpy.int32)
-        if fields['workload'] == 'svm':
+        if fields['workload'] == 'svm' and 'initial' not in fields:
             self.start_digest, self.taken = 0, True
+        elif fields['workload'] == 'custom':
+            start = custom.start(fields, bulk, self.layout)
+            if start is not None:
+                self.base, self.start_digest, self.taken = start, self.layout.digest_of_all(start), True
 
     def on_beat(self, letter, routing, now):
         f = letter.fields
@@ -636,6 +642,22 @@ class Node:
                 peer.hello_wait = min(2 * peer.hello_wait, 4)
                 peer.hello_at = now + peer.hello_wait
 
+    def cut(self, now):
+        """As a network does whose connections break, one after the other: what was on its way is lost."""
+        if not self.cut_every or now < self.cut_at or not self.peers:
+            return
+        self.cut_at = now + self.cut_every * self.random.uniform(.5, 1.5)
+        peer = self.random.choice(list(self.peers.values()))
+        if peer.left is not None:
+            return
+        self.counters['cut'] += 1
+        if self.random.random() < .5:
+            peer.dealer.close(0)
+            peer.dealer = self.dial(peer.rpc)
+        else:
+            self.sub.disconnect(peer.pub)
+            self.sub.connect(peer.pub)
+
     def turn(self):
         """Waits for what comes next, at most a few milliseconds, and does what is due. Returns whether it is over."""
         poller = zmq.Poller()
@@ -651,6 +673,7 @@ class Node:
         if self.fields is None:
             return False
         self.tend_peers(now)
+        self.cut(now)
         self.want_state(now)
         self.ask_for_gaps(now)
         if self.start_digest is not None and now >= self.beat_at:
