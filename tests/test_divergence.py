@@ -3,7 +3,7 @@ import re
 
 import pytest
 
-REPORT = (r"training diverged on node {}: tensor '\w+', row \d+, column \d+: \S+ where \S+ is published "
+REPORT = (r"training diverged on node {}: tensor '\w+', row \d+, column \d+: \S+ where [^\s,]+ is published(, within \d+)? "
           r"\(step \d+, learning rate [\d.e+-]+\)")
 
 

@@ -42,6 +42,14 @@ def test_three_hosts(launch):
     assert sorted(node['label'] for node in summary['per_node']) == ['a', 'b', 'c']
 
 
+def test_a_page_on_another_machine(launch):
+    """Where it is, and how it is seen from here."""
+    running = launch(three('ab'), '--seconds', 1, '--http', 0)
+    port, again = running.wait_for(r"watch it at http://127\.0\.0\.1:(\d+)/ of a, on that machine; 'ssh -L (\d+):127\.0\.0\.1:\d+ me@a' brings").groups()
+    assert port == again
+    assert running.done()['clean']
+
+
 def test_flags_of_a_host_and_awkward_words(launch, small, tmp_path):
     """What is quoted twice arrives as it was; a host's own flags go before those of all."""
     path = tmp_path / "it's a \"file\" $HOME; x.svm"

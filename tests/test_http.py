@@ -8,6 +8,8 @@ import shutil
 import socket
 import subprocess
 import time
+import urllib.error
+import urllib.request
 
 import pytest
 
@@ -44,7 +46,13 @@ def test_what_is_served(start, small):
     until(lambda: (t := status(port)) and len(t['curve'].get('loss', [])) > 1 and len(t['history'].get('steps', [])) > 1, 10, lambda: 'no curve')
     later = status(port)
     assert later['training']['steps'] > s['training']['steps']
-    assert later['history']['steps'] == sorted(later['history']['steps'])
+    h, c = later['history'], later['curve']
+    for columns in h, c:
+        assert len({len(values) for values in columns.values()}) == 1
+        for name in 'seconds', 'steps':
+            assert columns[name] == sorted(columns[name]) and 0 < columns[name][-1] <= later['training'][name]
+    assert h['own_steps'][-1] > 0 and h['seconds'][-1] >= .5 and h['live'][-1] == 1 and h['staleness'][-1] >= 0
+    assert abs(c['accuracy'][-1] - later['training']['accuracy']) < .3 and all(loss > 0 for loss in c['loss'])
     answer, page = ask(port)
     assert answer.status == 200 and answer.headers['Content-Type'].startswith('text/html')
     policy = answer.headers['Content-Security-Policy']
@@ -68,6 +76,35 @@ def test_a_name_that_was_bent_here_gets_nothing(start, small):
     for host in 'localhost', f'LOCALHOST:{port}', f'127.0.0.1:{port}', '127.1.2.3', f'[::1]:{port}':
         assert ask(port, '/status.json', host=host)[0].status == 200, host
     assert node.done()['clean']
+
+
+def test_a_page_has_the_end(start, small):
+    """Who looks on sees how it ended, and nobody waits for who looked on once; a page that does not come again holds nothing up."""
+    node, port = join(start, small, seconds=3)
+    stages = []
+    with contextlib.suppress(OSError):
+        while True:
+            stages.append(status(port)['stage'])
+            time.sleep(.1)
+    assert stages[-1] == 'done' and 'train' in stages, stages
+    assert node.done()['clean']
+    node, port = join(start, small, seconds=1)
+    status(port)
+    assert node.done(20)['clean']
+
+
+def test_a_node_that_fails_says_so_on_its_page(start, small, tmp_path):
+    """Nobody is there to train with: an error, and not "done"."""
+    node = start('join', 'svm', '--train', small.train, '--expect', 2, '--join-timeout', '2s', '--http', '0')
+    port = node.wait_for(r'watch it at http://\S+:(\d+)/').group(1)
+    seen = []
+    with contextlib.suppress(OSError):
+        while True:
+            seen.append(status(port))
+            time.sleep(.1)
+    assert node.wait().code != 0
+    assert seen[-1]['stage'] == 'failed' and seen[-1]['events'][-1]['level'] == 'error', (seen[-1]['stage'], seen[-1]['events'])
+    assert seen[-1]['events'][-1]['text'] in node.err
 
 
 def samples(text):
@@ -99,6 +136,8 @@ def test_metrics(start, rows):
     assert labels['peer'] == 'node1' and re.fullmatch('[0-9a-f]{16}', labels['life'])
     buckets = [value for _, value in m['hogmesh_link_staleness_flushes_bucket']]
     assert buckets == sorted(buckets) and buckets[-1] == count > 5
+    watching = {labels['thread']: value for labels, value in m['hogmesh_watching_cpu_seconds_total']}
+    assert watching['node'] > 0 and watching['http'] > 0 and max(watching.values()) < m['process_cpu_seconds_total'][0][1]
     assert m['hogmesh_nodes_live'] == [({}, 2)] and m['hogmesh_peer_up'][0][1] == 1
     assert sum(value for _, value in m['hogmesh_stage']) == 1
     assert m['hogmesh_mesh_examples_total'][0][1] >= m['hogmesh_peer_examples_total'][0][1] > 0
@@ -202,9 +241,42 @@ def test_page_while_data_is_read(start, rows, tmp_path):
     node.kill()
 
 
+def test_folders_whose_names_are_no_utf8(start, run, small, tmp_path):
+    """What JSON does not take is shown as '?'; the page stays."""
+    folder = os.fsencode(tmp_path) + b'/caf\xe9'
+    first = run('join', 'svm', '--train', small.train, '--expect', 1, '--steps', 2000, '--out', os.fsdecode(folder))
+    assert first.code == 0, first
+    node, port = join(start, small, '--out', os.fsdecode(folder), '--resume')
+    events = until(lambda: training(port)['events'], 10, lambda: 'no events')
+    assert any('going on from' in e['text'] and '/caf?/' in e['text'] for e in events), events
+    node.kill()
+
+
+@pytest.mark.parametrize('at', ['[::1]:0', 'localhost:0', '[::ffff:127.0.0.1]:0'])
+def test_addresses_of_this_machine(start, small, at):
+    """Where it says that it is, it is, for this machine alone."""
+    node = start('join', 'svm', '--train', small.train, '--expect', 1, '--seconds', 30, '--http', at)
+    url, name, port = node.wait_for(r'watch it at (http://(.*):(\d+)/)\n').groups()
+    assert name == at.removesuffix(':0')
+    with urllib.request.urlopen(url + 'healthz', timeout=10) as answer:
+        assert answer.read() == b'ok\n'
+    with pytest.raises(urllib.error.HTTPError, match='421'):
+        urllib.request.urlopen(urllib.request.Request(url, headers={'Host': 'evil.example'}), timeout=10)
+    node.kill()
+
+
+def test_all_addresses(start, small):
+    """0.0.0.0 is nowhere to go to: the name of the machine is."""
+    node = start('join', 'svm', '--train', small.train, '--expect', 1, '--seconds', 30, '--http', '0.0.0.0:0')
+    name, port = node.wait_for(r'watch it at http://(.*):(\d+)/\n').groups()
+    assert name == socket.gethostname()
+    assert ask(port, '/healthz', host='any.name')[1] == 'ok\n'
+    node.kill()
+
+
 @pytest.mark.parametrize('at, text', [
-    ('http', 'a port such as 8080'), ('localhost:', 'a port'), (':8080', 'a port'), ('99999', 'a port'), ('-1', 'a port'),
-    ('nowhere.invalid:80', 'is not the name of a host'), ('192.0.2.1:0', 'is not an address of this machine')])
+    ('::1:8080', 'in brackets'), ('[::1]', 'in brackets'), ('http', 'a port such as 8080'), ('localhost:', 'a port'), (':8080', 'a port'), ('99999', 'a port'),
+    ('-1', 'a port'), ('nowhere.invalid:80', 'is not the name of a host'), ('192.0.2.1:0', 'is not an address of this machine')])
 def test_refused_addresses(run, small, at, text):
     node = run('join', 'svm', '--train', small.train, '--expect', 1, f'--http={at}', timeout=20)
     assert node.code in (1, 2) and '--http' in node.err and text in node.err, node

@@ -1,6 +1,9 @@
 """--init: training begins with weights from files of other tools, or of a former run."""
 import gzip
 import json
+import lzma
+import os
+import shutil
 import struct
 
 import numpy
@@ -91,6 +94,44 @@ def test_arrays_that_do_not_fit_are_refused(run, small, tmp_path):
         numpy.save(tmp_path / 'a.npy', array)
         refused(run('sim', 'svm', '--train', small.train, '--init', tmp_path / 'a.npy'), '--init', 'a.npy', says)
     refused(run('sim', 'svm', '--train', small.train, '--init', tmp_path / 'none.npy'), 'none.npy', 'No such file')
+
+
+@pytest.mark.skipif(not shutil.which('liblinear-train'), reason='liblinear-train is missing: install liblinear-tools')
+@pytest.mark.parametrize('flags', [('-s', '2', '-B', '1'), ('-s', '3', '-B', '1'), ('-s', '0',), ('-s', '6', '-c', '.5')], ids=' '.join)
+def test_svm_begins_with_a_model_of_liblinear(run, small, tmp_path, flags):
+    """Trained by itself; who reads which label first differs from file to file."""
+    lines = small.train.read_text().splitlines()
+    turned = [line for line in lines if line.startswith('-1')] + [line for line in lines if not line.startswith('-1')]
+    for i, order in enumerate((turned, turned[::-1])):
+        (tmp_path / 'rows').write_text('\n'.join(order) + '\n')
+        ok(run('-q', *flags, 'rows', 'a.model', program=('liblinear-train',)))
+        header, w = (tmp_path / 'a.model').read_text().split('\nw\n')
+        sign = -1 if 'label -1 1' in header else 1
+        w = sign * numpy.array(w.split(), float)
+        read = first_weights(run, tmp_path / f'out{i}', 'svm', '--train', small.train, '--init', tmp_path / 'a.model')
+        n = read.size - 1
+        features = w[:-1] if '-B' in flags else w
+        assert abs(read[:len(features)] - features[:n]).max() <= UNIT / 2 and not read[len(features):n].any()
+        assert abs(read[n] - (w[-1] if '-B' in flags else 0)) <= UNIT / 2
+
+
+def test_any_of_them_may_be_compressed(run, small, svm, images, lenet5, tmp_path):
+    for source in (svm / 'a.npy', svm / 'a.model'):
+        (tmp_path / 'x.gz').write_bytes(gzip.compress(source.read_bytes()))
+        w = first_weights(run, tmp_path / source.name, 'svm', '--train', small.train, '--init', tmp_path / 'x.gz')
+        assert abs(w - numpy.load(svm / 'a.npy')).max() <= UNIT / 2
+    (tmp_path / 'x.xz').write_bytes(lzma.compress((lenet5 / 'a.safetensors').read_bytes()))
+    w = first_weights(run, tmp_path / 'lenet5', 'lenet5', '--data', images, '--init', tmp_path / 'x.xz')
+    assert (w == numpy.load(lenet5 / 'a.npy')).all()
+
+
+def test_what_is_no_file_is_refused(run, small, tmp_path):
+    (tmp_path / 'empty').touch()
+    (tmp_path / 'folder').mkdir()
+    os.mkfifo(tmp_path / 'pipe')
+    for name, says in (('empty', 'a model of LIBLINEAR, .npy or'), ('folder', 'is a folder'), ('pipe', 'no regular file')):
+        refused(run('sim', 'svm', '--train', small.train, '--init', tmp_path / name), '--init', name, says)
+    refused(run('sim', 'svm', '--train', small.train, '--init', '/dev/null'), '/dev/null', 'no regular file')
 
 
 def test_a_mesh_has_one_file(start, run, small, svm, tmp_path):

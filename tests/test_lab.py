@@ -131,6 +131,14 @@ def test_a_claim_is_judged_by_its_interval(expect, low, high, says):
     assert claim.judge(stats.Mean((low + high) / 2, (high - low) / 2, 5), {'expect': expect, 'within': 1}) == says
 
 
+def test_a_claim_of_an_amount():
+    for expect, sign in (('more', 1), ('less', -1)):
+        spec = {'expect': expect, 'by': 2}
+        assert claim.judge(stats.Mean(sign * 3, .5, 5), spec) == 'holds'
+        assert claim.judge(stats.Mean(sign * 1, .5, 5), spec) == 'does not hold'
+        assert claim.judge(stats.Mean(sign * 2, .5, 5), spec) == 'not shown'
+
+
 def test_a_claim_of_ratios_and_of_nothing():
     spec = {'expect': 'same', 'within': 1.25, 'ratio': True}
     assert claim.judge(stats.Mean(math.log(1.1), .1, 5), spec) == 'holds'
@@ -260,6 +268,20 @@ within = 20
     assert seeds == {'1', '2', '3', '101', '102', '103'}
     lab(tmp_path, 'report', tmp_path / 'out' / 'other')
 
+    # What is kept of them: a page each and one of all verdicts, however often and in whatever order they are published.
+    kept = tmp_path / 'kept'
+    for names in (['other'], [small_experiment.stem, 'other']):
+        lab(tmp_path, 'publish', *(tmp_path / 'out' / name for name in names), '--out', kept)
+    assert (kept / 'README.md').read_text().count('They are alike') == 1 and 'Of 1 statements 1 hold' in (kept / 'README.md').read_text()
+    with open(kept / 'claims.csv', newline='') as file:
+        assert [(row['experiment'], row['here']) for row in csv.DictReader(file)] == [('other', 'holds')]
+    page = (kept / 'other.md').read_text()
+    assert '| They are alike | **holds** |' in page and 'lab run other' in page and str(tmp_path) not in page.split('One of its runs')[0]
+    for figure in re.findall(r'\]\((.*\.png)\)', page):
+        assert (kept / figure).exists()
+    (tmp_path / 'out' / 'runs' / sorted(path.name for path in (tmp_path / 'out' / 'runs').iterdir() if path.is_dir())[0] / 'result.json').unlink()
+    assert 'runs are missing' in lab(tmp_path, 'publish', tmp_path / 'out' / 'other', '--out', kept, code=1).stderr
+
 
 def test_what_is_interrupted_goes_on(small_experiment, tmp_path):
     out = tmp_path / 'out'
@@ -281,6 +303,7 @@ def test_what_is_interrupted_goes_on(small_experiment, tmp_path):
 def test_quick_is_smaller_and_says_so(small_experiment, tmp_path):
     done = lab(tmp_path, 'run', '--quick', small_experiment, '--out', 'out')
     assert '2 of 2 runs' in done.stderr and '--quick' in done.stdout
+    assert 'not for a result' in lab(tmp_path, 'publish', tmp_path / 'out', '--out', 'kept', code=1).stderr
     assert 'quick' in (tmp_path / 'out' / 'report.html').read_text()
 
 

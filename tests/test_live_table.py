@@ -113,6 +113,8 @@ def test_run(on_terminal, rows, columns, shown):
     look(process, terminal, lambda text: re.search(r'node0 .*\d', text) and re.search(r'train +\d+ s left', text))
     header = next(line for line in terminal.lines if line.startswith('node '))
     assert header.split()[1:] == shown
+    whole = re.compile(r'train( +\d+ s left)?(  [\d.]+( [kMG])?/s)?(  accuracy \d+\.\d\d %)?(  loss \d\.\d{4})?(  cost \d\.\d{4})?(  [\d.]+( [kMG])? examples)?')
+    assert whole.fullmatch(terminal.lines[0]), f'half a number is another one: {terminal.lines[0]}'
     if columns == 100:
         look(process, terminal, lambda text: re.search(r'/s  accuracy \d+\.\d+ %  loss [01]\.\d+', text))
     look(process, terminal, lambda text: re.search(r'(?m)^node1 .* \d', text))
@@ -126,7 +128,7 @@ def test_run(on_terminal, rows, columns, shown):
 
 def test_more_nodes_than_rows(on_terminal, small):
     process, terminal = on_terminal(80, 8, 'run', 'svm', '-n', 6, '--train', small.train, '--seconds', 3)
-    look(process, terminal, lambda text: 'and 2 more' in text)
+    look(process, terminal, lambda text: re.search(r'and 2 more: 2 train|and 2 more: 1 \w+, 1 \w+', text))
     assert 'node3' in terminal.text and 'node4' not in terminal.text and len(terminal.lines) <= 8
     look(process, terminal, lambda text: process.poll() is not None)
     assert process.returncode == 0
@@ -141,6 +143,12 @@ def test_a_window_that_shrinks(on_terminal, small):
     terminal.resize(40, 30)
     until(lambda: terminal.read(.1) or re.search(r'(?m)^node1 ', terminal.text) and max(map(len, terminal.lines)) < 40, 20, lambda: terminal.text)
     assert terminal.text.count('node ') == terminal.text.count('node1') == 1, terminal.text
+
+
+def test_long_names_in_a_narrow_window(on_terminal, small):
+    """A name is not worth all the numbers."""
+    process, terminal = on_terminal(40, 24, 'join', 'svm', '--train', small.train, '--expect', 1, '--seconds', 20, '--label', 'a-node-with-a-name-of-31-bytes')
+    until(lambda: terminal.read(.1) or re.search(r'(?m)^node +examples/s +lag\na-node-with-a-name-o +[\d.]+ [kMG] +0$', terminal.text), 20, lambda: terminal.text)
 
 
 def test_join(on_terminal, start, rows):

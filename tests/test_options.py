@@ -18,7 +18,7 @@ OPTIONS = [
     ('--schedule', 'inverse', '--lambda', .01), ('--compensate', 1), ('--compensate', 'adaptive:1'), ('--staleness-aware',),
     ('--combine', 'sum'), ('--combine', 'mean'), ('--combine', 'amplify'), ('--combine', 'hold'),
     ('--combine', 'lookahead'), ('--combine', 'lookahead', '--momentum', .5), ('--combine', 'saturate'), ('--amplify', 3),
-    ('--coarser', 3),
+    ('--coarser', 3), ('--top', .01),
 ]
 
 # (workload, mode, flags): what the refusal says. None stands for all of them.
@@ -30,6 +30,7 @@ REFUSED = {
     **{(None, 'server', ('--combine', rule)): '--combine and --amplify are for meshes'
        for rule in ('mean', 'amplify', 'hold', 'lookahead', 'saturate')},
     (None, None, ('--combine', 'saturate')): 'which is for word2vec',
+    (None, 'server', ('--top', .01)): '--top is for meshes',
     (None, 'server', ('--amplify', 3)): '--combine and --amplify are for meshes',
 }
 

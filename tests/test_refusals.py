@@ -74,6 +74,7 @@ def test_truncated_gz(run, tmp_path):
 
 def test_missing_file(run, small, tmp_path):
     check_refused(run('run', 'svm', '-n', 2, '--train', 'no/such.svm'), 1, 'no/such.svm', 'No such file')
+    check_refused(run('run', 'svm', '-n', 2, '--train', os.fsdecode(b'no/caf\xe9.svm')), 1, 'no/caf?.svm', 'No such file')
     check_refused(run('run', 'svm', '-n', 2, '--train', small.train, '--test', 'nope.svm'), 1, 'nope.svm')
     check_refused(run('run', 'svm', '-n', 2, '--train', tmp_path), 1, tmp_path)
     check_refused(run('eval', 'svm', 'nowhere', '--test', small.test), 1, 'nowhere')

@@ -128,7 +128,7 @@ def test_budget_in_seconds(run, rows):
 
 def test_first_budget_ends_the_run(run, rows):
     summary = run(*svm(2, rows, '--seconds', 30, '--steps', 50000)).done(25)
-    assert summary['train_seconds'] < 5 and summary['steps'] < 60000
+    assert summary['train_seconds'] < 5 and summary['steps'] < 65000  # 2 nodes may each have an eighth of it unseen
     summary = run(*svm(2, rows, '--seconds', .5, '--epochs', 1e7)).done(25)
     assert summary['train_seconds'] < 1.5
 

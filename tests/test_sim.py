@@ -225,3 +225,14 @@ def test_coarser_units_take_fewer_bytes(run, small):
     fine, coarse = (run(*sim(4, small, '--epochs', 20, '--speed', '1M', *flags)).done() for flags in ([], ['--coarser', 4]))
     assert coarse['bytes']['published'] < .7 * fine['bytes']['published'] and coarse['test']['accuracy'] > fine['test']['accuracy'] - .03
     assert run('sim', 'svm', '--train', small.train, '--coarser', 17).wait().code == 2
+
+
+def test_the_largest_steps_take_fewer_bytes(run, small):
+    flags = ['--epochs', 20, '--speed', '1M', '--flush', '1ms']
+    all_of_them, top = (run(*sim(4, small, *flags, *more)).done() for more in ([], ['--top', .01]))
+    assert top['clean'] and top['equal_hashes']
+    assert top['bytes']['published'] < .7 * all_of_them['bytes']['published'] and top['test']['accuracy'] > all_of_them['test']['accuracy'] - .03
+    rounds = run(*sim(4, small, '--epochs', 1, '--batch', 10, '--staleness-bound', 0, '--top', .01)).done()
+    assert rounds['clean'] and rounds['equal_hashes']
+    refused = run('sim', 'word2vec', '--train', '/etc/services', '--top', .1).wait()
+    assert refused.code == 2 and 'in rotation' in refused.err

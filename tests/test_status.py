@@ -76,7 +76,7 @@ def test_somebody_else_there(run):
     assert done.code == 4 and '--bind' in done.err, done
 
 
-@pytest.mark.parametrize('arguments, text', [([], 'address of a node is missing'), (['nowhere'], 'HOST:PORT'), (['192.0.2.1:7000'], '--insecure'),
+@pytest.mark.parametrize('arguments, text', [([], 'address of a node is missing'), (['nowhere'], 'HOST:PORT'), (['[::1]:7000'], 'nodes speak IPv4'), (['192.0.2.1:7000'], '--insecure'),
                                              (['a:1', 'b:2'], 'one argument too many')])
 def test_refused_arguments(run, arguments, text):
     done = run('status', *arguments)
@@ -158,7 +158,51 @@ def test_answers_of_liars(run, payload, code, text):
     liar = Liar([2, STATUS, 0, 99, None, 1], payload)
     done = run('status', liar.address)
     assert done.code == code and text in done.err, done
-    assert '\x1b' not in done.out and '\x07' not in done.out and '\u009b' not in done.out
+    assert 'nan' not in done.out and '\x1b' not in done.out and '\x07' not in done.out and '\u009b' not in done.out
+
+
+def test_a_doctor_is_no_node(start, run):
+    port = free_port()
+    doctor = start('doctor', '--bind', f'127.0.0.1:{port}', '--peer', f'127.0.0.1:{free_port()}', '--wait', '20s')
+    until(lambda: 'listening' in doctor.out, 20, lambda: doctor)
+    done = run('status', f'127.0.0.1:{port}')
+    assert done.code == 4 and done.out == '' and "a 'hogmesh doctor' at work; start the node" in done.err, done
+    doctor.kill()
+
+
+def serve_one(talk):
+    """Somebody who listens at an address and does with the first that calls as `talk` says."""
+    server = socket.create_server(('127.0.0.1', 0))
+
+    def serve():
+        connection, _ = server.accept()
+        with contextlib.suppress(EOFError, OSError):
+            talk(zmtp.Peer(connection, b'ROUTER'))
+    threading.Thread(target=serve, daemon=True).start()
+    return '127.0.0.1:%d' % server.getsockname()[1]
+
+
+def test_answers_that_come_late(run):
+    """Whoever takes longer than the next question is in coming is heard all the same."""
+    def talk(peer):
+        while True:
+            header, _ = peer.receive()
+            threading.Timer(1.6, lambda number=header[4]: peer.send(zmtp.pack([2, STATUS, 0, 99, number, 1]), b'{"version": "late"}')).start()
+    done = run('status', serve_one(talk), '--timeout', '8s')
+    assert done.code == 0 and 'version late' in done.out, done
+
+
+def test_somebody_who_never_stops_talking(run):
+    """Answers to what nobody asked, as fast as they go: there is an end to it when the time is over."""
+    def talk(peer):
+        letter = zmtp.pack([2, STATUS, 0, 99, 12345, 1])
+        letter += b'{}' + len(letter).to_bytes(2, 'little')
+        many = (b'\0' + bytes([len(letter)]) + letter) * 2000
+        peer.connection.settimeout(30)
+        while True:
+            peer.connection.sendall(many)
+    done = run('status', serve_one(talk), '--timeout', '1s', timeout=15)
+    assert done.code == 4 and 'does not answer' in done.err, done
 
 
 def test_another_version(run):
