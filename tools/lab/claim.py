@@ -7,6 +7,7 @@
     than = { workers = "1" }       the same with these values instead, compared pair by pair; or a number
     expect = "less"                or "more", or "same": no further apart than `within`
     within = 1.0
+    by = 1.0                       of less and more: at least so much (default 0)
     ratio = true                   compared by their ratio, of geometric means; `within` is a factor then
     why = "..."                    why it is so here (written when the runs were there)
 
@@ -31,7 +32,8 @@ def judge(difference, spec):
         return "holds" if -margin <= low and high <= margin else "does not hold" if low > margin or high < -margin else "not shown"
     if spec["expect"] == "less":
         low, high = -high, -low
-    return "holds" if low > 0 else "does not hold" if high < 0 else "not shown"
+    by = spec.get("by", 0)
+    return "holds" if low > by else "does not hold" if high < by else "not shown"
 
 
 def is_there(experiment, where):
@@ -74,13 +76,15 @@ def logarithm(x):
     return math.log(x) if x > 0 else math.nan
 
 
+def judged(experiment, results):
+    """[(what is said, verdict, what was measured, why)] of all claims that can be judged."""
+    found = [(spec, held(experiment, results, spec)) for spec in experiment.about.get("claim", [])]
+    return [(spec["says"], *verdict, spec.get("why", "")) for spec, verdict in found if verdict]
+
+
 def markdown(experiment, results):
-    """A table of all claims that can be judged; empty: there are none."""
-    lines = []
-    for spec in experiment.about.get("claim", []):
-        found = held(experiment, results, spec)
-        if found:
-            lines.append([spec["says"], f"**{found[0]}**", found[1], spec.get("why", "")])
+    """A table of them; empty: there are none."""
+    lines = [[says, f"**{verdict}**", measured, why] for says, verdict, measured, why in judged(experiment, results)]
     if not lines:
         return ""
     return "\n".join(["**What is said, and what was found**", "", *table.rows_of_markdown(["said", "here", "measured", "why"], lines)]) + "\n"

@@ -10,7 +10,10 @@ import re
 import subprocess
 
 import claim
+import data
+import experiment as experiments
 import figure
+import runs
 import table
 
 PAGE = """<!doctype html>
@@ -85,7 +88,7 @@ def write(experiment, made, results):
     if unclean:
         notes.append(f"{len(unclean)} runs did not end clean, as runs that diverge do: "
                      + "; ".join(f"{r.run.setting.name()}, seed {r.run.seed}" for r in unclean[:20]) + ("; ..." if len(unclean) > 20 else "") + ".")
-    commands = [" ".join(r.command) for r in results]
+    commands = [typed(r.command, made) for r in results]
     (folder / "report.md").write_text("\n".join(
         [f"# {title}", "", *(p + "\n" for p in paragraphs(experiment)), *([claims] if claims else []), *texts, *(f"![{alt}]({name}.png)\n" for name, alt in pictures), *notes, ""]))
     (folder / "commands.txt").write_text("\n".join(commands) + "\n")
@@ -94,13 +97,21 @@ def write(experiment, made, results):
         body[1] = body[1].replace("<p>", '<p class="quick">', 1)
     body.append(f'<div class="claims">{as_html(claims)}</div>')
     for name, alt in pictures:
-        data = base64.b64encode((folder / f"{name}.svg").read_bytes()).decode()
-        body.append(f'<p><img alt="{html.escape(alt)}" src="data:image/svg+xml;base64,{data}"></p>')
+        encoded = base64.b64encode((folder / f"{name}.svg").read_bytes()).decode()
+        body.append(f'<p><img alt="{html.escape(alt)}" src="data:image/svg+xml;base64,{encoded}"></p>')
     body += [as_html(text) for text in texts] + [f'<p class="about">{html.escape(note)}</p>' for note in notes]
     body.append(f"<details><summary>{len(commands)} commands</summary><pre>{html.escape(chr(10).join(commands))}</pre></details>")
     page = folder / "report.html"
     page.write_text(PAGE.format(title=html.escape(title), body="\n".join(body)))
     return page
+
+
+def typed(command, made):
+    """As one would type it, on this machine or on another."""
+    places = {f"{data.given()}/": "$HOGMESH_DATA/", f"{data.cache()}/": "~/.cache/hogmesh/lab/", f"{made.store}/": "lab/runs/"}
+    for place, name in places.items():
+        command = [name + word.removeprefix(place) if word.startswith(place) else word for word in command]
+    return " ".join(command)
 
 
 def describe(experiment, folder, store):
@@ -111,3 +122,14 @@ def describe(experiment, folder, store):
 
 def described(folder):
     return json.loads((pathlib.Path(folder) / "experiment.json").read_text())
+
+
+def of_folder(folder):
+    """(experiment, Runs, results that are there) of a folder that describe() was told of."""
+    about = described(folder)
+    e = experiments.load(about["experiment"], about["quick"])
+    made = runs.Runs(e, runs.binary(), folder, pathlib.Path(folder) / about.get("store", "runs"))
+    results = [r for r in map(made.finished, e.runs()) if r]
+    if not results:
+        raise experiments.Wrong(f"{folder}: no run of this program is there; lab run {about['experiment']}")
+    return e, made, results
