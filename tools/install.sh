@@ -5,14 +5,15 @@
 #     tools/install.sh test         and what the tests run on
 #     tools/install.sh test field   and clang for fuzzing, and the field's own tools, with which some tests compare
 #
-# Says nothing and changes nothing when all is there.
+# Says nothing and changes nothing when all is there. Of prometheus only promtool is used, but where systemd runs, Debian's package
+# starts it as a service: "systemctl disable --now prometheus" ends that.
 set -eu
 
 packages='meson ninja-build pkg-config libzmq3-dev libmsgpack-dev liblz4-dev libarchive-dev zlib1g-dev libjansson-dev
           libsodium-dev libxxhash-dev libmicrohttpd-dev'
 for word in "$@"; do
     case $word in
-    test) packages="$packages g++ libcmocka-dev locales python3 python3-pytest python3-numpy python3-pip python3-setuptools python3-wheel python3-zmq python3-msgpack python3-lz4 python3-matplotlib python3-yaml python3-jsonschema shellcheck binutils iproute2 procps util-linux man-db" ;;
+    test) packages="$packages g++ libcmocka-dev locales python3 python3-pytest python3-numpy python3-pip python3-setuptools python3-wheel python3-zmq python3-msgpack python3-lz4 python3-matplotlib python3-yaml python3-jsonschema shellcheck binutils iproute2 procps util-linux man-db mypy" ;;
     field) packages="$packages clang libclang-rt-dev liblinear-tools python3-sklearn python3-gensim python3-torch xz-utils chromium prometheus gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user" ;;
     *) echo "tools/install.sh: '$word' is not one of: test field" >&2; exit 2 ;;
     esac
