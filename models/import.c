@@ -48,16 +48,14 @@ enum hm_status hm_import_name(struct hm_train_options *options, struct hm_err *e
     uint8_t digest[HM_HASH_BYTES];
     if (!options->init)
         return HM_OK;
-    uint8_t *piece = malloc(PIECE);
-    if (!piece)
-        return hm_fail(err, HM_ENOMEM, "--init %s: out of memory", options->init);
-    if (is_stream(options->init)) {
-        free(piece);
+    if (is_stream(options->init))
         return hm_fail(err, HM_EINPUT,
                        "--init: %s: is no regular file; it is read more than once, so save what "
                        "comes out of it in one",
                        options->init);
-    }
+    uint8_t *piece = malloc(PIECE);
+    if (!piece)
+        return hm_fail(err, HM_ENOMEM, "--init %s: out of memory", options->init);
     enum hm_status status = hm_input_open(&input, options->init, err);
     hm_hash_init(&hash);
     for (size_t n = 1; n && !status;) {

@@ -44,8 +44,7 @@ def test_what_is_served(start, small):
     assert s['schema'] == 1 and s['healthy'] and s['node']['workload'] == 'svm' and s['peers'] == [] and s['config']['workload'] == 'svm'
     until(lambda: status(port)['training']['accuracy'], 10, lambda: 'no score')
     until(lambda: (t := status(port)) and len(t['curve'].get('loss', [])) > 1 and len(t['history'].get('steps', [])) > 1, 10, lambda: 'no curve')
-    later = status(port)
-    assert later['training']['steps'] > s['training']['steps']
+    later = until(lambda: (t := status(port))['training']['steps'] > s['training']['steps'] and t, 10, lambda: 'no progress')
     h, c = later['history'], later['curve']
     for columns in h, c:
         assert len({len(values) for values in columns.values()}) == 1

@@ -151,6 +151,15 @@ def result(summary, seed=1, flags=(), values=()):
     return runs.Result(experiment.Run(experiment.Setting(values, flags, 'svm', (), 'sim'), seed), [], summary, [], None, 1.5)
 
 
+def test_a_run_that_diverged_counts_what_a_guess_gets_where_a_claim_says_so():
+    there = [result({'test': {'accuracy': None if seed < 5 else .11}}, seed, values=(('m', '.99'),)) for seed in range(1, 6)]
+    about = type('', (), {'axes': {'m': ['.99']}})()
+    spec = {'measure': 'test.accuracy', 'scale': 100, 'of': {'m': '.99'}, 'than': 12, 'expect': 'less'}
+    assert claim.held(about, there, spec)[0] == 'not shown'
+    verdict, said = claim.held(about, there, {**spec, 'diverged': .1})
+    assert verdict == 'holds' and said.startswith('10.20 ± ')
+
+
 def test_measures_are_reckoned():
     r = result({'a': {'b': 12}, 'c': 3}, flags=(('--x', 1), ('unit', .5)))
     for text, value in (('a.b', 12), ('a.b - c', 9), ('a.b / c * unit + 1', 3), ('a.b - c * 2 - 1', 5), ('cpu_seconds', 1.5), ('a.x + c', None)):

@@ -5,10 +5,10 @@
 
 #include "models/corpus_read.h"
 #include "models/word_eval.h"
+#include "node/view.h"
 
 #include <inttypes.h>
 #include <jansson.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -144,11 +144,6 @@ static enum hm_status ask(const struct cli *cli, const struct hm_vectors *vector
     return HM_OK;
 }
 
-static json_t *real_json(double x)
-{
-    return isfinite(x) ? json_real(x) : json_null();
-}
-
 static double unknown_part(const struct hm_pairs *pairs)
 {
     return (double)pairs->n_unknown / (double)(pairs->n + pairs->n_unknown);
@@ -171,9 +166,10 @@ static enum hm_status compare(const struct cli *cli, const struct hm_vectors *ve
         if (!status)
             json_array_append_new(
                 array, json_pack("{s:s, s:o, s:o, s:I, s:I, s:f}", "file", path, "spearman",
-                                 real_json(pairs.spearman), "pearson", real_json(pairs.pearson),
-                                 "n", (json_int_t)pairs.n, "unknown", (json_int_t)pairs.n_unknown,
-                                 "unknown_part", unknown_part(&pairs)));
+                                 hm_json_number(pairs.spearman), "pearson",
+                                 hm_json_number(pairs.pearson), "n", (json_int_t)pairs.n, "unknown",
+                                 (json_int_t)pairs.n_unknown, "unknown_part",
+                                 unknown_part(&pairs)));
     }
     json_object_set_new(json, "pairs", array);
     return status;

@@ -2,7 +2,7 @@
 
     [[claim]]
     says = "..."                   what the paper says, in one line
-    measure = "test.accuracy"      and scale, unit, digits, target, as [[table]] has them
+    measure = "test.accuracy"      and scale, unit, digits, target, diverged, as [[table]] has them
     of = { workers = "10" }        settings by the values of some axes; of several the mean
     than = { workers = "1" }       the same with these values instead, compared pair by pair; or a number
     expect = "less"                or "more", or "same": no further apart than `within`

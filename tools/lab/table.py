@@ -11,6 +11,8 @@
     scale = 100, digits = 2, unit = "%"
     less_is_better = true          for the word in comparisons
     chance = .11                   at or below: no convergence, counted and said
+    diverged = .1                  what a run counts that has no number because it diverged, as of accuracy what a guess gets; without it
+                                   a mean with such a run is no number either
     against = { delay = "0 ms" }   every cell's paired difference from the one with these values
     alone = { nodes = "1" }        of times: the best single thread; says below it from how many nodes a mesh beats that (COST)
     paper = [[89.0, 85.5], ...]    their figures in the same shape; "NC": no convergence; "": none
@@ -86,7 +88,9 @@ def by_seed(results, spec):
     values = {}
     for r in results:
         value = measure(r, spec)
-        values.setdefault(r.run.seed, []).append(math.nan if value is None else value * spec.get("scale", 1))
+        if value is None or not math.isfinite(value):
+            value = spec.get("diverged", math.nan)
+        values.setdefault(r.run.seed, []).append(value * spec.get("scale", 1))
     return {seed: sum(some) / len(some) for seed, some in values.items()}
 
 
