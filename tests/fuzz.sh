@@ -12,13 +12,14 @@
 #
 # One process a core. Inputs found go on in build-fuzz/fuzz/TARGET from run to run, and start from
 # tests/golden/fuzz/TARGET.hex. An input that fails is kept in tests/golden/crash/TARGET, where test_fuzz_replay finds it,
-# and ends its target's run. FUZZ_MB is what a target's memory may grow to (512), FUZZ_BUILD the build folder. The table
-# at the end counts executions of this run and of all runs in this build folder. Exit code 1 when something was found.
+# and ends its target's run. FUZZ_MB is what a target's memory may grow to (512), FUZZ_BUILD the build folder, FUZZ_BYTES
+# the longest input (4200; shorter ones are more a second). The table at the end counts executions of this run and of all
+# runs in this build folder. Exit code 1 when something was found.
 set -u
 
 cd "$(dirname "$0")/.." || exit 1
-: "${FUZZ_BUILD:=build-fuzz}" "${FUZZ_MB:=512}"
-export FUZZ_BUILD FUZZ_MB
+: "${FUZZ_BUILD:=build-fuzz}" "${FUZZ_MB:=512}" "${FUZZ_BYTES:=4200}"
+export FUZZ_BUILD FUZZ_MB FUZZ_BYTES
 export ASAN_OPTIONS=detect_leaks=1:quarantine_size_mb=4:malloc_context_size=2:allocator_may_return_null=1
 export UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
 work=$FUZZ_BUILD/fuzz
@@ -54,12 +55,12 @@ is_core() { case ${1%.fast} in mesh|pair) ;; *) false ;; esac }
 
 # one TARGET[.fast] LIMIT: runs it; LIMIT is an option of libFuzzer. Core inputs are lists of events, a few bytes each.
 one() {
-    name=${1%.fast} build=$FUZZ_BUILD longest=4200
+    name=${1%.fast} build=$FUZZ_BUILD longest=$FUZZ_BYTES
     if is_core "$1"; then longest=400; fi
     if [ "$name" != "$1" ]; then build=$FUZZ_BUILD-fast longest=128; fi
     mkdir -p "$work/$name" "tests/golden/crash/$name"
     unpack "$name" "$work/$1.golden"
-    nice "$build/tests/fuzz_$name" "$2" -max_len=$longest -len_control=20 -timeout=300 -rss_limit_mb="$FUZZ_MB" \
+    nice "$build/tests/fuzz_$name" "$2" -max_len="$longest" -len_control=20 -timeout=300 -rss_limit_mb="$FUZZ_MB" \
         -detect_leaks=0 -entropic=0 -report_slow_units=1000000 -print_final_stats=1 -print_funcs=0 \
         -artifact_prefix="tests/golden/crash/$name/" "$work/$name" "$work/$1.golden" \
         "tests/golden/crash/$name" >"$work/$1.log" 2>&1
