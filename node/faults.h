@@ -14,10 +14,14 @@
 
 #define HM_FAULTS_FOREVER UINT64_MAX
 
-enum {
-    HM_FAULTS_BYTES_MAX = 1 << 20,   /* of a plan */
-    HM_FAULTS_ENTRIES_MAX = 1 << 16, /* links, nodes, events once lists are written out: of each */
-};
+enum { HM_FAULTS_BYTES_MAX = 1 << 20 }; /* of a plan */
+
+/* Links, nodes, events once lists are written out: of each. */
+#ifdef HM_SMALL_BUFFERS /* for fuzzing, where a plan is a kilobyte */
+enum { HM_FAULTS_ENTRIES_MAX = 1 << 8 };
+#else
+enum { HM_FAULTS_ENTRIES_MAX = 1 << 16 };
+#endif
 
 /* How messages from some nodes to some others fare, for a time. */
 struct hm_fault_link {
