@@ -13,7 +13,7 @@
 # One process a core. Inputs found go on in build-fuzz/fuzz/TARGET from run to run, and start from
 # tests/golden/fuzz/TARGET.hex. An input that fails is kept in tests/golden/crash/TARGET, where test_fuzz_replay finds it,
 # and ends its target's run. FUZZ_MB is what a target's memory may grow to (512), FUZZ_BUILD the build folder, FUZZ_BYTES
-# the longest input (4200; shorter ones are more a second). The table at the end counts executions of this run and of all
+# what no input is longer than (short ones are more a second). The table at the end counts executions of this run and of all
 # runs in this build folder. Exit code 1 when something was found.
 set -u
 
@@ -57,9 +57,10 @@ is_core() { case ${1%.fast} in mesh|pair) ;; *) false ;; esac }
 # AddressSanitizer keeps two hundred bytes of each thread that ever was, so no process lives longer than PIECE inputs.
 PIECE=2000000
 one() {
-    name=${1%.fast} build=$FUZZ_BUILD longest=$FUZZ_BYTES runs=0
+    name=${1%.fast} build=$FUZZ_BUILD longest=4200 runs=0
     if is_core "$1"; then longest=400; fi
     if [ "$name" != "$1" ]; then build=$FUZZ_BUILD-fast longest=128; fi
+    if [ "$longest" -gt "$FUZZ_BYTES" ]; then longest=$FUZZ_BYTES; fi
     mkdir -p "$work/$name" "tests/golden/crash/$name"
     unpack "$name" "$work/$1.golden"
     case $2 in

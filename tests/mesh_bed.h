@@ -43,6 +43,7 @@ struct bed_node {
     uint64_t own_life, beat_life; /* under which deltas and beats last went out */
     uint32_t own_seq, own_beat;
     bool working, ended, touched;
+    bool installed; /* since the last extract: own deltas that go out are in the base already */
 
     /* Sees every message that goes out. */
     void (*sent)(struct bed_node *node, const struct hm_action *action,
