@@ -1,5 +1,5 @@
-/* The check of a DELTA: what the cumulative digest does not cover, a damaged byte may not change
- * either. */
+/* The checks of a DELTA and of a snapshot's vector: what the cumulative digests do not cover, a
+ * damaged byte may not change either. */
 #include "protocol/wire.h"
 
 #include <xxhash.h>
@@ -40,4 +40,10 @@ uint64_t hm_delta_check(const struct hm_delta_head *head, const uint8_t *payload
     size_t fields_n = put_fields(head, fields);
     assert(fields_n == FIELDS_BYTES);
     return XXH64(fields, fields_n, XXH64(payload, n, 0));
+}
+
+uint64_t hm_snapshot_id(const uint8_t *payload, size_t n)
+{
+    uint64_t id = XXH64(payload, n, 0);
+    return id ? id : 1;
 }

@@ -354,10 +354,13 @@ void hm_mesh_on_state_meta(struct hm_mesh *mesh, const struct hm_event *event,
         return;
     }
     f->meta = *meta;
-    if (!has_room(mesh, f->vv, f->n_vv)) {
+    bool trusting = mesh->params.without & HM_WITHOUT_DIGEST;
+    if (!trusting && meta->id != hm_snapshot_id(payload->bytes, payload->n)) {
+        refuse(mesh, "its vector fails its check");
+    } else if (!has_room(mesh, f->vv, f->n_vv)) {
         mesh->counters.refused_overflow++;
         hm_mesh_stop_fetching(mesh, LATER_US);
-    } else if (!(mesh->params.without & HM_WITHOUT_DIGEST) &&
+    } else if (!trusting &&
                (!consistent(mesh, meta, f->vv, f->n_vv) || !agrees(mesh, f->vv, f->n_vv))) {
         refuse(mesh, "its vector and its digest contradict each other or this node");
     } else {

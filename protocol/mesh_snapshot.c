@@ -98,8 +98,9 @@ void hm_mesh_drop_snapshot(struct hm_mesh *mesh)
 {
     struct snapshot *snapshot = &mesh->snapshot;
     hm_blob_drop(snapshot->base);
+    hm_blob_drop(snapshot->vector);
     free(snapshot->vv);
-    *snapshot = (struct snapshot){.id = snapshot->id};
+    *snapshot = (struct snapshot){.base = NULL};
 }
 
 static uint32_t seq_in(const struct hm_vv_entry *vv, size_t n, uint64_t life)
@@ -146,12 +147,8 @@ static void give(struct hm_mesh *mesh, const struct hm_event *request, bool adop
     struct hm_header header = hm_mesh_header(mesh, HM_STATE_META);
     header.state_meta = snapshot->meta;
     header.state_meta.verdict = adopt ? HM_STATE_ADOPT : HM_STATE_GIVEN;
-    struct hm_blob *payload = hm_blob_new(HM_VECTOR_BOUND(snapshot->n_vv));
-    if (!payload)
-        return;
-    size_t n = hm_vector_encode(snapshot->vv, snapshot->n_vv, payload->bytes);
     snapshot->used_us = mesh->now_us;
-    hm_mesh_reply(mesh, request, &header, hm_blob_shrink(payload, n));
+    hm_mesh_reply(mesh, request, &header, hm_blob_share(snapshot->vector));
 }
 
 /* Remembers who asks until the copy is made. Who finds no place asks again. */
@@ -214,7 +211,9 @@ void hm_mesh_on_snapshot(struct hm_mesh *mesh, struct hm_blob *base)
     size_t bytes = hm_layout_n(mesh->params.layout) * sizeof(uint32_t);
     hm_mesh_drop_snapshot(mesh);
     snapshot->vv = base && base->n == bytes ? malloc(HM_STREAMS_MAX * sizeof *snapshot->vv) : NULL;
-    if (!snapshot->vv) {
+    snapshot->vector = hm_blob_new(HM_VECTOR_BOUND(HM_STREAMS_MAX));
+    if (!snapshot->vv || !snapshot->vector) {
+        hm_mesh_drop_snapshot(mesh);
         hm_blob_drop(base);
         answer_all(mesh);
         return;
@@ -222,6 +221,7 @@ void hm_mesh_on_snapshot(struct hm_mesh *mesh, struct hm_blob *base)
     uint64_t digest =
         mesh->params.kernels->digest_dense((const uint32_t *)(const void *)base->bytes, n_blocks);
     if (!hm_mesh_check_base(mesh, digest, hm_mesh_digest(mesh))) {
+        hm_mesh_drop_snapshot(mesh);
         hm_blob_drop(base);
         mesh->n_askers = 0;
         return;
@@ -230,8 +230,9 @@ void hm_mesh_on_snapshot(struct hm_mesh *mesh, struct hm_blob *base)
     snapshot->base = base;
     snapshot->n_vv = hm_mesh_vector(mesh, snapshot->vv);
     snapshot->cut_us = mesh->now_us;
-    snapshot->id++;
-    snapshot->meta = (struct hm_state_meta_head){.id = snapshot->id,
+    size_t n = hm_vector_encode(snapshot->vv, snapshot->n_vv, snapshot->vector->bytes);
+    snapshot->vector = hm_blob_shrink(snapshot->vector, n);
+    snapshot->meta = (struct hm_state_meta_head){.id = hm_snapshot_id(snapshot->vector->bytes, n),
                                                  .n_chunks = (n_blocks + chunk - 1) / chunk,
                                                  .chunk_blocks = chunk,
                                                  .digest = digest,
@@ -264,7 +265,7 @@ void hm_mesh_on_chunk_req(struct hm_mesh *mesh, const struct hm_event *event,
                           const struct hm_header *header)
 {
     struct snapshot *snapshot = &mesh->snapshot;
-    if (!snapshot->base || header->chunk_req.id != snapshot->id ||
+    if (!snapshot->base || header->chunk_req.id != snapshot->meta.id ||
         header->chunk_req.chunk >= snapshot->meta.n_chunks) {
         answer(mesh, event, HM_STATE_GONE);
         return;
@@ -275,7 +276,7 @@ void hm_mesh_on_chunk_req(struct hm_mesh *mesh, const struct hm_event *event,
     uint32_t all = mesh->params.layout->n_blocks, some = snapshot->meta.chunk_blocks,
              block = header->chunk_req.chunk * some;
     struct hm_header reply = hm_mesh_header(mesh, HM_CHUNK);
-    reply.chunk.id = snapshot->id;
+    reply.chunk.id = snapshot->meta.id;
     reply.chunk.chunk = header->chunk_req.chunk;
     struct hm_blob *payload =
         pack_chunk(mesh, block, all - block < some ? all - block : some, &reply.chunk);

@@ -105,10 +105,10 @@ enum {
 
 /* A cut of B, as it is given out. */
 struct snapshot {
-    uint64_t id;
     struct hm_blob *base; /* NULL: there is none */
     struct hm_vv_entry *vv;
     size_t n_vv;
+    struct hm_blob *vector; /* vv as it goes out */
     struct hm_state_meta_head meta;
     uint64_t cut_us, used_us;
 };

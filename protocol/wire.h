@@ -169,7 +169,7 @@ struct hm_state_req_head {
 };
 
 struct hm_state_meta_head {
-    uint64_t id;     /* of the snapshot, in the sender's life; 0 exactly without one */
+    uint64_t id;     /* hm_snapshot_id of the payload; 0 exactly without a snapshot */
     uint8_t verdict; /* enum hm_verdict */
     uint32_t n_chunks;
     uint32_t chunk_blocks; /* blocks in each chunk but the last */
@@ -384,6 +384,10 @@ size_t hm_pack(const struct hm_kernels *kernels, const struct hm_delta *delta, u
 /* What `check` has to be in the head of a DELTA with that payload [n]; head->check is not looked
  * at. Any damage on the way changes one of the two, but for one chance in 2^64. */
 uint64_t hm_delta_check(const struct hm_delta_head *head, const uint8_t *payload, size_t n);
+
+/* What `id` has to be in the head of a STATE_META with that payload [n], its vector; never 0. One
+ * vector, one snapshot: the id names it, and shows damage to what says how far B has come. */
+uint64_t hm_snapshot_id(const uint8_t *payload, size_t n);
 
 /* Unpacks the body (payload after the vectors) of the DELTA that `head` describes into `out`,
  * checking lengths, range and count against the head and the layout (padding stays zero). `scratch`

@@ -329,7 +329,7 @@ static void send_small(struct enemy *enemy, uint64_t sender, enum hm_message_typ
 static uint64_t choose_id(struct enemy *enemy)
 {
     const struct hm_mesh *mesh = enemy->node->mesh;
-    uint64_t id = mesh->fetch.step >= FETCH_CHUNKS ? mesh->fetch.meta.id : mesh->snapshot.id;
+    uint64_t id = mesh->fetch.step >= FETCH_CHUNKS ? mesh->fetch.meta.id : mesh->snapshot.meta.id;
     id = fuzz_near(&enemy->fuzz, id);
     return id ? id : 1;
 }
@@ -349,7 +349,7 @@ static void send_state(struct enemy *enemy, uint64_t sender, enum hm_message_typ
         meta->verdict = fuzz_u8(fuzz) % HM_VERDICTS;
         if (meta->verdict <= HM_STATE_ADOPT) {
             uint32_t n_blocks = enemy->node->layout.n_blocks;
-            meta->id = choose_id(enemy);
+            meta->id = fuzz_near(fuzz, 0); /* 0: the right one */
             meta->digest = fuzz_near(fuzz, hm_mesh_digest(enemy->node->mesh));
             meta->steps = fuzz_near(fuzz, hm_mesh_steps(enemy->node->mesh));
             meta->chunk_blocks = 1 + fuzz_u8(fuzz) % (2 * n_blocks);
@@ -359,6 +359,9 @@ static void send_state(struct enemy *enemy, uint64_t sender, enum hm_message_typ
         }
     }
     size_t n = hm_vector_encode(vv, make_vector(enemy, vv), payload);
+    if (type == HM_STATE_META && header.state_meta.verdict <= HM_STATE_ADOPT &&
+        !header.state_meta.id)
+        header.state_meta.id = hm_snapshot_id(payload, n);
     deliver(enemy, type == HM_STATE_REQ ? HM_CH_REQUEST : HM_CH_ANSWER, &header, payload, n);
 }
 

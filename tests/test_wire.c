@@ -22,6 +22,8 @@ static const uint8_t TYPES[] = {HM_DELTA, HM_BEAT,   HM_HELLO,     HM_HELLO_OK, 
 
 /* ---- the messages of the examples: anna trains, bert joins ---- */
 
+static const uint64_t SNAPSHOT = 0xee55805fca74c5c2; /* hm_snapshot_id of VECTOR */
+
 static struct hm_header example_header(uint8_t type)
 {
     struct hm_header h;
@@ -89,7 +91,7 @@ static struct hm_header example_header(uint8_t type)
         h.state_req.decide = 1;
         break;
     case HM_STATE_META:
-        h.state_meta.id = 3;
+        h.state_meta.id = SNAPSHOT;
         h.state_meta.verdict = HM_STATE_ADOPT;
         h.state_meta.n_chunks = 2;
         h.state_meta.chunk_blocks = 3;
@@ -98,11 +100,11 @@ static struct hm_header example_header(uint8_t type)
         break;
     case HM_CHUNK_REQ:
         h.life = BERT;
-        h.chunk_req.id = 3;
+        h.chunk_req.id = SNAPSHOT;
         h.chunk_req.chunk = 1;
         break;
     case HM_CHUNK:
-        h.chunk.id = 3;
+        h.chunk.id = SNAPSHOT;
         h.chunk.chunk = 1;
         h.chunk.encoding = HM_PACKED;
         h.chunk.raw_n = 2;
@@ -1237,7 +1239,9 @@ static void test_golden_payloads(void **state)
     (void)state;
     uint8_t bytes[1024];
     golden_check("beat-payload", bytes, example_beat(bytes));
-    golden_check("vector-payload", bytes, hm_vector_encode(VECTOR, N_OF(VECTOR), bytes));
+    size_t n = hm_vector_encode(VECTOR, N_OF(VECTOR), bytes);
+    golden_check("vector-payload", bytes, n);
+    assert_int_equal(SNAPSHOT, hm_snapshot_id(bytes, n));
     golden_check("hello-payload", bytes, hm_hello_encode(&FIELDS[3], 1, NULL, 0, NULL, 0, bytes));
     golden_check("hello_ok-payload", bytes, example_hello_ok(bytes));
 }

@@ -500,6 +500,8 @@ class Node:
             return
         if t['meta'] is not None:
             return
+        if f['id'] != wire.snapshot_id(letter.payload):
+            raise wire.Refused('a snapshot whose vector fails its check')
         vector, = wire.read(letter.payload, 'vector')
         if f['digest'] != (self.start_digest + sum(entry.digest for entry in vector.values())) & wire.U64:
             raise wire.Refused('a snapshot whose digest is not that of its vector')

@@ -193,6 +193,11 @@ def delta_check(f, payload):
     return xxh64(words, xxh64(payload, 0))
 
 
+def snapshot_id(payload):
+    """The element `id` of a STATE_META."""
+    return xxh64(payload, 0) or 1
+
+
 class Reader:
     """Of a payload."""
 
