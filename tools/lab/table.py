@@ -141,7 +141,7 @@ def paper_figure(experiment, spec, paper, where):
 
 
 def label(where):
-    return ", ".join(where.values()) or "all"
+    return ", ".join(where.values()) or "all runs"
 
 
 def text(cell, spec):
@@ -215,13 +215,19 @@ def footing(experiment, spec):
             + ("; in brackets: the paper's" if "paper" in spec else "") + ".")
 
 
+def corner(spec):
+    """Which axes go down and which across."""
+    down, across = (", ".join(listed(spec.get(key, []))) for key in ("rows", "columns"))
+    return f"{down} ↓ {across} →" if down and across else down or across or " "
+
+
 def markdown(experiment, results, spec):
     unit = f" ({spec['unit']})" if "unit" in spec else ""
     head = [f"**{spec['title']}{unit}**", ""]
     if "kind" in spec:
         return "\n".join([*head, *rows_of_markdown(*class_lines(experiment, results, spec)), "", footing(experiment, spec)]) + "\n"
     rows, columns, grid = cells(experiment, results, spec)
-    lines = rows_of_markdown([", ".join(listed(spec.get("rows", []))) or " ", *map(label, columns)],
+    lines = rows_of_markdown([corner(spec), *(label(column) if column else spec.get("unit", "mean") for column in columns)],
                              [[label(row), *(text(cell, spec) for cell in line)] for row, line in zip(rows, grid)])
     return "\n".join([*head, *lines, *(cost(columns, rows, grid, spec) if "alone" in spec else []), "", footing(experiment, spec)]) + "\n"
 
