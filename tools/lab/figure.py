@@ -140,6 +140,11 @@ def x_label(spec):
     return spec.get("x_label", {"steps": "examples, mesh-wide", "seconds": "seconds of training"}.get(spec.get("x", "steps"), spec.get("x", "")))
 
 
+def counted(number, unit):
+    """ "1 worker", "4 workers"."""
+    return f"{number} {unit.removesuffix('s') if number == '1' else unit}".strip()
+
+
 def curves(experiment, results, spec, axes, where):
     ends, drawn, axes.measured = [], [], []
     for i, line in enumerate(lines_of(experiment, spec)):
@@ -150,7 +155,7 @@ def curves(experiment, results, spec, axes, where):
         mean = y.mean(axis=0)
         axes.fill_between(x, mean - half[0], mean + half[1], color=c, alpha=.18, linewidth=0)
         drawn += axes.plot(x, mean, color=c, linestyle=dash, linewidth=1.4)
-        ends.append((mean[-1], x[-1], f"{table.label(line)} {spec.get('line_unit', '')}".strip() if line else "", c))
+        ends.append((mean[-1], x[-1], counted(table.label(line), spec.get("line_unit", "")) if line else "", c))
         axes.measured += [y.min(), y.max()]
     if len(ends) > 3 and not spec.get("x_log") and max(x for _, x, _, _ in ends) > 1.1 * min(x for _, x, _, _ in ends):  # names would lie on lines that go on
         for one, (_, _, name, _) in zip(drawn, ends):
