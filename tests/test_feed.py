@@ -151,7 +151,9 @@ def test_whatever_knocks_at_a_feeder(start, run, text):
     check_end(run('run', 'word2vec', '-n', 2, '--feed', address(feeder), '--dim', 16, '--json', '--quiet').done(), 2)
     feed = feeder.done()
     # Without a key whoever speaks ZMTP, of 2010 even, may take batches: they are counted as lost, and no more than queues hold.
-    assert feed['complete'] and feed['received'] + feed['lost'] == feed['batches']
+    # Of what was received, a batch of each node may be left over where training ends.
+    not_received = feed['batches'] - feed['received']
+    assert feed['complete'] and not_received <= feed['lost'] <= not_received + 2
     assert feed['lost'] <= most_under_way(2, feed['bytes'] / feed['batches'])
 
 
