@@ -307,7 +307,7 @@ def held_law(experiment, results, spec, axes, where):
 
 def landscape(made, experiment, results, spec, axes, where):
     lines = lines_of(experiment, spec)
-    paths = {table.label(line) or "all": table.chosen(results, {**where, **line})[:1] for line in lines}
+    paths = {table.label(line): table.chosen(results, {**where, **line})[:1] for line in lines}
     n = spec.get("points", 31)
     plane = plane_of(made, {name: there[0] for name, there in paths.items() if there}, 11 if experiment.quick else n)
     x, y = numpy.meshgrid(plane.x, plane.y)
