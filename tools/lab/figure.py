@@ -313,8 +313,9 @@ def landscape(made, experiment, results, spec, axes, where):
     x, y = numpy.meshgrid(plane.x, plane.y)
     loss = numpy.log10(plane.loss)
     if spec.get("view", "top") == "3d":
-        axes.plot_surface(x, y, loss, cmap="Greys", alpha=.55, linewidth=0)
+        axes.plot_surface(x, y, loss, rstride=1, cstride=1, cmap="Greys", alpha=.55, edgecolor="#8886", linewidth=.3)
         axes.set_zlabel("log10 of the test loss")
+        axes.set_box_aspect(None, zoom=.86)  # of the three axes' labels this one is not reckoned with, and would be cut off
     else:
         filled = axes.contourf(x, y, loss, 24, cmap="Greys")
         axes.figure.colorbar(filled, ax=axes, label="log10 of the test loss")
