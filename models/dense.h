@@ -9,6 +9,8 @@
  * Delay compensation: Zheng and others, Asynchronous Stochastic Gradient Descent with Delay
  * Compensation, arXiv 1609.08326; w_read is the W that the gradient was taken at. With the adaptive
  * lambda, lambda / sqrt(mean square of g + 1e-7), the mean square being kept as .95 of itself.
+ *
+ * Velocities and mean squares below HM_DENSE_LEAST are 0: no weight would notice.
  */
 #ifndef HM_MODELS_DENSE_H
 #define HM_MODELS_DENSE_H
@@ -16,6 +18,8 @@
 #include "sparse/cell.h"
 
 #include <stddef.h>
+
+#define HM_DENSE_LEAST 1e-30f
 
 struct hm_dense_step {
     float rate; /* learning rate, with the combination rule's factor */

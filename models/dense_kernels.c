@@ -41,6 +41,13 @@ static double square_sum(const float *g, size_t n)
     return total;
 }
 
+/* What decays ends in zero, not among the subnormal numbers: there it would get stuck, and each
+ * operation on it takes some processors a hundred times as long. */
+INLINE float decayed(float x)
+{
+    return fabsf(x) < HM_DENSE_LEAST ? 0 : x;
+}
+
 /* g of one block with clipping, decay and compensation. */
 INLINE void prepare(const struct hm_dense_step *step, const float *restrict g,
                     const float *restrict read, const hm_cell *w, float *restrict mean_square,
@@ -59,7 +66,7 @@ INLINE void prepare(const struct hm_dense_step *step, const float *restrict g,
     for (size_t i = 0; i < BLOCK; i++) {
         float lambda = step->lambda, square = out[i] * out[i];
         if (step->adaptive) {
-            mean_square[i] = .95f * mean_square[i] + .05f * square;
+            mean_square[i] = decayed(.95f * mean_square[i] + .05f * square);
             lambda /= sqrtf(mean_square[i] + 1e-7f);
         }
         out[i] += lambda * square * (now[i] - read[i]);
@@ -75,12 +82,12 @@ INLINE void move(const struct hm_dense_step *step, float *restrict velocity, flo
             out[i] *= -rate;
     else if (step->nesterov)
         for (size_t i = 0; i < BLOCK; i++) {
-            velocity[i] = momentum * velocity[i] + out[i];
+            velocity[i] = decayed(momentum * velocity[i] + out[i]);
             out[i] = -rate * (out[i] + momentum * velocity[i]);
         }
     else
         for (size_t i = 0; i < BLOCK; i++) {
-            velocity[i] = momentum * velocity[i] + out[i];
+            velocity[i] = decayed(momentum * velocity[i] + out[i]);
             out[i] = -rate * velocity[i];
         }
 }

@@ -94,6 +94,45 @@ static void test_steps(void **state)
         }
 }
 
+/* One gradient, then none any more: what it leaves behind decays to zero and is never subnormal,
+ * where processors are slow and .9 of the number is the number. */
+static void decay_after_one_gradient(const struct hm_optimiser *o, const char *isa)
+{
+    enum { LONG = 3000 };
+    _Alignas(64) hm_cell w[64];
+    float g[64], read[64] = {0}, *state = calloc(2 * 64, sizeof *state);
+    assert_non_null(state);
+    for (int i = 0; i < 64; i++) {
+        hm_cell_set(&w[i], 0);
+        g[i] = i % 2 ? -1e-3f : 1e-3f;
+    }
+    for (int step = 0; step < LONG; step++) {
+        hm_optimiser_step(o, hm_dense_find(isa), g, read, .01, 1, 0, w, state, 64);
+        memset(g, 0, sizeof g);
+        for (int i = 0; i < 2 * 64; i++)
+            if (fpclassify(state[i]) == FP_SUBNORMAL)
+                fail_msg("%s, step %d: %g is left", isa, step, (double)state[i]);
+    }
+    for (int i = 0; i < 2 * 64; i++)
+        assert_true(state[i] == 0);
+    for (int i = 0; i < 64; i++) /* all of the geometric series */
+        assert_true(fabs(fabs((double)hm_cell_get(&w[i])) - 1e-5 / (1 - .9)) < 1e-9);
+    free(state);
+}
+
+static void test_what_decays_ends_in_zero(void **state)
+{
+    (void)state;
+    static const struct hm_optimiser one[] = {
+        {.lr = .01, .momentum = .9f},
+        {.lr = .01, .momentum = .9f, .nesterov = 1},
+        {.lr = .01, .momentum = .9f, .compensate = 1e-6f, .adaptive = 1},
+    };
+    for (unsigned k = 0; hm_kernels_at(k); k++)
+        for (size_t i = 0; i < sizeof one / sizeof one[0]; i++)
+            decay_after_one_gradient(&one[i], hm_kernels_at(k)->name);
+}
+
 static void test_schedules(void **state)
 {
     (void)state;
@@ -187,6 +226,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_steps),
+        cmocka_unit_test(test_what_decays_ends_in_zero),
         cmocka_unit_test(test_schedules),
         cmocka_unit_test(test_warm_up),
         cmocka_unit_test(test_schedule_needs_a_budget),
