@@ -13,9 +13,9 @@
     x = "workers", lines = "delay", panels = "parts"
 
     kind = "scatter"               two measures against each other, a point for each setting with the intervals of both
-    x = "currencies.updates.mean"  and measure; lines = "workload" gives colours, along = "delay" joins points; x_log, y_log
+    x = "currencies.updates.mean"  and measure; lines = "workload" gives colours, along = "delay" joins points; y_log, x_log ("symlog": with 0)
 
-    kind = "distribution"          part of the deltas that were at most so stale when they came, in flushes; lines, panels
+    kind = "distribution"          part of the deltas that were at most so stale when they came, in flushes; lines, panels, x_log
 
     kind = "law"                   see law.py
 
@@ -260,8 +260,6 @@ def scatter(experiment, results, spec, axes, where):
             if len(path) > 1:
                 axes.plot(*zip(*path), color=c, linewidth=.8, alpha=.5)
     axes.set_xlabel(spec.get("x_label", spec["x"]))
-    if isinstance(spec.get("x_log"), str):  # "symlog": with 0
-        axes.set_xscale(spec["x_log"])
     return []
 
 
@@ -400,8 +398,9 @@ def draw(path, made, experiment, results, spec):
             if where:
                 said = axes.get_title(loc="left")
                 axes.set_title(", ".join(f"{axis}: {value}" for axis, value in where.items()) + (f"; {said}" if said else ""))
-            if spec.get("x_log") is True:
-                axes.set_xscale("log")
+            if log := spec.get("x_log"):
+                axes.set_xscale("log" if log is True else log)
+                axes.xaxis.set_major_formatter(thousands)
             if spec.get("y_log"):
                 axes.set_yscale("log")
         set_heights(list(grid.flat)[:len(panels)], spec)  # once all of them have said how far they reach

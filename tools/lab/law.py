@@ -88,7 +88,8 @@ def predictions(experiment, results, spec):
 
 
 def finite(predicted, measured):
-    return [seed for seed in measured if math.isfinite(measured[seed]) and math.isfinite(predicted[seed])]
+    """The seeds, or none of them where one has no figure: the rest would be those that were lucky."""
+    return list(measured) if all(math.isfinite(measured[seed]) and math.isfinite(predicted[seed]) for seed in measured) else []
 
 
 def slope(found):
