@@ -49,7 +49,7 @@ static uint64_t claims_max(struct hm_node *node)
         return UINT64_MAX;
     if (node->rounds.weights && lead < node->model->batch)
         return node->taken; /* the last batches may be smaller: some lead is not the whole */
-    if (node->rounds.weights && hm_rounds_open(&node->rounds))
+    if (node->rounds.weights && hm_rounds_open(&node->rounds, hm_mesh_steps(node->mesh)))
         atomic_fetch_add_explicit(&node->shared.round, 1, memory_order_release);
     return lead < UINT64_MAX ? node->taken + lead : lead;
 }
@@ -224,7 +224,7 @@ static void retract(struct hm_node *node, const struct hm_action *action)
     hm_combiner_forget(&node->combiner);
     if (node->rounds.weights)
         hm_weights_settle(&node->rounds.own);
-    hm_rounds_close(&node->rounds);
+    hm_rounds_forget(&node->rounds);
 }
 
 static void apply(struct hm_node *node, const struct hm_action *action)
@@ -252,7 +252,7 @@ static void snapshot(struct hm_node *node)
 static void install(struct hm_node *node, const uint32_t *base)
 {
     hm_weights_install(node->kernels, &node->weights, base, &node->n_sampled, &node->n_wiped);
-    hm_rounds_close(&node->rounds);
+    hm_rounds_forget(&node->rounds);
     struct hm_event event = event_of(node, HM_EV_INSTALLED);
     node->report.last_apply_us = event.now_us;
     hm_mesh_step(node->mesh, &event);

@@ -47,12 +47,15 @@ double hm_node_trained_seconds(const struct hm_node *node)
     return node->train_us ? (double)(hm_node_now(node) - node->train_us) / 1e6 : 0;
 }
 
-struct hm_curve_point hm_node_point(const struct hm_node *node)
+struct hm_curve_point hm_node_point(const struct hm_node *node, const uint32_t **b)
 {
+    const struct hm_rounds *rounds = node->rounds.based && !node->ended ? &node->rounds : NULL;
     struct hm_curve_point point = {.seconds = hm_node_trained_seconds(node),
-                                   .steps = hm_mesh_steps(node->mesh),
+                                   .steps = rounds ? rounds->steps : hm_mesh_steps(node->mesh),
                                    .own_steps = hm_mesh_own_published_steps(node->mesh)};
     memcpy(point.label, node->options.label, sizeof point.label);
+    if (b)
+        *b = rounds ? rounds->base : node->weights.b;
     return point;
 }
 

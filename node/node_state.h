@@ -101,6 +101,7 @@ struct scorer {
         end;    /* ready: release by the driver, acquire by the scorer: b and `at` are filled */
     sem_t over; /* posted with `end`: ends its pauses */
     uint32_t *b;
+    uint64_t due;             /* steps that it has at least; the scorer's, before `wanted` */
     struct hm_curve_point at; /* where it stands */
     pthread_mutex_t mutex;    /* of what follows */
     struct hm_score newest;
@@ -173,8 +174,11 @@ struct hm_node {
 uint64_t hm_node_now(const struct hm_node *node);
 double hm_node_trained_seconds(const struct hm_node *node); /* 0 before training */
 
-/* Where B stands now, not scored. Driver, and after it. */
-struct hm_curve_point hm_node_point(const struct hm_node *node);
+/* Where the node stands, not scored, and (unless b is NULL) the weights to look at: B. In
+ * synchronous rounds, until the node has ended, the base of its round: beyond that B has the steps
+ * of some nodes and lacks those of others, and no gradient is ever taken there. Driver, and after
+ * it. */
+struct hm_curve_point hm_node_point(const struct hm_node *node, const uint32_t **b);
 void hm_node_log(const struct hm_node *node, enum hm_note_level level, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 

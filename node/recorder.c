@@ -63,9 +63,13 @@ void hm_recorder_serve(struct hm_node *node)
         return;
     warn(node);
     uint64_t every = node->options.trajectory_every;
-    r->point = hm_node_point(node);
-    r->due_steps = r->point.steps - r->point.steps % every + every;
-    memcpy(r->b, node->weights.b, node->weights.n * sizeof *r->b);
+    const uint32_t *b;
+    struct hm_curve_point point = hm_node_point(node, &b);
+    if (point.steps < r->due_steps)
+        return;
+    r->point = point;
+    r->due_steps = point.steps - point.steps % every + every;
+    memcpy(r->b, b, node->weights.n * sizeof *r->b);
     pthread_mutex_lock(&r->mutex);
     atomic_store_explicit(&r->state, FULL, memory_order_release);
     pthread_cond_broadcast(&r->moved);
@@ -113,8 +117,9 @@ void hm_recorder_finish(struct hm_node *node)
     if (!r)
         return;
     wait_for_thread(r);
-    struct hm_curve_point point = hm_node_point(node);
-    r->status = hm_trajectory_add(r->trajectory, node->weights.b, &point, true, &r->err);
+    const uint32_t *b;
+    struct hm_curve_point point = hm_node_point(node, &b);
+    r->status = hm_trajectory_add(r->trajectory, b, &point, true, &r->err);
     warn(node);
     report->n_trajectory = hm_trajectory_points(r->trajectory);
     if (r->status)

@@ -14,16 +14,19 @@ enum hm_status hm_rounds_init(struct hm_rounds *rounds, struct hm_weights *weigh
         return status;
     memcpy(rounds->own.b, weights->b, weights->n * sizeof *weights->b);
     hm_weights_settle(&rounds->own);
+    rounds->base = hm_zeroed(weights->n * sizeof *rounds->base);
     rounds->w = hm_zeroed(weights->n * sizeof *rounds->w);
     rounds->early = hm_zeroed(weights->n * sizeof *rounds->early);
-    return rounds->w && rounds->early ? HM_OK
-                                      : hm_fail(err, HM_ENOMEM, "no memory for synchronous rounds");
+    return rounds->base && rounds->w && rounds->early
+               ? HM_OK
+               : hm_fail(err, HM_ENOMEM, "no memory for synchronous rounds");
 }
 
 void hm_rounds_fini(struct hm_rounds *rounds)
 {
     if (rounds->weights)
         hm_weights_fini(&rounds->own);
+    free(rounds->base);
     free(rounds->w);
     free(rounds->early);
     *rounds = (struct hm_rounds){0};
@@ -31,7 +34,7 @@ void hm_rounds_fini(struct hm_rounds *rounds)
 
 uint64_t hm_rounds_bytes(uint64_t n)
 {
-    return n * (sizeof(float) + sizeof(uint32_t) + sizeof(float) + sizeof(int32_t));
+    return n * (sizeof(float) + 2 * sizeof(uint32_t) + sizeof(float) + sizeof(int32_t));
 }
 
 void hm_rounds_keep(struct hm_rounds *rounds, const struct hm_delta *delta, uint64_t steps)
@@ -54,6 +57,12 @@ void hm_rounds_close(struct hm_rounds *rounds)
     rounds->any_early = false;
 }
 
+void hm_rounds_forget(struct hm_rounds *rounds)
+{
+    hm_rounds_close(rounds);
+    rounds->based = false;
+}
+
 /* A coordinate of the own weights, and where it is. */
 struct place {
     size_t at;
@@ -64,7 +73,7 @@ static void begin_round(struct hm_rounds *rounds, const struct place *place)
 {
     uint32_t base = rounds->weights->b[place->at] - (uint32_t)rounds->early[place->at];
     float w = (float)(int32_t)base * place->grid;
-    rounds->own.b[place->at] = base;
+    rounds->base[place->at] = rounds->own.b[place->at] = base;
     hm_cell_set(&rounds->w[place->at], w);
     hm_cell_set(&rounds->own.w[place->at], w + place->owed);
 }
@@ -101,11 +110,12 @@ static void for_each(struct hm_rounds *rounds,
     }
 }
 
-bool hm_rounds_open(struct hm_rounds *rounds)
+bool hm_rounds_open(struct hm_rounds *rounds, uint64_t steps)
 {
     if (rounds->open)
         return false;
-    rounds->open = true;
+    rounds->open = rounds->based = true;
+    rounds->steps = steps - rounds->early_steps;
     hm_rounds_take(rounds);
     for_each(rounds, begin_round);
     return true;

@@ -22,11 +22,14 @@
 
 struct hm_rounds {
     struct hm_weights *weights; /* the node's; NULL: there are no rounds */
-    struct hm_weights own;      /* b: the base of the round; w: with own steps and what is owed */
-    hm_cell *w;                 /* [n] that base as floats: gradients are taken at it */
-    int32_t *early;             /* [n] sum of early deltas, in grid units */
+    uint32_t *base;             /* [n] of the round: gradients are taken there */
+    hm_cell *w;                 /* [n] the same as floats */
+    struct hm_weights own; /* b: the base and what is published; w: own steps, and what is owed */
+    int32_t *early;        /* [n] sum of early deltas, in grid units */
     uint64_t early_steps;
+    uint64_t steps; /* mesh-wide, in the base */
     bool open, any_early;
+    bool based; /* the base is one that B has gone on from */
 };
 
 enum hm_status hm_rounds_init(struct hm_rounds *rounds, struct hm_weights *weights,
@@ -39,12 +42,15 @@ uint64_t hm_rounds_bytes(uint64_t n);
 /* An early delta of so many steps has been applied. */
 void hm_rounds_keep(struct hm_rounds *rounds, const struct hm_delta *delta, uint64_t steps);
 
-/* Own work has been published: the round is over, and what was early belongs to the next one. Also
- * after B has been replaced. */
+/* Own work has been published: the round is over, and what was early belongs to the next one. */
 void hm_rounds_close(struct hm_rounds *rounds);
 
-/* Everybody's delta of the round before is here: sets the base. False: it is open already. */
-bool hm_rounds_open(struct hm_rounds *rounds);
+/* B is another one. */
+void hm_rounds_forget(struct hm_rounds *rounds);
+
+/* Everybody's delta of the round before is here: sets the base; B has so many mesh-wide steps.
+ * False: it is open already. */
+bool hm_rounds_open(struct hm_rounds *rounds, uint64_t steps);
 
 /* What W is beyond B, as when a former life owed something, becomes own. */
 void hm_rounds_take(struct hm_rounds *rounds);

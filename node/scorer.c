@@ -64,6 +64,7 @@ static enum hm_status measure(struct hm_node *node, enum hm_set set, struct hm_c
 static void await_steps(struct hm_node *node, uint64_t every)
 {
     uint64_t last = node->scorer.at.steps, next = last - last % every + every;
+    node->scorer.due = next;
     while (!atomic_load(&node->scorer.end) &&
            atomic_load_explicit(&node->shared.steps, memory_order_relaxed) < next)
         pause_seconds(node, LOOK_SECONDS);
@@ -126,8 +127,12 @@ void hm_scorer_serve(struct hm_node *node)
     struct scorer *scorer = &node->scorer;
     if (!atomic_load(&scorer->wanted))
         return;
-    memcpy(scorer->b, node->weights.b, node->weights.n * sizeof *scorer->b);
-    scorer->at = hm_node_point(node);
+    const uint32_t *b;
+    struct hm_curve_point at = hm_node_point(node, &b);
+    if (at.steps < scorer->due) /* within a round */
+        return;
+    memcpy(scorer->b, b, node->weights.n * sizeof *scorer->b);
+    scorer->at = at;
     atomic_store(&scorer->wanted, false);
     atomic_store_explicit(&scorer->ready, true, memory_order_release);
 }

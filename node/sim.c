@@ -79,10 +79,10 @@ static void on_log(void *context, enum hm_note_level level, const char *text)
 /* ---- trajectories ---- */
 
 /* Where a node stands; the time is the world's. */
-static struct hm_curve_point point_of(const struct sim_node *node)
+static struct hm_curve_point point_of(const struct sim_node *node, const uint32_t **b)
 {
     const struct hm_sim *sim = node->sim;
-    struct hm_curve_point point = hm_node_point(node->node);
+    struct hm_curve_point point = hm_node_point(node->node, b);
     point.seconds = (double)(sim->now_us - sim->train_us) / 1e6;
     return point;
 }
@@ -106,10 +106,12 @@ static void record(struct sim_node *node, bool final)
     if (!node->trajectory || report->trajectory_err.text[0] ||
         (!final && (!node->trained || hm_mesh_steps(node->node->mesh) < node->trajectory_due)))
         return;
-    struct hm_curve_point point = point_of(node);
+    const uint32_t *b;
+    struct hm_curve_point point = point_of(node, &b);
+    if (!final && point.steps < node->trajectory_due)
+        return;
     node->trajectory_due = point.steps - point.steps % every + every;
-    if (hm_trajectory_add(node->trajectory, node->node->weights.b, &point, final,
-                          &report->trajectory_err))
+    if (hm_trajectory_add(node->trajectory, b, &point, final, &report->trajectory_err))
         hm_node_log(node->node, HM_NOTE_WARNING, "%s; no more points are taken",
                     report->trajectory_err.text);
     report->n_trajectory = hm_trajectory_points(node->trajectory);
@@ -315,9 +317,9 @@ uint64_t hm_sim_steps(struct hm_sim *sim, uint64_t *budget)
 static bool measure(const struct sim_node *node, struct hm_curve_point *point)
 {
     const struct hm_sim_options *o = &node->sim->options;
-    *point = point_of(node);
-    return !hm_curve_measure(o->model, node->node->weights.b, o->score_set, point, NULL) &&
-           point->score.n;
+    const uint32_t *b;
+    *point = point_of(node, &b);
+    return !hm_curve_measure(o->model, b, o->score_set, point, NULL) && point->score.n;
 }
 
 /* The other nodes, for curves of their own. */
@@ -372,7 +374,9 @@ static void score_when_due(struct hm_sim *sim, struct sim_node *node)
     uint64_t every = sim->options.score_every_steps;
     if (!every || !node->trained || sim->stopped || node != first_up(sim))
         return;
-    uint64_t steps = hm_mesh_steps(node->node->mesh);
+    if (hm_mesh_steps(node->node->mesh) < sim->score_next_steps)
+        return;
+    uint64_t steps = hm_node_point(node->node, NULL).steps;
     if (steps < sim->score_next_steps)
         return;
     sim->score_next_steps = steps - steps % every + every;

@@ -156,6 +156,21 @@ def test_rounds_of_processes_are_those_of_the_simulator(run, small, optimiser):
                                   '--staleness-bound', 0, '--partition', 'split', '--lr', 1, *OPTIMISERS[optimiser])
 
 
+def test_scores_are_of_bases(run, small, tmp_path):
+    """Between them B has the steps of some nodes and lacks those of others, and nobody trains there."""
+    flags = ['svm', '--train', small.train, '--batch', BATCH, '-n', 3, '--steps', 1200, '--step-time', 'const:5ms', '--staleness-bound', 0,
+             '--partition', 'split', '--json', '--quiet']
+
+    def curve(command, every, out):
+        run(command, *flags, '--score-every', every, '--out', tmp_path / out).done()
+        return [json.loads(line) for line in (tmp_path / out / 'curve.jsonl').read_text().splitlines()]
+    loss = {point['steps']: point['loss'] for point in curve('sim', 1, 'all')}
+    assert list(loss) == list(range(0, 1201, 3 * BATCH))
+    for command in 'sim', 'run':
+        some = curve(command, 100, command)
+        assert len(some) > 4 and all(loss[point['steps']] == point['loss'] for point in some), command
+
+
 def test_rounds_of_lenet5(run):
     run('synth', 'lenet5', '--rows', 1000, '--out', 'images', '--quiet').wait(60)
     check_processes_and_simulator(run, 'lenet5', '--data', 'images', '-n', 3, '--epochs', 2, '--staleness-bound', 0, '--partition',
