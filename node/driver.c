@@ -49,7 +49,8 @@ static uint64_t claims_max(struct hm_node *node)
         return UINT64_MAX;
     if (node->rounds.weights && lead < node->model->batch)
         return node->taken; /* the last batches may be smaller: some lead is not the whole */
-    if (node->rounds.weights && hm_rounds_open(&node->rounds, hm_mesh_steps(node->mesh)))
+    if (node->rounds.weights && hm_rounds_open(&node->rounds, hm_mesh_steps(node->mesh),
+                                               hm_mesh_own_published_steps(node->mesh)))
         atomic_fetch_add_explicit(&node->shared.round, 1, memory_order_release);
     return lead < UINT64_MAX ? node->taken + lead : lead;
 }

@@ -52,7 +52,8 @@ struct hm_curve_point hm_node_point(const struct hm_node *node, const uint32_t *
     const struct hm_rounds *rounds = node->rounds.based && !node->ended ? &node->rounds : NULL;
     struct hm_curve_point point = {.seconds = hm_node_trained_seconds(node),
                                    .steps = rounds ? rounds->steps : hm_mesh_steps(node->mesh),
-                                   .own_steps = hm_mesh_own_published_steps(node->mesh)};
+                                   .own_steps = rounds ? rounds->own_steps
+                                                       : hm_mesh_own_published_steps(node->mesh)};
     memcpy(point.label, node->options.label, sizeof point.label);
     if (b)
         *b = rounds ? rounds->base : node->weights.b;

@@ -17,9 +17,11 @@ enum hm_status hm_rounds_init(struct hm_rounds *rounds, struct hm_weights *weigh
     rounds->base = hm_zeroed(weights->n * sizeof *rounds->base);
     rounds->w = hm_zeroed(weights->n * sizeof *rounds->w);
     rounds->early = hm_zeroed(weights->n * sizeof *rounds->early);
-    return rounds->base && rounds->w && rounds->early
-               ? HM_OK
-               : hm_fail(err, HM_ENOMEM, "no memory for synchronous rounds");
+    if (!rounds->base || !rounds->w || !rounds->early)
+        return hm_fail(err, HM_ENOMEM, "no memory for synchronous rounds");
+    memcpy(rounds->base, weights->b, weights->n * sizeof *rounds->base);
+    rounds->based = true;
+    return HM_OK;
 }
 
 void hm_rounds_fini(struct hm_rounds *rounds)
@@ -110,12 +112,13 @@ static void for_each(struct hm_rounds *rounds,
     }
 }
 
-bool hm_rounds_open(struct hm_rounds *rounds, uint64_t steps)
+bool hm_rounds_open(struct hm_rounds *rounds, uint64_t steps, uint64_t own_steps)
 {
     if (rounds->open)
         return false;
     rounds->open = rounds->based = true;
     rounds->steps = steps - rounds->early_steps;
+    rounds->own_steps = own_steps;
     hm_rounds_take(rounds);
     for_each(rounds, begin_round);
     return true;

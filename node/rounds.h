@@ -27,11 +27,12 @@ struct hm_rounds {
     struct hm_weights own; /* b: the base and what is published; w: own steps, and what is owed */
     int32_t *early;        /* [n] sum of early deltas, in grid units */
     uint64_t early_steps;
-    uint64_t steps; /* mesh-wide, in the base */
+    uint64_t steps, own_steps; /* mesh-wide, and this node's, in the base */
     bool open, any_early;
     bool based; /* the base is one that B has gone on from */
 };
 
+/* The first base is what weights hold now, without any steps. */
 enum hm_status hm_rounds_init(struct hm_rounds *rounds, struct hm_weights *weights,
                               struct hm_err *err);
 void hm_rounds_fini(struct hm_rounds *rounds);
@@ -48,9 +49,9 @@ void hm_rounds_close(struct hm_rounds *rounds);
 /* B is another one. */
 void hm_rounds_forget(struct hm_rounds *rounds);
 
-/* Everybody's delta of the round before is here: sets the base; B has so many mesh-wide steps.
- * False: it is open already. */
-bool hm_rounds_open(struct hm_rounds *rounds, uint64_t steps);
+/* Everybody's delta of the round before is here: sets the base; B has so many mesh-wide steps,
+ * of these so many own ones. False: it is open already. */
+bool hm_rounds_open(struct hm_rounds *rounds, uint64_t steps, uint64_t own_steps);
 
 /* What W is beyond B, as when a former life owed something, becomes own. */
 void hm_rounds_take(struct hm_rounds *rounds);

@@ -168,7 +168,7 @@ def test_scores_are_of_bases(run, small, tmp_path):
     assert list(loss) == list(range(0, 1201, 3 * BATCH))
     for command in 'sim', 'run':
         some = curve(command, 100, command)
-        assert len(some) > 4 and all(loss[point['steps']] == point['loss'] for point in some), command
+        assert len(some) > 4 and all(loss[point['steps']] == point['loss'] and 3 * point['own_steps'] == point['steps'] for point in some), command
 
 
 def test_rounds_of_lenet5(run):
