@@ -47,16 +47,25 @@ double hm_node_trained_seconds(const struct hm_node *node)
     return node->train_us ? (double)(hm_node_now(node) - node->train_us) / 1e6 : 0;
 }
 
+static bool shows_base(const struct hm_node *node)
+{
+    return node->rounds.based && !node->ended;
+}
+
+uint64_t hm_node_point_steps(const struct hm_node *node)
+{
+    return shows_base(node) ? node->rounds.steps : hm_mesh_steps(node->mesh);
+}
+
 struct hm_curve_point hm_node_point(const struct hm_node *node, const uint32_t **b)
 {
-    const struct hm_rounds *rounds = node->rounds.based && !node->ended ? &node->rounds : NULL;
+    const bool base = shows_base(node);
     struct hm_curve_point point = {.seconds = hm_node_trained_seconds(node),
-                                   .steps = rounds ? rounds->steps : hm_mesh_steps(node->mesh),
-                                   .own_steps = rounds ? rounds->own_steps
-                                                       : hm_mesh_own_published_steps(node->mesh)};
+                                   .steps = hm_node_point_steps(node),
+                                   .own_steps = base ? node->rounds.own_steps
+                                                     : hm_mesh_own_published_steps(node->mesh)};
     memcpy(point.label, node->options.label, sizeof point.label);
-    if (b)
-        *b = rounds ? rounds->base : node->weights.b;
+    *b = base ? node->rounds.base : node->weights.b;
     return point;
 }
 

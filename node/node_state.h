@@ -174,11 +174,11 @@ struct hm_node {
 uint64_t hm_node_now(const struct hm_node *node);
 double hm_node_trained_seconds(const struct hm_node *node); /* 0 before training */
 
-/* Where the node stands, not scored, and (unless b is NULL) the weights to look at: B. In
- * synchronous rounds, until the node has ended, the base of its round: beyond that B has the steps
- * of some nodes and lacks those of others, and no gradient is ever taken there. Driver, and after
- * it. */
+/* Where the node stands, not scored, and the weights to look at: B. In synchronous rounds, until
+ * the node has ended, the base of its round: beyond that B has the steps of some nodes and lacks
+ * those of others, and no gradient is ever taken there. Driver, and after it. */
 struct hm_curve_point hm_node_point(const struct hm_node *node, const uint32_t **b);
+uint64_t hm_node_point_steps(const struct hm_node *node);
 void hm_node_log(const struct hm_node *node, enum hm_note_level level, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 

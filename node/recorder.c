@@ -58,17 +58,14 @@ static void warn(struct hm_node *node)
 void hm_recorder_serve(struct hm_node *node)
 {
     struct hm_recorder *r = node->recorder;
-    if (!r || hm_mesh_steps(node->mesh) < r->due_steps ||
+    if (!r || hm_node_point_steps(node) < r->due_steps ||
         atomic_load_explicit(&r->state, memory_order_acquire) == FULL)
         return;
     warn(node);
     uint64_t every = node->options.trajectory_every;
     const uint32_t *b;
-    struct hm_curve_point point = hm_node_point(node, &b);
-    if (point.steps < r->due_steps)
-        return;
-    r->point = point;
-    r->due_steps = point.steps - point.steps % every + every;
+    r->point = hm_node_point(node, &b);
+    r->due_steps = r->point.steps - r->point.steps % every + every;
     memcpy(r->b, b, node->weights.n * sizeof *r->b);
     pthread_mutex_lock(&r->mutex);
     atomic_store_explicit(&r->state, FULL, memory_order_release);

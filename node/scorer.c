@@ -125,14 +125,11 @@ enum hm_status hm_scorer_start(struct hm_node *node, struct hm_err *err)
 void hm_scorer_serve(struct hm_node *node)
 {
     struct scorer *scorer = &node->scorer;
-    if (!atomic_load(&scorer->wanted))
-        return;
+    if (!atomic_load(&scorer->wanted) || hm_node_point_steps(node) < scorer->due)
+        return; /* not asked for, or within a round */
     const uint32_t *b;
-    struct hm_curve_point at = hm_node_point(node, &b);
-    if (at.steps < scorer->due) /* within a round */
-        return;
+    scorer->at = hm_node_point(node, &b);
     memcpy(scorer->b, b, node->weights.n * sizeof *scorer->b);
-    scorer->at = at;
     atomic_store(&scorer->wanted, false);
     atomic_store_explicit(&scorer->ready, true, memory_order_release);
 }

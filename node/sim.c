@@ -104,12 +104,10 @@ static void record(struct sim_node *node, bool final)
     struct hm_node_report *report = &node->node->report;
     uint64_t every = node->sim->options.trajectory_every;
     if (!node->trajectory || report->trajectory_err.text[0] ||
-        (!final && (!node->trained || hm_mesh_steps(node->node->mesh) < node->trajectory_due)))
+        (!final && (!node->trained || hm_node_point_steps(node->node) < node->trajectory_due)))
         return;
     const uint32_t *b;
     struct hm_curve_point point = point_of(node, &b);
-    if (!final && point.steps < node->trajectory_due)
-        return;
     node->trajectory_due = point.steps - point.steps % every + every;
     if (hm_trajectory_add(node->trajectory, b, &point, final, &report->trajectory_err))
         hm_node_log(node->node, HM_NOTE_WARNING, "%s; no more points are taken",
@@ -374,9 +372,7 @@ static void score_when_due(struct hm_sim *sim, struct sim_node *node)
     uint64_t every = sim->options.score_every_steps;
     if (!every || !node->trained || sim->stopped || node != first_up(sim))
         return;
-    if (hm_mesh_steps(node->node->mesh) < sim->score_next_steps)
-        return;
-    uint64_t steps = hm_node_point(node->node, NULL).steps;
+    uint64_t steps = hm_node_point_steps(node->node);
     if (steps < sim->score_next_steps)
         return;
     sim->score_next_steps = steps - steps % every + every;
