@@ -2,6 +2,7 @@
 import json
 import os
 import pathlib
+import random
 import re
 import signal
 import socket
@@ -140,15 +141,24 @@ def until(condition, timeout, text):
         time.sleep(.02)
 
 
+handed_out = set()
+
+
 def free_port():
-    """A port with the next one free too, as a node wants it."""
-    for _ in range(100):
-        with socket.socket() as one, socket.socket() as two:
-            one.bind(('127.0.0.1', 0))
-            port = one.getsockname()[1]
-            try:
-                two.bind(('127.0.0.1', port + 1))
-                return port
-            except (OSError, OverflowError):
-                continue
+    """A port with the next one free too, as a node wants it; never the same one again.
+
+    Below those that the kernel gives to whoever connects: one of these could be taken before the node that it is for begins.
+    """
+    for _ in range(1000):
+        port = random.randrange(20000, 32767, 2)
+        if port in handed_out:
+            continue
+        try:
+            for each in port, port + 1:
+                with socket.socket() as one:
+                    one.bind(('127.0.0.1', each))
+        except OSError:
+            continue
+        handed_out.add(port)
+        return port
     raise AssertionError('no free ports')
