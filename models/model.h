@@ -51,6 +51,8 @@ struct hm_train_options {
     const char *schedule;              /* constant, linear, step, cosine, inverse */
     double momentum, clip, compensate; /* each may be given as 0: */
     int momentum_given, clip_given, compensate_given;
+    uint64_t warmup; /* examples, mesh-wide; may be given as 0: */
+    int warmup_given;
     int nesterov, adaptive, staleness_aware;
     double dropout;
     unsigned dim, window, negative; /* of word vectors */

@@ -46,6 +46,8 @@ void hm_optimiser_insist(const struct hm_train_options *o, struct hm_fields *fie
         hm_fields_set(fields, "lr", "%.17g", o->lr);
     if (o->schedule)
         hm_fields_set(fields, "schedule", "%s", o->schedule);
+    if (o->warmup_given)
+        hm_fields_set(fields, "warmup", "%llu", (unsigned long long)o->warmup);
     if (o->momentum_given)
         hm_fields_set(fields, "momentum", "%.9g", o->momentum);
     if (o->momentum_given || o->nesterov)

@@ -25,8 +25,8 @@ enum hm_schedule {
 struct hm_optimiser {
     double lr, horizon; /* horizon: mesh-wide steps that the schedule is spread over */
     enum hm_schedule schedule;
-    double t0;                   /* of the inverse schedule; 0: the workload has no use for that */
-    double warmup;               /* steps over which the rate rises to its value; 0: at once */
+    double t0;     /* of the inverse schedule; 0: the workload has no use for that */
+    double warmup; /* mesh-wide steps over which the rate rises to its value; 0: at once */
     float momentum, decay, clip; /* clip: largest norm of a gradient; 0: no limit */
     int nesterov;
     float compensate; /* lambda of delay compensation; 0: none */

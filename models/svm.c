@@ -199,7 +199,7 @@ static const char NAME[] = "svm";
 static int asks_for_optimiser(const struct hm_train_options *o)
 {
     return o->momentum_given || o->nesterov || o->schedule || o->clip_given ||
-           o->compensate_given || o->staleness_aware || o->dropout > 0;
+           o->compensate_given || o->staleness_aware || o->dropout > 0 || o->warmup_given;
 }
 
 static void set_order(const struct hm_rows *rows, struct hm_fields *fields)

@@ -107,10 +107,10 @@ static enum hm_status check_options(const struct hm_train_options *o, struct hm_
     if (o->topics)
         return hm_fail(err, HM_EUSAGE, "word2vec: --topics is for svm");
     if (o->momentum_given || o->nesterov || o->clip_given || o->compensate_given ||
-        o->staleness_aware || o->dropout > 0 || o->lambda > 0)
+        o->staleness_aware || o->dropout > 0 || o->lambda > 0 || o->warmup_given)
         return hm_fail(err, HM_EUSAGE,
                        "word2vec: --momentum, --nesterov, --clip, --compensate, --staleness-aware, "
-                       "--dropout and --lambda are for svm and lenet5");
+                       "--dropout, --lambda and --warmup are for svm and lenet5");
     if (o->schedule && strcmp(o->schedule, LINEAR) != 0 && strcmp(o->schedule, CONSTANT) != 0)
         return hm_fail(err, HM_EUSAGE, "word2vec: --schedule %s: linear or constant is expected",
                        o->schedule);

@@ -72,7 +72,7 @@ def test_simulation_repeats(run, images):
 
 
 @pytest.mark.parametrize('flags', [('--momentum', 0), ('--momentum', .9), ('--momentum', .5, '--nesterov'),
-                                   ('--schedule', 'cosine'), ('--staleness-aware',), ('--compensate', 2),
+                                   ('--schedule', 'cosine'), ('--staleness-aware',), ('--warmup', '1k'), ('--compensate', 2),
                                    ('--lambda', '1e-4', '--clip', 0, '--lr', .01)])
 def test_optimisers_learn(run, images, flags):
     summary = run(*sim(images, 1, *SLOW, '--epochs', 4, *flags)).done()

@@ -158,6 +158,29 @@ static void test_warm_up(void **state)
     assert_true(hm_optimiser_rate(&o, 400) == 2 && hm_optimiser_rate(&o, 1e9) == 2);
 }
 
+/* Said or not, and said to be none. */
+static void test_warm_up_is_an_option(void **state)
+{
+    (void)state;
+    const struct hm_optimiser usual = {.lr = .1, .schedule = HM_SCHEDULE_STEP, .warmup = 800};
+    static const struct {
+        struct hm_train_options with;
+        double steps;
+    } asked[] = {{{.lr = 0}, 800},
+                 {{.warmup = 300, .warmup_given = 1}, 300},
+                 {{.warmup = 0, .warmup_given = 1}, 0}};
+    for (size_t i = 0; i < sizeof asked / sizeof asked[0]; i++) {
+        struct hm_optimiser got;
+        struct hm_fields config = {0}, wishes = {0};
+        struct hm_err err = {""};
+        hm_optimiser_insist(&asked[i].with, &wishes);
+        assert_int_equal(wishes.n, asked[i].with.warmup_given);
+        assert_int_equal(hm_optimiser_found(&asked[i].with, &usual, 4000, &config, &err), HM_OK);
+        assert_int_equal(hm_optimiser_adopt(&got, &config, &err), HM_OK);
+        assert_true(got.warmup == asked[i].steps);
+    }
+}
+
 static void test_schedule_needs_a_budget(void **state)
 {
     (void)state;
@@ -229,6 +252,7 @@ int main(void)
         cmocka_unit_test(test_what_decays_ends_in_zero),
         cmocka_unit_test(test_schedules),
         cmocka_unit_test(test_warm_up),
+        cmocka_unit_test(test_warm_up_is_an_option),
         cmocka_unit_test(test_schedule_needs_a_budget),
         cmocka_unit_test(test_inverse_schedule),
         cmocka_unit_test(test_defaults_read_as_they_are_written),

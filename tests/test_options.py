@@ -15,7 +15,7 @@ MODES = {
 OPTIONS = [
     ('--lr', .001), ('--lambda', .01), ('--batch', 7), ('--momentum', .5), ('--nesterov', '--momentum', .5), ('--clip', .01),
     ('--dropout', .3), ('--schedule', 'constant'), ('--schedule', 'linear'), ('--schedule', 'step'), ('--schedule', 'cosine'),
-    ('--schedule', 'inverse', '--lambda', .01), ('--compensate', 1), ('--compensate', 'adaptive:1'), ('--staleness-aware',),
+    ('--schedule', 'inverse', '--lambda', .01), ('--compensate', 1), ('--compensate', 'adaptive:1'), ('--staleness-aware',), ('--warmup', 300),
     ('--combine', 'sum'), ('--combine', 'mean'), ('--combine', 'amplify'), ('--combine', 'hold'),
     ('--combine', 'lookahead'), ('--combine', 'lookahead', '--momentum', .5), ('--combine', 'saturate'), ('--amplify', 3),
     ('--coarser', 3), ('--top', .01),

@@ -27,7 +27,7 @@ def config(run, out):
 OPTIONS = [MOMENTUM, ('--nesterov',), (*MOMENTUM, '--nesterov', '--clip', .3), ('--momentum', 0),
            ('--schedule', 'constant', '--lr', .05), ('--schedule', 'step'), ('--schedule', 'cosine'),
            ('--schedule', 'inverse'), ('--compensate', 1), ('--compensate', 'adaptive:.1'), ('--staleness-aware',),
-           ('--dropout', .2), (*MOMENTUM, '--combine', 'hold'), (*MOMENTUM, '--combine', 'sum'), (*MOMENTUM, '-t', 2),
+           ('--dropout', .2), ('--warmup', '2k', '--schedule', 'linear'), (*MOMENTUM, '--combine', 'hold'), (*MOMENTUM, '--combine', 'sum'), (*MOMENTUM, '-t', 2),
            (*MOMENTUM, '--partition', 'split'), (*MOMENTUM, '--lambda', '1e-3', '--isa', 'ref')]
 
 
@@ -106,7 +106,7 @@ def test_contradicting_joiner_is_refused_by_name(start, run, small):
     for founder, flags, field in [(first, ('--momentum', .5), 'momentum'), (first, ('--clip', 1), 'clip'),
                                   (first, ('--schedule', 'step'), 'schedule'), (first, ('--dropout', .1), 'dropout'),
                                   (first, ('--compensate', 1), 'compensate'), (first, ('--nesterov',), 'nesterov'),
-                                  (first, ('--staleness-aware',), 'staleness_aware'), (first, ('--lambda', 1), 'lambda'),
+                                  (first, ('--staleness-aware',), 'staleness_aware'), (first, ('--warmup', 9), 'warmup'), (first, ('--lambda', 1), 'lambda'),
                                   (plain, MOMENTUM, 'momentum'), (plain, ('--combine', 'lookahead'), 'combine')]:
         process = run('join', 'svm', '--train', small.train, '--peer', founder.address(), *flags)
         assert process.code == 4 and f"field '{field}'" in process.err, str(process)

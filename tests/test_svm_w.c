@@ -559,8 +559,9 @@ static void test_every_option_asks_for_w_form(void **state)
 {
     (void)state;
     static const struct hm_train_options with[] = {
-        {.momentum_given = 1},   {.nesterov = 1},        {.schedule = "inverse"}, {.clip_given = 1},
-        {.compensate_given = 1}, {.staleness_aware = 1}, {.dropout = .1},
+        {.momentum_given = 1}, {.nesterov = 1},         {.schedule = "inverse"},
+        {.clip_given = 1},     {.compensate_given = 1}, {.staleness_aware = 1},
+        {.dropout = .1},       {.warmup_given = 1},
     };
     struct hm_train_options v = plain(1);
     v.lr = .5;
@@ -666,6 +667,7 @@ static void test_contradictions_are_named(void **state)
         {{.compensate = 1, .compensate_given = 1}, "compensate"},
         {{.staleness_aware = 1}, "staleness_aware"},
         {{.dropout = .5}, "dropout"},
+        {{.warmup = 9, .warmup_given = 1}, "warmup"},
         {{.lambda = 1e-3}, "lambda"},
         {{.lr = 7}, "lr"},
     };

@@ -31,6 +31,7 @@ enum kind {
     RANK,
     NUMBER,
     SCHEDULE,
+    WARMUP,
     MOMENTUM,
     CLIP,
     PART,
@@ -123,6 +124,10 @@ static const struct flag flags[] = {
      "how the step size falls: linear (word2vec's default); step (lenet5's) x 0.4 at 50 %, 0.1 at "
      "80 % of the budget; inverse (svm's) 1 / (L (t0 + t))",
      'o', 0, SCHEDULE, AT(node.train.schedule)},
+    {"warmup", "N",
+     "examples, mesh-wide, over which the step size rises to its value (default 0: at once; lenet5 "
+     "with --combine lookahead: a fifth of the budget)",
+     'o', 0, WARMUP, AT(node.train.warmup)},
     {"momentum", "M", "heavy-ball momentum (default: svm none, lenet5 Nesterov's 0.9)", 'o', 0,
      MOMENTUM, AT(node.train.momentum)},
     {"nesterov", NULL, "Nesterov's momentum, 0.9 unless --momentum says otherwise", 'o', 0, FLAG,
@@ -536,6 +541,9 @@ static int set_number(struct cli *cli, const struct flag *flag, const char *text
             return bad(flag, text, "a whole number from 1 to 16");
         *(unsigned *)(void *)at = (unsigned)x;
         return EXIT_DONE;
+    case WARMUP:
+        cli->node.train.warmup_given = 1;
+        /* fall through */
     case LONG:
     case LONG_COUNT:
         if (!ok || x != floor(x) || x > 9e15 || (flag->kind == LONG_COUNT && x < 1))
