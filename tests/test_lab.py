@@ -144,6 +144,10 @@ def test_a_claim_of_ratios_and_of_nothing():
     assert claim.judge(stats.Mean(math.log(1.1), .1, 5), spec) == 'holds'
     assert claim.judge(stats.Mean(math.log(1.1), .2, 5), spec) == 'not shown'
     assert claim.judge(stats.Mean(math.log(2), .2, 5), spec) == 'does not hold'
+    spec = {'expect': 'more', 'by': 2, 'ratio': True}  # at least twice as much
+    assert claim.judge(stats.Mean(math.log(2.5), .2, 5), spec) == 'holds'
+    assert claim.judge(stats.Mean(math.log(1.5), .2, 5), spec) == 'does not hold'
+    assert claim.judge(stats.Mean(math.log(2), .2, 5), {'expect': 'more', 'ratio': True}) == 'holds'
     assert claim.judge(stats.Mean(1, math.inf, 1), spec) == claim.judge(stats.Mean(math.nan, math.nan, 5), spec) == claim.judge(None, spec) == 'not shown'
 
 

@@ -7,7 +7,7 @@
     than = { workers = "1" }       the same with these values instead, compared pair by pair; or a number
     expect = "less"                or "more", or "same": no further apart than `within`
     within = 1.0
-    by = 1.0                       of less and more: at least so much (default 0)
+    by = 1.0                       of less and more: at least so much (default 0; of a ratio a factor, default 1)
     ratio = true                   compared by their ratio, of geometric means; `within` is a factor then
     why = "..."                    why it is so here (written when the runs were there)
 
@@ -32,7 +32,7 @@ def judge(difference, spec):
         return "holds" if -margin <= low and high <= margin else "does not hold" if low > margin or high < -margin else "not shown"
     if spec["expect"] == "less":
         low, high = -high, -low
-    by = spec.get("by", 0)
+    by = math.log(spec.get("by", 1)) if spec.get("ratio") else spec.get("by", 0)
     return "holds" if low > by else "does not hold" if high < by else "not shown"
 
 
