@@ -115,7 +115,7 @@ def test_another_vocabulary_is_refused(start, text, tmp_path):
 
 
 def test_options_of_others_are_refused(run, text):
-    for more, says in ((['--momentum', .9], '--momentum'), (['--cbow', '--hogbatch'], '--hogbatch'),
+    for more, says in ((['--momentum', .9], '--momentum'), (['--warmup', 0], 'are for svm and lenet5'), (['--cbow', '--hogbatch'], '--hogbatch'),
                        (['--partition', 'labels'], 'no labels'), (['--combine', 'lookahead'], 'lookahead'),
                        (['--sample', 2], '--sample'), (['--schedule', 'step'], 'linear or constant'), (['--test-fraction', 1], '--test-fraction'), (['--dim', 1001], '1 to 1000')):
         process = run('run', 'word2vec', '-n', 1, *flags(text, *more)).wait()
