@@ -542,14 +542,13 @@ static int set_number(struct cli *cli, const struct flag *flag, const char *text
         *(unsigned *)(void *)at = (unsigned)x;
         return EXIT_DONE;
     case WARMUP:
-        cli->node.train.warmup_given = 1;
-        /* fall through */
     case LONG:
     case LONG_COUNT:
         if (!ok || x != floor(x) || x > 9e15 || (flag->kind == LONG_COUNT && x < 1))
             return bad(flag, text,
                        flag->kind == LONG_COUNT ? "a whole number from 1 on" : "a whole number");
         *(uint64_t *)(void *)at = (uint64_t)x;
+        cli->node.train.warmup_given |= flag->kind == WARMUP;
         return EXIT_DONE;
     default:
         break;
