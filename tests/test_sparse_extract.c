@@ -588,7 +588,9 @@ static void note(const struct hm_delta *delta, int times, double *sum, double *m
 }
 
 /* A worker adds 1/16 unit to all weights, over and over, while this thread flushes and receives.
- * All sums are exact, so that what is missing at the end was lost to races. */
+ * All sums are exact, so that what is missing at the end was lost to races: up to .0013 where both
+ * have a processor to themselves, less where they share; .010 to .012 if a flush works on a copy of
+ * W and stores that back. */
 static void test_adds_of_others_survive(void **state)
 {
     (void)state;
@@ -628,7 +630,7 @@ static void test_adds_of_others_survive(void **state)
         print_message("%s: %u passes, %.1e of what was added is lost\n", kernels->name,
                       worker.passes, lost / all);
         assert_true(worker.passes > 0);
-        assert_true(lost <= 1e-3 * all);
+        assert_true(lost <= 4e-3 * all);
         assert_true((double)n_wiped <= (double)n_sampled * 1e-2);
         hm_weights_fini(&weights);
     }
