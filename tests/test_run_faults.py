@@ -75,8 +75,7 @@ def state(pid):
 def paused_run(start, rows, tmp_path, *flags):
     run = start(*svm(3, rows, '--faults', plan(tmp_path, event('0.3s', 'pause', 1)), *flags))
     run.wait_for('pause node 1', 20)
-    child = sorted(run.children())[1]
-    until(lambda: state(child) == 'T', 5, lambda: str(run))
+    child, = until(lambda: [child for child in run.children() if state(child) == 'T'], 5, lambda: str(run))
     return run, child
 
 
