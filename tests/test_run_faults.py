@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from processes import until
+from processes import processes, until
 
 
 GONE = 25  # seconds: who lives waits 8 for a node that died, before it ends
@@ -67,15 +67,10 @@ def test_children_are_its_nodes(start, rows, tmp_path):
     until(lambda: not run.session(), GONE, lambda: f'still there: {run.session()}')
 
 
-def state(pid):
-    with open(f'/proc/{pid}/stat') as file:
-        return file.read().rpartition(')')[2].split()[0]
-
-
 def paused_run(start, rows, tmp_path, *flags):
     run = start(*svm(3, rows, '--faults', plan(tmp_path, event('0.3s', 'pause', 1)), *flags))
     run.wait_for('pause node 1', 20)
-    child, = until(lambda: [child for child in run.children() if state(child) == 'T'], 5, lambda: str(run))
+    child, = until(lambda: [pid for pid, parent, _, state in processes() if parent == run.pid and state == 'T'], 5, lambda: str(run))
     return run, child
 
 
