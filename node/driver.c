@@ -40,6 +40,17 @@ static float reach(const struct hm_node *node)
     return hm_combiner_reach(model->momentum, (double)hm_mesh_delay_us(node->mesh), step_us);
 }
 
+/* Whether nothing of the round before is missing. Who has ended its work is waited for no more:
+ * whether its part of the last round is here shows in the steps. */
+static bool round_is_complete(const struct hm_node *node, uint64_t lead)
+{
+    const struct hm_rounds *rounds = &node->rounds;
+    uint64_t steps = hm_mesh_steps(node->mesh) - rounds->early_steps;
+    if (rounds->over && steps < node->model->budget_steps)
+        return false;
+    return lead >= node->model->batch; /* the last batches may be smaller: not any lead will do */
+}
+
 /* The examples that a staleness bound lets this node hand out. Where that is 0, a round is opened
  * when nothing of the one before is missing; what belongs to it has been told by then. */
 static uint64_t claims_max(struct hm_node *node)
@@ -47,8 +58,8 @@ static uint64_t claims_max(struct hm_node *node)
     uint64_t lead = hm_mesh_steps_lead(node->mesh);
     if (!node->rounds.weights && hm_mesh_n_live(node->mesh) == 1)
         return UINT64_MAX;
-    if (node->rounds.weights && lead < node->model->batch)
-        return node->taken; /* the last batches may be smaller: some lead is not the whole */
+    if (node->rounds.weights && !round_is_complete(node, lead))
+        return node->taken;
     if (node->rounds.weights && hm_rounds_open(&node->rounds, hm_mesh_steps(node->mesh),
                                                hm_mesh_own_published_steps(node->mesh)))
         atomic_fetch_add_explicit(&node->shared.round, 1, memory_order_release);
@@ -152,6 +163,8 @@ static uint32_t make_delta(struct hm_node *node, const struct hm_action *action,
             hm_top(&node->rounds.own, &action->extract.publish, final ? 0 : node->combiner.most);
         node->kernels->extract(&node->rounds.own, 0, node->layout.n_blocks, &top, delta, stats);
         node->kernels->apply(delta, &node->weights, &node->n_sampled, &node->n_wiped);
+        if (node->rounds.over && !steps)
+            hm_rounds_keep(&node->rounds, delta, 0);
         return node->layout.n_blocks;
     }
     if (node->combiner.rule == HM_RULE_SATURATE)
@@ -283,6 +296,7 @@ static void start(struct hm_node *node)
 static void end_work(struct hm_node *node)
 {
     hm_workers_join(node);
+    hm_rounds_end(&node->rounds);
     node->agree_us = hm_node_now(node);
     struct hm_event event = event_of(node, HM_EV_WORK_ENDED);
     hm_mesh_step(node->mesh, &event);
@@ -422,9 +436,11 @@ uint64_t hm_driver_turn(struct hm_node *node)
     struct hm_event tick = event_of(node, HM_EV_TICK);
     step(node, &tick);
     hm_node_tell_notes(node);
-    hm_scorer_serve(node);
     hm_saver_serve(node);
-    hm_recorder_serve(node);
+    if (!node->ended) { /* what it ends with is no point on the way */
+        hm_scorer_serve(node);
+        hm_recorder_serve(node);
+    }
     tell_workers(node);
     if (tick.now_us >= node->status_due_us) {
         node->status_due_us = tick.now_us + STATUS_US;

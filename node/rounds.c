@@ -59,6 +59,11 @@ void hm_rounds_close(struct hm_rounds *rounds)
     rounds->any_early = false;
 }
 
+void hm_rounds_end(struct hm_rounds *rounds)
+{
+    rounds->over = true;
+}
+
 void hm_rounds_forget(struct hm_rounds *rounds)
 {
     hm_rounds_close(rounds);
@@ -75,8 +80,11 @@ static void begin_round(struct hm_rounds *rounds, const struct place *place)
 {
     uint32_t base = rounds->weights->b[place->at] - (uint32_t)rounds->early[place->at];
     float w = (float)(int32_t)base * place->grid;
-    rounds->base[place->at] = rounds->own.b[place->at] = base;
+    rounds->base[place->at] = base;
     hm_cell_set(&rounds->w[place->at], w);
+    if (rounds->over)
+        return;
+    rounds->own.b[place->at] = base;
     hm_cell_set(&rounds->own.w[place->at], w + place->owed);
 }
 

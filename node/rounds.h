@@ -11,6 +11,10 @@
  * differently according to what has come from others by then. So what is learned depends on nothing
  * but the data, and W is B as floats.
  *
+ * Behind the last round there is one more base, for who looks at it. What nodes owed is published
+ * by then, sooner by some than by others: it is early, this node's as well, and its own weights do
+ * not begin again.
+ *
  * The driver's, but for w and own.w, which a worker uses once a round has been opened.
  */
 #ifndef HM_NODE_ROUNDS_H
@@ -28,7 +32,7 @@ struct hm_rounds {
     int32_t *early;        /* [n] sum of early deltas, in grid units */
     uint64_t early_steps;
     uint64_t steps, own_steps; /* mesh-wide, and this node's, in the base */
-    bool open, any_early;
+    bool open, any_early, over;
     bool based; /* the base is one that B has gone on from */
 };
 
@@ -40,11 +44,14 @@ void hm_rounds_fini(struct hm_rounds *rounds);
 /* Bytes that they take for a model of n weights. */
 uint64_t hm_rounds_bytes(uint64_t n);
 
-/* An early delta of so many steps has been applied. */
+/* An early delta of so many steps has been added to B. */
 void hm_rounds_keep(struct hm_rounds *rounds, const struct hm_delta *delta, uint64_t steps);
 
 /* Own work has been published: the round is over, and what was early belongs to the next one. */
 void hm_rounds_close(struct hm_rounds *rounds);
+
+/* No gradient will be taken any more. */
+void hm_rounds_end(struct hm_rounds *rounds);
 
 /* B is another one. */
 void hm_rounds_forget(struct hm_rounds *rounds);

@@ -63,10 +63,10 @@ uint64_t hm_mesh_steps_lead(const struct hm_mesh *mesh)
 }
 
 /* Whether what this stream brings next belongs to a round that this node has not yet taken its
- * gradient for. */
+ * gradient for, or to none, as what a node still owed behind the last one. */
 bool hm_mesh_is_early(struct hm_mesh *mesh, const struct stream *stream)
 {
     const struct member *m = hm_mesh_member_of(mesh, stream->link.from);
-    bool trains = mesh->working || mesh->phase == HM_READY;
-    return m && m->in_step && trains && ahead(mesh, m) >= 0;
+    return m && (m->in_step || m->phase >= HM_DONE) && mesh->phase >= HM_READY &&
+           ahead(mesh, m) >= 0;
 }

@@ -171,6 +171,20 @@ def test_scores_are_of_bases(run, small, tmp_path):
         assert len(some) > 4 and all(loss[point['steps']] == point['loss'] and 3 * point['own_steps'] == point['steps'] for point in some), command
 
 
+@pytest.mark.parametrize('seed', range(6))
+def test_scores_do_not_know_the_network(run, small, tmp_path, seed):
+    """Not behind the last round either, where some have published what they owed while others' deltas are on their way."""
+    def curves(*flags):
+        run(*sim(3, small.train, '--steps', 1200, '--staleness-bound', 0, '--partition', 'split', '--seed', seed, *flags,
+                 '--score-every', 1, '--node-curves', '--out', 'scored')).done()
+        return [json.loads(line) for file in (tmp_path / 'scored').glob('curve*.jsonl') for line in file.read_text().splitlines()]
+    loss = {point['steps']: point['loss'] for point in curves('--step-time', 'const:5ms')}
+    assert sorted(loss) == list(range(0, 1201, 3 * BATCH))
+    for latency in 'lognormal:5ms,1', 'lognormal:300us,2':
+        for point in curves('--step-time', 'uniform:1ms,9ms', '--latency', latency, '--drop', .05):
+            assert point['loss'] == loss.get(point['steps']), (latency, point)
+
+
 def test_rounds_of_lenet5(run):
     run('synth', 'lenet5', '--rows', 1000, '--out', 'images', '--quiet').wait(60)
     check_processes_and_simulator(run, 'lenet5', '--data', 'images', '-n', 3, '--epochs', 2, '--staleness-bound', 0, '--partition',
