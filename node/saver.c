@@ -95,7 +95,9 @@ static enum hm_status take(struct hm_node *node, struct hm_err *err)
     c->owed_steps = hm_node_settled(node) - node->taken;
     c->time_s = (uint64_t)time(NULL);
     c->number = ++saver->number;
-    c->trained_us = node->trained_before_us + hm_node_now(node) - node->train_us;
+    c->trained_us = node->trained_before_us;
+    if (node->train_us) /* else the others had ended before it began */
+        c->trained_us += hm_node_now(node) - node->train_us;
     c->cursor = atomic_load_explicit(&node->cursor, memory_order_relaxed);
     if (c->state)
         hm_states_copy(node, c->state);

@@ -208,6 +208,16 @@ def test_time_of_former_lives_counts(run, small, tmp_path):
     assert inspect(tmp_path / 'out' / 'node0.ckpt')['trained_seconds'] > 3.5
 
 
+def test_a_life_that_was_over_before_it_began_takes_no_time(run, small, tmp_path):
+    """Whose time is up first ends the mesh; of eight nodes most have not begun by then."""
+    run(*svm(8, small, 'out', '--seconds', 1)).done()
+    for _ in range(8):
+        run(*go_on(small, 'out')).done()
+        trained = [inspect(tmp_path / 'out' / f'node{i}.ckpt')['trained_seconds'] for i in range(8)]
+        assert all(.5 < seconds < 5 for seconds in trained), trained
+    assert run(*go_on(small, 'out', '--seconds', 9)).done()['train_seconds'] > 2
+
+
 def test_joiners_take_the_new_budget(start, small, tmp_path):
     flags = ['--train', small.train, '--json', '--expect', 2]
     first = start('join', 'svm', *flags, '--out', 'a', '--label', 'a', '--epochs', 5)
