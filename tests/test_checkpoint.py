@@ -214,8 +214,8 @@ def test_a_life_that_was_over_before_it_began_takes_no_time(run, small, tmp_path
     for _ in range(8):
         run(*go_on(small, 'out')).done()
         trained = [inspect(tmp_path / 'out' / f'node{i}.ckpt')['trained_seconds'] for i in range(8)]
-        assert all(.5 < seconds < 5 for seconds in trained), trained
-    assert run(*go_on(small, 'out', '--seconds', 9)).done()['train_seconds'] > 2
+        assert all(.5 < seconds < 60 for seconds in trained), trained
+    assert run(*go_on(small, 'out', '--seconds', max(trained) + 2)).done()['train_seconds'] > 1
 
 
 def test_joiners_take_the_new_budget(start, small, tmp_path):
