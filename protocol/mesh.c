@@ -233,7 +233,7 @@ static void on_message(struct hm_mesh *mesh, const struct hm_event *event)
 static void tick(struct hm_mesh *mesh)
 {
     if (mesh->now_us - mesh->ticked_us > PAUSE_US)
-        mesh->awake_us = mesh->now_us;
+        hm_mesh_slept(mesh, mesh->now_us - mesh->ticked_us);
     mesh->ticked_us = mesh->now_us;
     hm_mesh_tick_members(mesh);
     hm_mesh_tick_repair(mesh);
@@ -361,7 +361,7 @@ enum hm_status hm_mesh_open(struct hm_mesh **out, const struct hm_mesh_params *p
         mesh->params.bulk_n = 0; /* joiners have to have it */
     mesh->fingerprint = hm_config_fingerprint(params->config);
     mesh->rng = hm_rng_seed(params->seed, params->life);
-    mesh->now_us = mesh->opened_us = mesh->bandwidth.us = mesh->own.us = now_us;
+    mesh->now_us = mesh->opened_us = mesh->ticked_us = mesh->bandwidth.us = mesh->own.us = now_us;
     mesh->beat_due_us = now_us;
     mesh->wants_due_us = UINT64_MAX;
     mesh->slow_down = mesh->stretch = 1;

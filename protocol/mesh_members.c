@@ -444,6 +444,7 @@ void hm_mesh_on_beat(struct hm_mesh *mesh, const struct hm_event *event,
         mesh->beat_soon = true; /* it should learn that we hear it, or see where we stand by now */
     member->beat = beat->number;
     member->beat_us = mesh->now_us;
+    member->slept_us = 0;
     member->dials = 0;
     member->phase = (enum hm_phase)beat->phase;
     if (moved)
@@ -659,11 +660,18 @@ static void declare_gone(struct hm_mesh *mesh, struct member *member)
                  member->label, (double)(mesh->now_us - member->heard_us) / 1e6);
 }
 
-/* How long there was nothing to hear from then on. While we stood still ourselves there may have
- * been. */
-static uint64_t silence(const struct hm_mesh *mesh, uint64_t since)
+void hm_mesh_slept(struct hm_mesh *mesh, uint64_t us)
 {
-    return mesh->now_us - (since > mesh->awake_us ? since : mesh->awake_us);
+    for (unsigned i = 0; i < mesh->n_slots; i++)
+        mesh->member[i].slept_us += us;
+}
+
+/* How long a member has said nothing from then on. While we stood still ourselves it may have; that
+ * is all that is let pass: who stands still again and again must notice the dead, too. */
+static uint64_t silence(const struct hm_mesh *mesh, const struct member *member, uint64_t since)
+{
+    uint64_t silent = mesh->now_us - since;
+    return silent > member->slept_us ? silent - member->slept_us : 0;
 }
 
 static void tick_member(struct hm_mesh *mesh, struct member *member)
@@ -673,7 +681,7 @@ static void tick_member(struct hm_mesh *mesh, struct member *member)
         hm_mesh_hang_up(mesh, member); /* nothing comes any more */
     if (!member->life || member->left || member->refused || member->replaced)
         return;
-    uint64_t silent = silence(mesh, member->heard_us ? member->heard_us : member->added_us);
+    uint64_t silent = silence(mesh, member, member->heard_us ? member->heard_us : member->added_us);
     if (member->heard_us && !member->gone && silent > mesh->params.gone_us)
         declare_gone(mesh, member);
     if (!member->heard_us && silent > mesh->params.gone_us + mesh->params.join_timeout_us) {
@@ -688,8 +696,8 @@ static void tick_member(struct hm_mesh *mesh, struct member *member)
         return;
     /* Beats, not any life sign: it may be the subscription alone that libzmq has given up for good.
      */
-    bool deaf =
-        silence(mesh, member->beat ? member->beat_us : member->added_us) > mesh->params.suspect_us;
+    uint64_t since = member->beat ? member->beat_us : member->added_us;
+    bool deaf = silence(mesh, member, since) > mesh->params.suspect_us;
     if (deaf && member->dials) {
         dial(mesh, member);
         mesh->counters.redials++;

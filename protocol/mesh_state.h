@@ -79,6 +79,7 @@ struct member {
     unsigned dials;
     uint32_t beat; /* newest heard, and when */
     uint64_t beat_us;
+    uint64_t slept_us; /* how long we stood still ourselves since then */
     uint64_t digest, steps;
     uint64_t left_digest;
     uint64_t rtt_us;          /* 0: unknown */
@@ -175,7 +176,7 @@ struct hm_mesh {
     uint64_t fingerprint;
     struct hm_rng rng;
     uint64_t now_us, own_steps;
-    uint64_t ticked_us, awake_us; /* last tick; since when ticks have come without a long pause */
+    uint64_t ticked_us;
 
     enum hm_phase phase;
     bool working;     /* START was given and WORK_ENDED has not come */
@@ -339,6 +340,9 @@ struct member *hm_mesh_member_add(struct hm_mesh *mesh, const struct hm_peer_ent
 bool hm_member_live(
     const struct member *member); /* counts in decisions: known, heard, neither gone nor left */
 void hm_mesh_tick_members(struct hm_mesh *mesh);
+
+/* This node has stood still for so long. */
+void hm_mesh_slept(struct hm_mesh *mesh, uint64_t us);
 void hm_mesh_beat(struct hm_mesh *mesh);
 uint64_t hm_mesh_crowd(const struct hm_mesh *mesh); /* 1 for a few members; grows with them */
 uint64_t

@@ -1349,6 +1349,27 @@ static void who_was_frozen_does_not_bury_the_others(void **state)
     stop_and_close(sim, 1, 5 * SECOND);
 }
 
+/* As on a busy host: the time that it stood still is no silence of others, all other time is. */
+static void who_freezes_again_and_again_buries_the_dead_alone(void **state)
+{
+    (void)state;
+    struct sim_options o = sim_defaults(105, 3);
+    o.gone_us = 3 * SECOND;
+    struct sim *sim = running(&o, 3);
+    sim_run(sim, 500 * MS);
+    sim_crash(sim, 2);
+    for (unsigned i = 0; i < 4; i++) {
+        assert_int_equal(counters(sim, 1)->peers_gone, 0);
+        sim_pause(sim, 1);
+        sim_run(sim, 2500 * MS);
+        sim_resume(sim, 1);
+        sim_run(sim, i < 2 ? SECOND : 900 * MS);
+    }
+    assert_int_equal(counters(sim, 1)->peers_gone, 1);
+    assert_int_equal(hm_mesh_n_live(sim->node[1].mesh), 2);
+    stop_and_close(sim, 0, 5 * SECOND);
+}
+
 static uint64_t longest_rtt(const struct sim *sim)
 {
     uint64_t most = 0;
@@ -2259,6 +2280,7 @@ int main(void)
         cmocka_unit_test(half_the_mesh_may_die_at_once),
         cmocka_unit_test(a_frozen_peer_slows_nobody),
         cmocka_unit_test(who_was_frozen_does_not_bury_the_others),
+        cmocka_unit_test(who_freezes_again_and_again_buries_the_dead_alone),
         cmocka_unit_test(a_freeze_is_not_taken_for_a_slow_link),
         cmocka_unit_test(a_subscription_that_died_is_dialled_anew),
         cmocka_unit_test(a_partition_heals),
